@@ -1,0 +1,318 @@
+//! What a container is made of, as typed ([`CreateSpec`]) and as validated and merged with its image
+//! ([`ContainerConfig`]).
+//!
+//! `api/` turns the wire's optional strings into a `CreateSpec`; `container/create.rs` merges it with the
+//! image's configuration; the result is stored once and never changes, save for [`HostConfig::restart`]
+//! and [`HostConfig::resources`] by `update`.
+
+use crate::mount::Mount;
+use crate::resources::Resources;
+use crate::security::Security;
+use crate::signal::Signal;
+use crate::{Digest, Error, Result};
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// A request to make a container: every text is checked, nothing is merged with the image yet.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct CreateSpec {
+    /// The image as typed: a name, a tag, a digest or an id.
+    pub image: String,
+    /// `None`: the container's short id.
+    pub hostname: Option<String>,
+    /// NIS domain name; may be empty.
+    pub domainname: String,
+    /// `None` or empty: the image's.
+    pub user: Option<String>,
+    /// `NAME=value`, or `NAME` alone to remove the image's. Overrides the image's by name.
+    pub env: Vec<String>,
+    /// `None`: the image's. `Some(empty)`: none at all.
+    pub entrypoint: Option<Vec<String>>,
+    /// `None`: the image's, unless an entrypoint is given.
+    pub cmd: Option<Vec<String>>,
+    /// `None`: the image's.
+    pub working_dir: Option<String>,
+    /// Added to the image's.
+    pub labels: BTreeMap<String, String>,
+    /// Paths that get an anonymous volume, beside the image's.
+    pub volumes: BTreeSet<String>,
+    /// `80/tcp`: told to users, nothing more. Beside the image's.
+    pub exposed_ports: BTreeSet<String>,
+    /// A pseudo-terminal for the first process.
+    pub tty: bool,
+    /// Keep standard input open, attached or not.
+    pub open_stdin: bool,
+    /// Close standard input when the first attached client goes.
+    pub stdin_once: bool,
+    /// What the creating client means to attach to; told in `inspect`.
+    pub attach_stdin: bool,
+    /// See `attach_stdin`.
+    pub attach_stdout: bool,
+    /// See `attach_stdin`.
+    pub attach_stderr: bool,
+    /// `None`: the image's, or TERM.
+    pub stop_signal: Option<Signal>,
+    /// Seconds between the stop signal and KILL; `None`: 10. Negative: wait for ever.
+    pub stop_timeout: Option<i64>,
+    /// What concerns the host.
+    pub host: HostConfig,
+}
+
+/// A container's configuration: validated, merged with the image's, complete.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ContainerConfig {
+    /// The image as the user typed it.
+    pub image: String,
+    /// What it resolved to when the container was made.
+    pub image_id: Digest,
+    /// Host name, one label or several.
+    pub hostname: String,
+    /// NIS domain name; may be empty.
+    pub domainname: String,
+    /// `user[:group]` by name or number, resolved in the container's filesystem at each start. Empty: root.
+    pub user: String,
+    /// `NAME=value`, each name once.
+    pub env: Vec<String>,
+    /// What comes before `cmd`.
+    pub entrypoint: Vec<String>,
+    /// The command, or the entrypoint's arguments.
+    pub cmd: Vec<String>,
+    /// Absolute, or empty for `/`.
+    pub working_dir: String,
+    /// The image's and the user's.
+    pub labels: BTreeMap<String, String>,
+    /// Paths that get an anonymous volume.
+    pub volumes: BTreeSet<String>,
+    /// `80/tcp`.
+    pub exposed_ports: BTreeSet<String>,
+    /// A pseudo-terminal for the first process.
+    pub tty: bool,
+    /// Keep standard input open, attached or not.
+    pub open_stdin: bool,
+    /// Close standard input when the first attached client goes.
+    pub stdin_once: bool,
+    /// What the creating client meant to attach to.
+    pub attach_stdin: bool,
+    /// See `attach_stdin`.
+    pub attach_stdout: bool,
+    /// See `attach_stdin`.
+    pub attach_stderr: bool,
+    /// What `stop` sends first.
+    pub stop_signal: Signal,
+    /// Seconds between the stop signal and KILL; `None`: 10. Negative: wait for ever.
+    pub stop_timeout: Option<i64>,
+    /// What concerns the host.
+    pub host: HostConfig,
+}
+
+impl ContainerConfig {
+    /// The argument vector of the first process: entrypoint, then command.
+    pub fn argv(&self) -> impl Iterator<Item = &String> {
+        self.entrypoint.iter().chain(&self.cmd)
+    }
+}
+
+/// The part of a configuration that concerns the host.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct HostConfig {
+    /// `-v`, `--mount`, `--tmpfs`, in the order given; `create` adds anonymous volumes with their names.
+    pub mounts: Vec<Mount>,
+    /// Which network namespace.
+    pub network: NetworkMode,
+    /// When the monitor starts it again.
+    pub restart: RestartPolicy,
+    /// Remove the container when it ends.
+    pub auto_remove: bool,
+    /// Limits.
+    pub resources: Resources,
+    /// Capabilities, seccomp, namespaces shared with the host, masked paths.
+    pub security: Security,
+    /// The root filesystem is mounted read-only.
+    pub readonly_rootfs: bool,
+    /// A minimal init as pid 1 that reaps and forwards signals.
+    pub init: bool,
+    /// Size of `/dev/shm` in bytes; `None`: 64 MiB.
+    pub shm_size_bytes: Option<u64>,
+    /// `net.*`, `kernel.*` and the like that are namespaced.
+    pub sysctls: BTreeMap<String, String>,
+    /// `host:ip` lines for `/etc/hosts`.
+    pub extra_hosts: Vec<String>,
+    /// Name servers for `/etc/resolv.conf`; empty: the host's.
+    pub dns: Vec<String>,
+    /// Search domains.
+    pub dns_search: Vec<String>,
+    /// Resolver options.
+    pub dns_options: Vec<String>,
+    /// Supplementary groups by name or number.
+    pub group_add: Vec<String>,
+    /// Where the output goes.
+    pub log: LogConfig,
+    /// Where the creating CLI wrote the id; told in `inspect`.
+    pub container_id_file: String,
+    /// `kernel.key=value`, kept and shown, never acted upon.
+    pub annotations: BTreeMap<String, String>,
+}
+
+/// Which network namespace a container gets.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum NetworkMode {
+    /// A new one with only loopback. The default until bridges exist.
+    #[default]
+    None,
+    /// The host's.
+    Host,
+}
+
+impl NetworkMode {
+    /// Docker's word for it.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            NetworkMode::None => "none",
+            NetworkMode::Host => "host",
+        }
+    }
+}
+
+/// When the monitor starts a container again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RestartPolicy {
+    /// Never.
+    #[default]
+    No,
+    /// After a non-zero exit, at most so often; 0: without limit.
+    OnFailure {
+        /// Greatest number of restarts in a row; 0 for no limit.
+        max_retries: u32,
+    },
+    /// After every exit, and at boot.
+    Always,
+    /// Like `Always`, but not at boot if a user stopped it.
+    UnlessStopped,
+}
+
+impl RestartPolicy {
+    /// Parses `no`, `on-failure[:n]`, `always`, `unless-stopped`; empty means `no`.
+    ///
+    /// # Errors
+    /// `InvalidArgument` for anything else.
+    pub fn parse(text: &str) -> Result<Self> {
+        let (name, count) = text.split_once(':').map_or((text, None), |(n, c)| (n, Some(c)));
+        let policy = match name {
+            "" | "no" => Self::No,
+            "always" => Self::Always,
+            "unless-stopped" => Self::UnlessStopped,
+            "on-failure" => {
+                let max_retries = match count {
+                    None => 0,
+                    Some(c) => c.parse().map_err(|_| {
+                        Error::invalid(format!("invalid restart policy {text:?}: maximum retry count must be a whole number, not {c:?}"))
+                    })?,
+                };
+                return Ok(Self::OnFailure { max_retries });
+            }
+            _ => {
+                return Err(Error::invalid(format!(
+                    "invalid restart policy {text:?}: want no, on-failure[:n], always or unless-stopped"
+                )));
+            }
+        };
+        if count.is_some() {
+            return Err(Error::invalid(format!(
+                "invalid restart policy {text:?}: maximum retry count cannot be used with {name:?}"
+            )));
+        }
+        Ok(policy)
+    }
+
+    /// Docker's word for it, without the count.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::No => "no",
+            Self::OnFailure { .. } => "on-failure",
+            Self::Always => "always",
+            Self::UnlessStopped => "unless-stopped",
+        }
+    }
+
+    /// Whether a run that ended with `exit_code`, after `restarts` restarts in a row, is followed by another.
+    /// `stopped_by_user` is the last word for every policy.
+    pub fn wants_restart(self, exit_code: i32, restarts: u32, stopped_by_user: bool) -> bool {
+        !stopped_by_user
+            && match self {
+                Self::No => false,
+                Self::OnFailure { max_retries } => exit_code != 0 && (max_retries == 0 || restarts < max_retries),
+                Self::Always | Self::UnlessStopped => true,
+            }
+    }
+}
+
+/// Where a container's output goes.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogConfig {
+    /// `json-file` or `none`.
+    pub driver: LogDriver,
+    /// A file is rotated when the next line would make it larger than this.
+    pub max_size_bytes: u64,
+    /// How many files are kept, the current one included. At least 1.
+    pub max_files: u32,
+    /// The options as typed, for `inspect`.
+    pub options: BTreeMap<String, String>,
+}
+
+/// The log drivers that exist.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LogDriver {
+    /// One JSON object a line, as Docker writes it.
+    JsonFile,
+    /// Nothing is kept.
+    None,
+}
+
+impl LogDriver {
+    /// Docker's word for it.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::JsonFile => "json-file",
+            Self::None => "none",
+        }
+    }
+}
+
+/// 20 MiB: small enough that five of them never fill a disk, large enough to hold a day of a chatty server.
+pub const LOG_MAX_SIZE_BYTES: u64 = 20 << 20;
+/// Five files, the current one included.
+pub const LOG_MAX_FILES: u32 = 5;
+
+impl Default for LogConfig {
+    fn default() -> Self {
+        Self {
+            driver: LogDriver::JsonFile,
+            max_size_bytes: LOG_MAX_SIZE_BYTES,
+            max_files: LOG_MAX_FILES,
+            options: BTreeMap::new(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn restart_policies() {
+        assert_eq!(RestartPolicy::parse("").unwrap(), RestartPolicy::No);
+        assert_eq!(RestartPolicy::parse("on-failure:3").unwrap(), RestartPolicy::OnFailure { max_retries: 3 });
+        for bad in ["sometimes", "always:2", "on-failure:", "on-failure:-1", "on-failure:x"] {
+            assert!(RestartPolicy::parse(bad).is_err(), "{bad}");
+        }
+        let three = RestartPolicy::OnFailure { max_retries: 3 };
+        assert!(three.wants_restart(1, 2, false));
+        assert!(!three.wants_restart(1, 3, false));
+        assert!(!three.wants_restart(0, 0, false));
+        assert!(RestartPolicy::Always.wants_restart(0, 9, false));
+        assert!(!RestartPolicy::Always.wants_restart(0, 9, true));
+    }
+}

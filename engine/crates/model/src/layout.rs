@@ -1,0 +1,121 @@
+//! Where everything lies: the paths below the root (kept) and the state directory (gone at reboot).
+//!
+//! ```text
+//! ROOT   /var/lib/dhow           0700
+//!   state.db                     SQLite, WAL: the truth
+//!   notify                       one byte is written after each commit that adds events; readers inotify it
+//!   content/sha256/HEX           manifests and configs, whole and verified
+//!   content/tmp/                 half-written blobs; emptied by recovery
+//!   layers/HEX/                  one per diff id: diff/ (the tree), split (all of the tar but file data)
+//!   layers/tmp/                  half-unpacked layers; emptied by recovery
+//!   containers/ID/               upper/ work/ ID-json.log hostname hosts resolv.conf
+//!   volumes/NAME/_data           named and anonymous volumes
+//!   seccomp/                     compiled filters, by digest of their source
+//!   init/                        the program behind --init, by digest
+//! STATE  /run/dhow               0700
+//!   containers/ID/attach.sock    the monitor's socket
+//!   containers/ID/monitor.lock   flock held by the monitor for its whole life
+//!   execs/ID/attach.sock         the same for an exec session
+//! ```
+
+use crate::{ContainerId, Digest};
+use std::path::{Path, PathBuf};
+
+/// The two directories of an engine, and every path below them.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Layout {
+    root: PathBuf,
+    state: PathBuf,
+}
+
+impl Layout {
+    /// A layout over two absolute directories.
+    pub fn new(root: impl Into<PathBuf>, state: impl Into<PathBuf>) -> Self {
+        Self { root: root.into(), state: state.into() }
+    }
+
+    /// What survives a reboot.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// What does not.
+    pub fn state(&self) -> &Path {
+        &self.state
+    }
+
+    /// The SQLite database.
+    pub fn database(&self) -> PathBuf {
+        self.root.join("state.db")
+    }
+
+    /// The file that is written to when events were added.
+    pub fn notify(&self) -> PathBuf {
+        self.root.join("notify")
+    }
+
+    /// Verified blobs.
+    pub fn content(&self) -> PathBuf {
+        self.root.join("content")
+    }
+
+    /// One verified blob.
+    pub fn blob(&self, digest: &Digest) -> PathBuf {
+        self.root.join("content/sha256").join(digest.hex())
+    }
+
+    /// Installed layers.
+    pub fn layers(&self) -> PathBuf {
+        self.root.join("layers")
+    }
+
+    /// One installed layer, by diff id.
+    pub fn layer(&self, diff_id: &Digest) -> PathBuf {
+        self.root.join("layers").join(diff_id.hex())
+    }
+
+    /// All containers' directories.
+    pub fn containers(&self) -> PathBuf {
+        self.root.join("containers")
+    }
+
+    /// A container's own directory.
+    pub fn container(&self, id: &ContainerId) -> PathBuf {
+        self.root.join("containers").join(id.as_str())
+    }
+
+    /// The current json-file log of a container; older ones end in `.1`, `.2`, ….
+    pub fn container_log(&self, id: &ContainerId) -> PathBuf {
+        self.container(id).join(format!("{id}-json.log"))
+    }
+
+    /// All volumes.
+    pub fn volumes(&self) -> PathBuf {
+        self.root.join("volumes")
+    }
+
+    /// A volume's data.
+    pub fn volume_data(&self, name: &str) -> PathBuf {
+        self.root.join("volumes").join(name).join("_data")
+    }
+
+    /// Compiled seccomp filters.
+    pub fn seccomp(&self) -> PathBuf {
+        self.root.join("seccomp")
+    }
+
+    /// The program behind `--init`.
+    pub fn init(&self) -> PathBuf {
+        self.root.join("init")
+    }
+
+    /// A container's run-time directory.
+    pub fn container_state(&self, id: &ContainerId) -> PathBuf {
+        self.state.join("containers").join(id.as_str())
+    }
+
+    /// An exec session's run-time directory.
+    pub fn exec_state(&self, id: &ContainerId) -> PathBuf {
+        self.state.join("execs").join(id.as_str())
+    }
+}
