@@ -7,7 +7,7 @@
 use std::fmt;
 
 /// What sort of failure it is, as far as a caller can act on it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, serde::Serialize, serde::Deserialize)]
 #[non_exhaustive]
 pub enum ErrorKind {
     /// The request itself is wrong: a bad flag value, a malformed reference.

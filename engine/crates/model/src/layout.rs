@@ -13,6 +13,7 @@
 //!   seccomp/                     compiled filters, by digest of their source
 //!   init/                        the program behind --init, by digest
 //! STATE  /run/dhow               0700
+//!   containers.lock              each container's lock is one byte of it (store, lock.rs)
 //!   containers/ID/attach.sock    the monitor's socket
 //!   containers/ID/monitor.lock   flock held by the monitor for its whole life
 //!   execs/ID/attach.sock         the same for an exec session

@@ -1,0 +1,219 @@
+//! From a plan to a running process. Called by the monitor, which has one thread.
+
+use crate::cgroup::Cgroup;
+use crate::child::{self, Failure};
+use crate::plan::{LaunchPlan, Scene};
+use crate::prepare::{self, Ready};
+use crate::step::Step;
+use dhow_model::{Error, ErrorKind, Result, ResultExt};
+use dhow_sys::clone::{self, Child};
+use dhow_sys::error::reason;
+use dhow_sys::{Errno, OnErrno, process};
+use std::fs::File;
+use std::io::Read;
+use std::os::fd::{AsFd, OwnedFd};
+
+/// What the new process gets as standard input, output and error.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ChildStdio {
+    /// A new pseudo-terminal of this size; the plan must say `tty`.
+    Pty {
+        /// Lines; 0 for the kernel's default.
+        rows: u16,
+        /// Columns; 0 for the kernel's default.
+        cols: u16,
+    },
+    /// Pipes.
+    Pipes {
+        /// Whether standard input is a pipe; else it is `/dev/null`.
+        stdin: bool,
+    },
+}
+
+/// A process that runs the container's program: `execve` has succeeded.
+#[derive(Debug)]
+pub struct Launched {
+    /// As the host sees it.
+    pub pid: i32,
+    /// Readable when the process has ended.
+    pub pidfd: OwnedFd,
+    /// Its start time in clock ticks since boot (field 22 of `/proc/PID/stat`).
+    pub start_ticks: u64,
+    /// Our end of its standard input. All our ends are non-blocking and close-on-exec.
+    pub stdin: Option<OwnedFd>,
+    /// Our end of its standard output.
+    pub stdout: Option<OwnedFd>,
+    /// Our end of its standard error.
+    pub stderr: Option<OwnedFd>,
+    /// The master side of its terminal, in place of the three pipes.
+    pub pty: Option<OwnedFd>,
+    /// The container's cgroup; `None` for a further process in a container.
+    pub cgroup: Option<Cgroup>,
+}
+
+/// Starts the process that `plan` describes and returns when its program runs. The process dies with the
+/// calling thread.
+///
+/// # Errors
+/// `CommandNotFound` or `CommandNotExecutable` when the program is at fault, `StartFailed` and others when
+/// the surroundings are. Nothing is left behind then: no process, no cgroup; mounts vanish with their namespace.
+pub fn launch(plan: &LaunchPlan, stdio: ChildStdio) -> Result<Launched> {
+    let mut ready = prepare::prepare(plan, stdio)?;
+    let started = start(plan, &ready).and_then(|child| {
+        // Our copy of the write end goes, so that the pipe ends when the child's does.
+        let Ready { prepared, failures, .. } = &mut ready;
+        drop(std::mem::replace(&mut prepared.failure, failures.try_clone().context(|| "dup a pipe".to_owned())?));
+        settle(plan, child, &ready)
+    });
+    let Ready { ours, cgroup, prepared, .. } = ready;
+    // The child has its own copies of the stream ends and mounts by now.
+    drop(prepared);
+    match started {
+        Ok((child, start_ticks)) => Ok(Launched {
+            pid: child.pid,
+            pidfd: child.pidfd,
+            start_ticks,
+            stdin: ours.stdin,
+            stdout: ours.stdout,
+            stderr: ours.stderr,
+            pty: ours.pty,
+            cgroup,
+        }),
+        Err(error) => {
+            if let Some(cgroup) = cgroup {
+                cgroup.kill_all();
+                // The first error is the one to show.
+                let _ = cgroup.remove();
+            }
+            Err(error)
+        }
+    }
+}
+
+/// Clones, inside the namespaces that the clone itself must happen in.
+fn start(plan: &LaunchPlan, ready: &Ready) -> Result<Child> {
+    let (flags, entered) = match &plan.scene {
+        Scene::Container { namespaces, clock_offsets: None, .. } => (*namespaces, None),
+        Scene::Container { namespaces, clock_offsets: Some(offsets), .. } => {
+            (*namespaces, Some(Entered::new_clocks(*offsets)?))
+        }
+        Scene::Exec { .. } => {
+            let container = ready.container.as_ref().ok_or_else(|| Error::internal("no container to enter"))?;
+            (0, Some(Entered::pid_namespace(container)?))
+        }
+    };
+    let cgroup = ready.unified.as_ref().map(AsFd::as_fd);
+    let child = clone::fork_with(flags, cgroup, || child::run(&ready.prepared))
+        .on("clone3", "")
+        .context_kind(ErrorKind::StartFailed, || "start the container's process".to_owned());
+    drop(entered);
+    child
+}
+
+/// A namespace that our children are born in; left again on drop.
+struct Entered {
+    own: OwnedFd,
+    kind: u64,
+}
+
+impl Entered {
+    fn pid_namespace(container: &OwnedFd) -> Result<Self> {
+        let entered = Self { own: own_namespace("pid_for_children")?, kind: clone::NEWPID };
+        process::setns(container.as_fd(), clone::NEWPID)
+            .on("setns", "the container's pid namespace")
+            .context_kind(ErrorKind::Conflict, || "the container is not running".to_owned())?;
+        Ok(entered)
+    }
+
+    fn new_clocks((monotonic, boot): (i64, i64)) -> Result<Self> {
+        let entered = Self { own: own_namespace("time_for_children")?, kind: clone::NEWTIME };
+        process::unshare(clone::NEWTIME).on("unshare", "time namespace").context(|| "set clocks".to_owned())?;
+        let offsets = format!("monotonic {monotonic} 0\nboottime {boot} 0\n");
+        std::fs::write("/proc/self/timens_offsets", offsets).context(|| "set clocks".to_owned())?;
+        Ok(entered)
+    }
+}
+
+impl Drop for Entered {
+    fn drop(&mut self) {
+        // Our own namespace always takes us back.
+        let _ = process::setns(self.own.as_fd(), self.kind);
+    }
+}
+
+fn own_namespace(name: &str) -> Result<OwnedFd> {
+    let path = format!("/proc/thread-self/ns/{name}");
+    File::open(&path).map(Into::into).context(|| format!("open {path}"))
+}
+
+/// Waits until the child has become the program, or has said why not.
+fn settle(plan: &LaunchPlan, child: Child, ready: &Ready) -> Result<(Child, u64)> {
+    let mut failures = File::from(ready.failures.try_clone().context(|| "dup a pipe".to_owned())?);
+    let mut bytes = Vec::with_capacity(Failure::BYTES);
+    let read = failures.read_to_end(&mut bytes);
+    if let Some(failure) = Failure::from_bytes(&bytes) {
+        let _ = process::wait_pidfd(child.pidfd.as_fd(), true);
+        return Err(explain(plan, failure));
+    }
+    // The child is not reaped yet, so its number is its own even if it has ended already.
+    match read.context(|| "read from the new process".to_owned()).and_then(|_| {
+        process::start_ticks(child.pid).context(|| "examine the new process".to_owned())
+    }) {
+        Ok(ticks) => Ok((child, ticks)),
+        Err(error) => {
+            let _ = process::pidfd_send_signal(child.pidfd.as_fd(), nix::libc::SIGKILL);
+            let _ = process::wait_pidfd(child.pidfd.as_fd(), true);
+            Err(error)
+        }
+    }
+}
+
+/// One clear line for a failed step.
+fn explain(plan: &LaunchPlan, failure: Failure) -> Error {
+    let errno = Errno::from_raw(failure.errno);
+    let step = usize::try_from(failure.step).ok().and_then(|index| plan.steps.get(index));
+    match step {
+        None => Error::internal(format!("the new process failed in an unknown step: {}", reason(errno))),
+        Some(Step::Execute) => explain_exec(plan, failure, errno),
+        Some(step) => {
+            let why = match (step, failure.detail) {
+                (_, child::OUTSIDE_ROOT) => "it is outside of the container's root filesystem".to_owned(),
+                (_, child::ON_PROC) => "the target leads into /proc".to_owned(),
+                (Step::Mount(_), _) if errno == Errno::ELOOP => {
+                    "the image has a symbolic link in its path".to_owned()
+                }
+                (Step::Mount(_), _) if errno == Errno::ENOTDIR => {
+                    "not a directory: are you trying to mount a directory onto a file (or the other way round)?".to_owned()
+                }
+                _ => reason(errno),
+            };
+            Error::new(ErrorKind::StartFailed, format!("{step}: {why}"))
+        }
+    }
+}
+
+fn explain_exec(plan: &LaunchPlan, failure: Failure, errno: Errno) -> Error {
+    let process = &plan.process;
+    let command = process.argv.first().map(String::as_str).unwrap_or_default();
+    let (kind, message) = match (errno, failure.detail) {
+        (errno, child::INIT_FAILED) => {
+            (ErrorKind::StartFailed, format!("exec {}: {}", crate::plan::INIT_PATH, reason(errno)))
+        }
+        (_, child::NO_INTERPRETER) => (
+            ErrorKind::CommandNotFound,
+            format!("exec {command}: no such file or directory (the file exists: its interpreter or loader is missing)"),
+        ),
+        (Errno::ENOENT, _) if process.searched => {
+            (ErrorKind::CommandNotFound, format!("exec: {command:?}: executable file not found in $PATH"))
+        }
+        (Errno::ENOENT, _) => {
+            (ErrorKind::CommandNotFound, format!("exec: {command:?}: stat {command}: no such file or directory"))
+        }
+        (_, child::IS_DIRECTORY) => {
+            (ErrorKind::CommandNotExecutable, format!("exec: {command:?}: is a directory"))
+        }
+        (Errno::EACCES, _) => (ErrorKind::CommandNotExecutable, format!("exec: {command:?}: permission denied")),
+        (errno, _) => (ErrorKind::CommandNotExecutable, format!("exec {command}: {}", reason(errno))),
+    };
+    Error::new(kind, message)
+}

@@ -1,0 +1,39 @@
+//! From a validated configuration to a running process.
+//!
+//! ```text
+//! LaunchSpec + HostFacts ── plan_launch (pure) ──► LaunchPlan: ordered steps, plain data
+//!        │ (travels to the monitor in a sealed memfd)
+//!        ▼
+//! launch():  prepare (ordinary Rust: cgroups, detached mounts, users, pty) ── clone3 ──┐
+//!        ▲                                                                          ▼
+//!        └────────── {step, errno} on a close-on-exec pipe ◄──────── child walks the steps, execs
+//! ```
+//!
+//! The child allocates nothing, locks nothing and logs nothing. All `unsafe` is in `dhow-sys`.
+
+#![forbid(unsafe_code)]
+
+pub mod attach;
+pub mod cgroup;
+mod child;
+mod copyup;
+mod devices;
+pub mod exec;
+pub mod facts;
+pub mod launch;
+pub mod log;
+pub mod monitor;
+pub mod plan;
+mod prepare;
+mod rootfs;
+pub mod seccomp;
+pub mod spec;
+pub mod step;
+pub mod user;
+
+pub use cgroup::{Cgroup, CgroupPaths};
+pub use exec::plan_exec;
+pub use facts::HostFacts;
+pub use launch::{ChildStdio, Launched, launch};
+pub use plan::{LaunchPlan, plan_launch};
+pub use spec::{ExecSpec, LaunchSpec, ResolvedMount, Rootfs};

@@ -1,0 +1,129 @@
+//! `dhow monitor`: from inherited descriptors to a running event loop.
+
+use super::door::Door;
+use super::event_loop::{Monitor, Settings};
+use super::launcher::{KernelLauncher, Launcher, read_spec};
+use super::recorder::Recorder;
+use super::spawn::{CLIENTS_MAX, FIRST_CLIENT_FD, REPORT_FD, SPEC_FD};
+use super::spec::{MonitorKind, MonitorSpec, Report, exit_code_of};
+use crate::log::JsonFileWriter;
+use dhow_model::{Error, Result, ResultExt};
+use dhow_sys::{inherited, process, signal};
+use std::fs::File;
+use std::io::Write;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+
+/// Runs the monitor that `spawn_monitor` started: the whole of `dhow monitor`. Returns the exit code of this
+/// process, which nobody reads: 0 when it did what it was there for.
+///
+/// To be called before anything else: no thread may exist, and no descriptor but the inherited ones.
+pub fn run<R: Recorder>(recorder_from: impl FnOnce(&MonitorSpec) -> Result<R>) -> i32 {
+    let (Ok(source), Ok(report)) = (inherited::take(SPEC_FD), inherited::take(REPORT_FD)) else {
+        return 2;
+    };
+    let mut report = UnixStream::from(report);
+    // Closes the socket, too: one descriptor less for the rest of this life.
+    let tell = move |what: &Report| {
+        if let Ok(bytes) = postcard::to_stdvec(what) {
+            // Whoever started us may be gone; the container runs all the same.
+            let _ = report.write_all(&bytes);
+        }
+        drop(report);
+    };
+    let outcome = prepare(File::from(source)).and_then(|(spec, clients, source)| {
+        let recorder = recorder_from(&spec)?;
+        Ok((spec, clients, source, recorder))
+    });
+    let (spec, clients, source, mut recorder) = match outcome {
+        Ok(prepared) => prepared,
+        Err(error) => {
+            tell(&failed(&error));
+            return 1;
+        }
+    };
+    let (plan, rest) = split(spec);
+    let mut launcher = KernelLauncher::new(source, plan);
+    match supervise(rest, clients, &mut launcher, &mut recorder, tell) {
+        Ok(()) => 0,
+        Err(_) => 1,
+    }
+}
+
+/// What of a spec is needed after the plan is with the launcher.
+pub(super) struct Rest {
+    pub(super) settings: Settings,
+    pub(super) console_size: (u16, u16),
+    pub(super) log: Option<super::LogTarget>,
+    pub(super) attach_socket: std::path::PathBuf,
+    pub(super) lock_file: std::path::PathBuf,
+}
+
+fn split(spec: MonitorSpec) -> (crate::plan::LaunchPlan, Rest) {
+    let is_container = spec.kind == MonitorKind::Container;
+    let rest = Rest {
+        settings: Settings {
+            is_container,
+            tty: spec.tty,
+            open_stdin: spec.open_stdin,
+            stdin_once: spec.stdin_once || !is_container,
+        },
+        console_size: spec.console_size.unwrap_or_default(),
+        log: spec.log,
+        attach_socket: spec.attach_socket,
+        lock_file: spec.lock_file,
+    };
+    (spec.plan, rest)
+}
+
+fn prepare(source: File) -> Result<(MonitorSpec, Vec<OwnedFd>, File)> {
+    let what = || "prepare the monitor".to_owned();
+    signal::block_all().context(what)?;
+    process::set_name(c"dhow-monitor").context(what)?;
+    let spec = read_spec(&source)?;
+    if spec.clients > CLIENTS_MAX {
+        return Err(Error::internal(format!("{}: {} clients", what(), spec.clients)));
+    }
+    let clients = (FIRST_CLIENT_FD..)
+        .zip(0..spec.clients)
+        .map(|(number, _)| {
+            let socket = UnixStream::from(inherited::take(number).context(what)?);
+            socket.set_nonblocking(true).context(what)?;
+            Ok(socket.into())
+        })
+        .collect::<Result<Vec<OwnedFd>>>()?;
+    Ok((spec, clients, source))
+}
+
+/// Opens the door and the log, then lives.
+pub(super) fn supervise(
+    rest: Rest,
+    clients: Vec<OwnedFd>,
+    launcher: &mut dyn Launcher,
+    recorder: &mut dyn Recorder,
+    tell: impl FnOnce(&Report),
+) -> Result<()> {
+    let opened = Door::open(&rest.lock_file, &rest.attach_socket).and_then(|door| {
+        let log =
+            rest.log.as_ref().map(|target| JsonFileWriter::open(&target.path, &target.config)).transpose()?;
+        Ok((door, log))
+    });
+    let (door, log) = match opened {
+        Ok(opened) => opened,
+        Err(error) => {
+            // The clients' sockets close without an Exit frame; the report says why.
+            let recorded = recorder.start_failed(&error, exit_code_of(&error));
+            tell(&failed(&error));
+            return recorded.map(|_| ());
+        }
+    };
+    let mut monitor = Monitor::new(rest.settings, rest.console_size, log, door, launcher, recorder)?;
+    for client in clients {
+        monitor.adopt(client);
+    }
+    monitor.live(tell)
+}
+
+fn failed(error: &Error) -> Report {
+    Report::Failed { kind: error.kind(), message: error.to_string(), exit_code: exit_code_of(error) }
+}

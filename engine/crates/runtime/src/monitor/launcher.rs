@@ -1,0 +1,97 @@
+//! Where the monitored process comes from: the kernel for real, an ordinary child in tests.
+
+use super::spec::MonitorSpec;
+use crate::cgroup::Cgroup;
+use crate::launch::{ChildStdio, launch};
+use crate::plan::LaunchPlan;
+use dhow_model::{Result, ResultExt};
+use std::fs::File;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::FileExt;
+
+/// Starts the process, again and again if need be.
+pub(super) trait Launcher {
+    /// Starts it; its program runs when this returns.
+    fn launch(&mut self, stdio: ChildStdio) -> Result<Process>;
+}
+
+/// A process that runs. Our ends of its streams are non-blocking.
+pub(super) struct Process {
+    pub(super) pid: i32,
+    pub(super) pidfd: OwnedFd,
+    pub(super) start_ticks: u64,
+    pub(super) stdin: Option<OwnedFd>,
+    pub(super) stdout: Option<OwnedFd>,
+    pub(super) stderr: Option<OwnedFd>,
+    pub(super) pty: Option<OwnedFd>,
+    pub(super) group: Option<Box<dyn Group>>,
+}
+
+/// What holds a container's processes together: its cgroup.
+pub(super) trait Group {
+    /// How often the OOM killer struck.
+    fn oom_kills(&self) -> Result<u64>;
+    /// Readable when it struck again.
+    fn oom_event(&self) -> Result<Option<OwnedFd>>;
+    /// Ends every process in it.
+    fn kill_all(&self);
+    /// Removes it; no process is in it.
+    fn remove(self: Box<Self>) -> Result<()>;
+}
+
+impl Group for Cgroup {
+    fn oom_kills(&self) -> Result<u64> {
+        Cgroup::oom_kills(self)
+    }
+    fn oom_event(&self) -> Result<Option<OwnedFd>> {
+        self.oom_event_fd()
+    }
+    fn kill_all(&self) {
+        Cgroup::kill_all(self);
+    }
+    fn remove(self: Box<Self>) -> Result<()> {
+        Cgroup::remove(*self)
+    }
+}
+
+/// Launches by the plan. Between launches the plan lies in the sealed memfd that it came in, where it costs
+/// this process nothing.
+pub(super) struct KernelLauncher {
+    source: File,
+    plan: Option<LaunchPlan>,
+}
+
+impl KernelLauncher {
+    pub(super) fn new(source: File, plan: LaunchPlan) -> Self {
+        Self { source, plan: Some(plan) }
+    }
+}
+
+impl Launcher for KernelLauncher {
+    fn launch(&mut self, stdio: ChildStdio) -> Result<Process> {
+        let plan = match self.plan.take() {
+            Some(plan) => plan,
+            None => read_spec(&self.source)?.plan,
+        };
+        let launched = launch(&plan, stdio)?;
+        Ok(Process {
+            pid: launched.pid,
+            pidfd: launched.pidfd,
+            start_ticks: launched.start_ticks,
+            stdin: launched.stdin,
+            stdout: launched.stdout,
+            stderr: launched.stderr,
+            pty: launched.pty,
+            group: launched.cgroup.map(|cgroup| Box::new(cgroup) as Box<dyn Group>),
+        })
+    }
+}
+
+/// Reads a monitor's spec from its memfd, wherever its offset is.
+pub(super) fn read_spec(source: &File) -> Result<MonitorSpec> {
+    let what = || "read the monitor's specification".to_owned();
+    let length = usize::try_from(source.metadata().context(what)?.len()).context(what)?;
+    let mut bytes = vec![0; length];
+    source.read_exact_at(&mut bytes, 0).context(what)?;
+    postcard::from_bytes(&bytes).context(what)
+}

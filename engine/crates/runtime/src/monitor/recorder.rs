@@ -1,0 +1,103 @@
+//! What a monitor asks of whoever keeps the records: the engine, over the database.
+
+use dhow_model::{Error, Result, Timestamp};
+use std::time::Duration;
+
+/// How a run ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Exit {
+    /// The process's own code, or 128 and the signal.
+    pub code: i32,
+    /// The signal that killed it.
+    pub signal: Option<i32>,
+    /// Whether the OOM killer struck in its cgroup.
+    pub oom_killed: bool,
+    /// When.
+    pub at: Timestamp,
+    /// How long it ran: what [`super::Backoff`] wants to know.
+    pub ran_for: Duration,
+}
+
+/// What comes after a run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AfterExit {
+    /// The monitor leaves.
+    Stay,
+    /// The monitor calls [`Recorder::remove`] and leaves.
+    Remove,
+    /// The monitor waits, asks [`Recorder::may_restart`], and launches again.
+    Restart {
+        /// How long it waits.
+        delay: Duration,
+    },
+}
+
+/// Keeps the records of one container or exec session.
+///
+/// Each method returns when its record is durable. It should hold no memory and no open file between calls:
+/// a monitor mostly sleeps. A monitor tries a failed `exited`, `may_restart` or `remove` again for some
+/// seconds.
+pub trait Recorder {
+    /// The program runs. An error stops it again.
+    ///
+    /// # Errors
+    /// When it cannot be recorded.
+    fn started(&mut self, pid: i32, start_ticks: u64) -> Result<()>;
+
+    /// The program could not be started, at first or by a restart.
+    ///
+    /// # Errors
+    /// When it cannot be recorded.
+    fn start_failed(&mut self, error: &Error, exit_code: i32) -> Result<AfterExit>;
+
+    /// The program ended. Decides what comes next, with the delay from [`super::Backoff`].
+    ///
+    /// # Errors
+    /// When it cannot be recorded.
+    fn exited(&mut self, exit: &Exit) -> Result<AfterExit>;
+
+    /// Asked after the delay, and when a client says wake: `false` if the container was stopped or removed
+    /// meanwhile; then the monitor leaves, and that it will not be restarted is recorded.
+    ///
+    /// # Errors
+    /// When the record cannot be read.
+    fn may_restart(&mut self) -> Result<bool>;
+
+    /// Removes the container and everything that it left.
+    ///
+    /// # Errors
+    /// When something cannot be removed.
+    fn remove(&mut self) -> Result<()>;
+
+    /// The OOM killer struck. Called as soon as it is noticed, at the latest before `exited`.
+    ///
+    /// # Errors
+    /// When it cannot be recorded.
+    fn oom(&mut self) -> Result<()>;
+}
+
+impl<R: Recorder + ?Sized> Recorder for Box<R> {
+    fn started(&mut self, pid: i32, start_ticks: u64) -> Result<()> {
+        (**self).started(pid, start_ticks)
+    }
+
+    fn start_failed(&mut self, error: &Error, exit_code: i32) -> Result<AfterExit> {
+        (**self).start_failed(error, exit_code)
+    }
+
+    fn exited(&mut self, exit: &Exit) -> Result<AfterExit> {
+        (**self).exited(exit)
+    }
+
+    fn may_restart(&mut self) -> Result<bool> {
+        (**self).may_restart()
+    }
+
+    fn remove(&mut self) -> Result<()> {
+        (**self).remove()
+    }
+
+    fn oom(&mut self) -> Result<()> {
+        (**self).oom()
+    }
+}

@@ -1,0 +1,101 @@
+//! What the engine tells a monitor, and what the monitor answers: plain data, as postcard.
+
+use crate::plan::LaunchPlan;
+use dhow_model::container::LogConfig;
+use dhow_model::{ContainerId, Error, ErrorKind, Layout};
+use serde::{Deserialize, Serialize};
+use std::path::PathBuf;
+
+/// Everything that a monitor needs to know.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct MonitorSpec {
+    /// Where the engine keeps things; for the recorder.
+    pub layout: Layout,
+    /// The container or the exec session.
+    pub id: ContainerId,
+    /// Which of the two.
+    pub kind: MonitorKind,
+    /// How to start the process; used again for each restart.
+    pub plan: LaunchPlan,
+    /// A pseudo-terminal in place of three pipes.
+    pub tty: bool,
+    /// Standard input is a pipe (or the terminal takes input); else it is `/dev/null`.
+    pub open_stdin: bool,
+    /// Standard input is closed when the first client that gives it has no more or goes. An exec session's
+    /// always is. Nothing can close a terminal's input.
+    pub stdin_once: bool,
+    /// The terminal's first size: rows, columns.
+    pub console_size: Option<(u16, u16)>,
+    /// Where the output is kept; `None`: nowhere, as for an exec session and the log driver `none`.
+    pub log: Option<LogTarget>,
+    /// The socket to listen on. Its directory is made, 0700, if it is missing.
+    pub attach_socket: PathBuf,
+    /// The file to lock while in charge.
+    pub lock_file: PathBuf,
+    /// How many connected clients come along, as descriptors 5, 6, …. Each has said hello already.
+    pub clients: u32,
+}
+
+/// What a monitor is for.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum MonitorKind {
+    /// A container's first process.
+    Container,
+    /// A further process in a container.
+    Exec {
+        /// That container.
+        container: ContainerId,
+    },
+}
+
+/// A container's log.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogTarget {
+    /// The file that is written to.
+    pub path: PathBuf,
+    /// When it is rotated.
+    pub config: LogConfig,
+}
+
+/// The first and only answer of a monitor, after its first launch.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Report {
+    /// The program runs, and that is recorded.
+    Started {
+        /// Its process id as the host sees it.
+        pid: i32,
+        /// Its start time in clock ticks since boot.
+        start_ticks: u64,
+    },
+    /// It does not run, and that is recorded (unless recording is what failed).
+    Failed {
+        /// What sort of failure.
+        kind: ErrorKind,
+        /// The whole error on one line.
+        message: String,
+        /// 127: command not found, 126: not executable, 128: something else.
+        exit_code: i32,
+    },
+}
+
+impl Report {
+    /// The pid, or the failure as an error.
+    ///
+    /// # Errors
+    /// What `Failed` says.
+    pub fn into_pid(self) -> dhow_model::Result<i32> {
+        match self {
+            Report::Started { pid, .. } => Ok(pid),
+            Report::Failed { kind, message, .. } => Err(Error::new(kind, message)),
+        }
+    }
+}
+
+/// The exit code that stands for a failed start, as Docker has it.
+pub(super) fn exit_code_of(error: &Error) -> i32 {
+    match error.kind() {
+        ErrorKind::CommandNotFound => 127,
+        ErrorKind::CommandNotExecutable => 126,
+        _ => 128,
+    }
+}

@@ -1,0 +1,618 @@
+//! From a plan to operations: everything that may allocate, fail in many ways, or needs the host's paths.
+//!
+//! Runs in the monitor before the clone. What it makes is either a descriptor (a detached mount, an opened
+//! file), which vanishes with it, or the cgroup, which `launch.rs` removes on failure.
+
+use crate::cgroup::{self, Cgroup, Joining};
+use crate::child::{Base, HiddenPath, MountOp, Op, Prepared, Program, Source, Streams};
+use crate::launch::ChildStdio;
+use crate::plan::{LaunchPlan, ProcessPlan, Scene};
+use crate::rootfs::{Target, c_path, c_string};
+use crate::step::{BindPlan, MountStep, MountWhat, Place, Step};
+use crate::user::{self, Files, InRoot, ResolvedUser};
+use crate::{copyup, devices, rootfs};
+use dhow_model::mount::Propagation;
+use dhow_model::{Error, ErrorKind, Result, ResultExt};
+use dhow_sys::mount::{self, FsContext, OPEN_TREE_CLONE, RECURSIVE};
+use dhow_sys::process::ExecStrings;
+use dhow_sys::{Errno, OnErrno, clone, openat2, process, pty, rlimit};
+use nix::libc;
+use std::ffi::{CStr, CString};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+/// CAP_SYS_ADMIN, which installing a filter without no-new-privileges needs.
+const CAP_SYS_ADMIN: u64 = 1 << 21;
+/// Number of the first, and only, terminal of a fresh devpts.
+const FIRST_TERMINAL: &CStr = c"0";
+
+/// A launch that is ready to be cloned.
+pub(crate) struct Ready {
+    pub prepared: Prepared,
+    pub ours: OurEnds,
+    /// The cgroup made for a new container.
+    pub cgroup: Option<Cgroup>,
+    /// Clone straight into this v2 cgroup.
+    pub unified: Option<OwnedFd>,
+    /// The container to enter, for a further process.
+    pub container: Option<OwnedFd>,
+    /// Where failures are read.
+    pub failures: OwnedFd,
+}
+
+/// Our ends of the new process's streams.
+#[derive(Default)]
+pub(crate) struct OurEnds {
+    pub stdin: Option<OwnedFd>,
+    pub stdout: Option<OwnedFd>,
+    pub stderr: Option<OwnedFd>,
+    pub pty: Option<OwnedFd>,
+}
+
+/// Makes everything ready.
+///
+/// # Errors
+/// Names what could not be made. A cgroup that was made is removed again.
+pub(crate) fn prepare(plan: &LaunchPlan, stdio: ChildStdio) -> Result<Ready> {
+    if plan.process.tty != matches!(stdio, ChildStdio::Pty { .. }) {
+        return Err(Error::internal("the plan and the monitor disagree about the terminal"));
+    }
+    let mut cgroup = None;
+    let ready = match &plan.scene {
+        Scene::Container { rootfs, cgroup: cgroup_plan, .. } => {
+            let made = cgroup::make(cgroup_plan)?;
+            let paths = made.cgroup.paths().clone();
+            cgroup = Some(made.cgroup);
+            let root = rootfs::mount(rootfs);
+            root.and_then(|root| {
+                Preparation::new(plan, Some(root), made.joining, Some(paths), None)?.finish(stdio)
+            })
+        }
+        Scene::Exec { pid, start_ticks, cgroup: paths } => {
+            let container = open_container(*pid, *start_ticks)?;
+            let joining = cgroup::open_joining(paths)?;
+            Preparation::new(plan, None, joining, None, Some(container))?.finish(stdio)
+        }
+    };
+    match ready {
+        Ok(ready) => Ok(Ready { cgroup, ..ready }),
+        Err(error) => {
+            // The first error is the one to show.
+            let _ = cgroup.map(Cgroup::remove);
+            Err(error)
+        }
+    }
+}
+
+/// The pidfd of a container's first process, if it is still that process.
+fn open_container(pid: i32, start_ticks: u64) -> Result<OwnedFd> {
+    let gone = || Error::conflict("the container is not running");
+    let pidfd = process::pidfd_open(pid).map_err(|_| gone())?;
+    // Checked after opening: the descriptor cannot change its process any more.
+    if process::start_ticks(pid).map_err(|_| gone())? != start_ticks {
+        return Err(gone());
+    }
+    Ok(pidfd)
+}
+
+struct Preparation<'a> {
+    plan: &'a LaunchPlan,
+    root: Option<OwnedFd>,
+    joining: Joining,
+    paths: Option<cgroup::CgroupPaths>,
+    container: Option<OwnedFd>,
+    user: ResolvedUser,
+    /// The terminal's devpts, kept until the terminal is opened in it.
+    devpts: Option<OwnedFd>,
+}
+
+impl<'a> Preparation<'a> {
+    fn new(
+        plan: &'a LaunchPlan,
+        root: Option<OwnedFd>,
+        joining: Joining,
+        paths: Option<cgroup::CgroupPaths>,
+        container: Option<OwnedFd>,
+    ) -> Result<Self> {
+        let none = ResolvedUser { uid: 0, gid: 0, groups: Vec::new(), home: String::new() };
+        let mut this = Self { plan, root, joining, paths, container, user: none, devpts: None };
+        this.fill_volumes()?;
+        this.user = this.resolve_user()?;
+        Ok(this)
+    }
+
+    /// Before anything is read from the root: a volume may bring the passwd file.
+    fn fill_volumes(&self) -> Result<()> {
+        let Some(root) = &self.root else { return Ok(()) };
+        for step in &self.plan.steps {
+            if let Step::Mount(MountStep { what: MountWhat::Bind(bind), target, .. }) = step
+                && bind.copy_up
+            {
+                copyup::fill(root.as_fd(), &c_string(target.as_str())?, &bind.path)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn resolve_user(&self) -> Result<ResolvedUser> {
+        let process = &self.plan.process;
+        if let Scene::Exec { pid, .. } = &self.plan.scene {
+            let path = format!("/proc/{pid}/root");
+            let root = mount::open_path(&c_string(path.as_str())?).context(|| format!("open {path}"))?;
+            return user::resolve(&InRoot(root.as_fd()), &process.user, &process.group_add);
+        }
+        let binds = self
+            .plan
+            .steps
+            .iter()
+            .filter_map(|step| match step {
+                Step::Mount(MountStep { what: MountWhat::Bind(bind), target, .. }) => {
+                    Some((target.as_str(), bind.path.as_path()))
+                }
+                _ => None,
+            })
+            .collect();
+        user::resolve(&FutureRoot { root: self.root()?, binds }, &process.user, &process.group_add)
+    }
+
+    fn root(&self) -> Result<BorrowedFd<'_>> {
+        self.root.as_ref().map(AsFd::as_fd).ok_or_else(|| Error::internal("a step needs a root filesystem"))
+    }
+
+    fn finish(mut self, stdio: ChildStdio) -> Result<Ready> {
+        let mut ops = Vec::with_capacity(self.plan.steps.len());
+        for step in &self.plan.steps {
+            let op = self.op(step).map_err(|error| {
+                let kind =
+                    if error.kind() == ErrorKind::Internal { ErrorKind::StartFailed } else { error.kind() };
+                error.with_kind(kind)
+            })?;
+            ops.push(op);
+        }
+        let (streams, ours) = self.streams(stdio)?;
+        let (failures, failure) =
+            nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC).context(|| "pipe2".to_owned())?;
+        let program = program(&self.plan.process, &self.user)?;
+        let prepared = Prepared { ops, root: self.root, streams, program, failure, go: None };
+        Ok(Ready {
+            prepared,
+            ours,
+            cgroup: None,
+            unified: self.joining.unified,
+            container: self.container,
+            failures,
+        })
+    }
+
+    fn op(&mut self, step: &Step) -> Result<Op> {
+        Ok(match step {
+            Step::JoinCgroups => Op::JoinCgroups(std::mem::take(&mut self.joining.tasks)),
+            Step::JoinNamespaces => self.join_namespaces()?,
+            Step::NewSession => Op::NewSession,
+            Step::NewCgroupNamespace => Op::NewCgroupNamespace,
+            Step::LoopbackUp => Op::LoopbackUp,
+            Step::PrivateMounts => Op::PrivateMounts,
+            Step::AttachRoot => Op::AttachRoot,
+            Step::Mount(mount) => Op::Mount(self.mount(mount)?),
+            Step::Symlink { path, target } => {
+                let (directory, name) = path.rsplit_once('/').unwrap_or(("", path));
+                let directory = if directory.is_empty() { "/" } else { directory };
+                Op::Symlink {
+                    directory: c_string(directory)?,
+                    name: c_string(name)?,
+                    target: c_string(target.as_str())?,
+                }
+            }
+            Step::Console => {
+                Op::Console { number: FIRST_TERMINAL.to_owned(), target: Target::new("/dev/console")? }
+            }
+            Step::Sysctl { path, value } => {
+                Op::Sysctl { path: c_string(format!("sys/{path}"))?, value: value.as_bytes().to_vec() }
+            }
+            Step::Mask(path) => Op::Mask(hidden(path)?),
+            Step::ReadOnlyPath(path) => Op::ReadOnlyPath(hidden(path)?),
+            Step::HostName(name) => Op::HostName(name.as_bytes().to_vec()),
+            Step::DomainName(name) => Op::DomainName(name.as_bytes().to_vec()),
+            Step::EnsureDirectory(path) => Op::EnsureDirectory(Target::in_root(self.root()?, path)?),
+            Step::ReadOnlyRoot => Op::ReadOnlyRoot,
+            Step::PivotRoot => Op::PivotRoot,
+            Step::OomScore(score) => Op::OomScore(score.to_string().into_bytes()),
+            Step::Rlimit { name, soft, hard } => Op::Rlimit {
+                resource: rlimit::number(name)
+                    .ok_or_else(|| Error::invalid(format!("invalid ulimit type: {name}")))?,
+                soft: *soft,
+                hard: *hard,
+            },
+            Step::Stdio => Op::Stdio,
+            Step::CloseDescriptors => Op::CloseDescriptors,
+            Step::WorkingDirectory(path) => Op::WorkingDirectory(c_string(path.as_str())?),
+            Step::BoundingSet(mask) => Op::BoundingSet(*mask),
+            Step::BecomeUser => self.become_user(),
+            Step::DieWithMonitor => Op::DieWithMonitor,
+            Step::NoNewPrivileges => Op::NoNewPrivileges,
+            Step::Seccomp => Op::Seccomp(
+                self.plan.process.seccomp.clone().ok_or_else(|| Error::internal("a step needs a filter"))?,
+            ),
+            Step::Capabilities(mask) => Op::Capabilities(*mask),
+            Step::Execute => Op::Execute,
+        })
+    }
+
+    fn become_user(&self) -> Op {
+        let process = &self.plan.process;
+        let filter_needs_privilege = process.seccomp.is_some() && !process.no_new_privileges;
+        let keep = process.capabilities | if filter_needs_privilege { CAP_SYS_ADMIN } else { 0 };
+        Op::BecomeUser { uid: self.user.uid, gid: self.user.gid, groups: self.user.groups.clone(), keep }
+    }
+
+    /// All namespaces that differ from ours, but the pid namespace, which the clone itself enters.
+    fn join_namespaces(&self) -> Result<Op> {
+        let Scene::Exec { pid, .. } = &self.plan.scene else {
+            return Err(Error::internal("only a further process joins namespaces"));
+        };
+        let container = self.container.as_ref().ok_or_else(|| Error::internal("no container to join"))?;
+        let mut kinds = 0;
+        for (name, flag) in [
+            ("mnt", clone::NEWNS),
+            ("uts", clone::NEWUTS),
+            ("ipc", clone::NEWIPC),
+            ("net", clone::NEWNET),
+            ("cgroup", clone::NEWCGROUP),
+            ("user", clone::NEWUSER),
+        ] {
+            if differs(*pid, name)? {
+                kinds |= flag;
+            }
+        }
+        let process = container.try_clone().context(|| "dup a pidfd".to_owned())?;
+        Ok(Op::JoinNamespaces { process, kinds })
+    }
+
+    fn mount(&mut self, step: &MountStep) -> Result<MountOp> {
+        let attributes = step.flags.attributes();
+        let mut is_directory = true;
+        let source = match &step.what {
+            MountWhat::Proc => Source::Proc,
+            MountWhat::Sysfs => Source::Sysfs,
+            MountWhat::Mqueue => Source::Mqueue,
+            MountWhat::Dev(plan) => Source::Ready(devices::make(plan, attributes)?),
+            MountWhat::Devpts => Source::Ready(self.devpts(attributes)?),
+            MountWhat::Tmpfs { options } => Source::Ready(tmpfs(options, attributes, &step.target)?),
+            MountWhat::CgroupDirectory => Source::Ready(self.cgroup_directory(attributes)?),
+            MountWhat::CgroupV1(index) => {
+                let v1 = self.paths.as_ref().and_then(|paths| paths.v1.get(*index));
+                Source::Ready(cgroup_view(v1.map(|v1| v1.path.as_path()), attributes)?)
+            }
+            MountWhat::CgroupV2 => {
+                let unified = self.paths.as_ref().and_then(|paths| paths.unified.as_deref());
+                Source::Ready(cgroup_view(unified, attributes)?)
+            }
+            MountWhat::CgroupHost(path) => Source::Ready(cgroup_view(Some(path), attributes)?),
+            MountWhat::Bind(bind) => {
+                let source = bind_source(bind, step)?;
+                let status = openat2::stat(source.as_fd()).on("fstat", bind.path.display());
+                let mode = status.context(|| format!("mount at {}", step.target))?.st_mode;
+                is_directory = mode & libc::S_IFMT == libc::S_IFDIR;
+                Source::Ready(source)
+            }
+        };
+        let target = match step.place {
+            Place::Own => Target::new(&step.target)?,
+            Place::User | Place::UserOnProc => Target::in_root(self.root()?, &step.target)?,
+        };
+        Ok(MountOp { source, attributes, target, is_directory, place: step.place })
+    }
+
+    fn devpts(&mut self, attributes: u64) -> Result<OwnedFd> {
+        let make = || -> dhow_sys::Result<OwnedFd> {
+            let context = FsContext::open(c"devpts")?;
+            context.set(c"ptmxmode", c"0666")?;
+            context.set(c"mode", c"0620")?;
+            context.set(c"gid", c"5")?;
+            context.mount(attributes)
+        };
+        let mount = make().on("fsmount", "devpts").context(|| "mount at /dev/pts".to_owned())?;
+        self.devpts = Some(mount.try_clone().context(|| "dup a mount".to_owned())?);
+        Ok(mount)
+    }
+
+    /// A tmpfs with a directory for each hierarchy, and a link for each controller of a joint one.
+    fn cgroup_directory(&self, attributes: u64) -> Result<OwnedFd> {
+        let mut options = vec!["mode=755".to_owned()];
+        options.push("size=64k".to_owned());
+        let writable = attributes & !mount::ATTR_RDONLY;
+        let mount_fd = tmpfs(&options, writable, "/sys/fs/cgroup")?;
+        for v1 in self.paths.iter().flat_map(|paths| &paths.v1) {
+            let name = c_string(v1.controllers.join(","))?;
+            openat2::mkdir_at(mount_fd.as_fd(), &name, 0o755)
+                .context(|| format!("mkdir /sys/fs/cgroup/{name:?}"))?;
+            for controller in v1.controllers.iter().filter(|_| v1.controllers.len() > 1) {
+                openat2::symlink_at(&name, mount_fd.as_fd(), &c_string(controller.as_str())?)
+                    .context(|| format!("symlink /sys/fs/cgroup/{controller}"))?;
+            }
+        }
+        if attributes & mount::ATTR_RDONLY != 0 {
+            mount::set_attributes(mount_fd.as_fd(), mount::ATTR_RDONLY, 0, 0, false)
+                .context(|| "make /sys/fs/cgroup read-only".to_owned())?;
+        }
+        Ok(mount_fd)
+    }
+
+    fn streams(&mut self, stdio: ChildStdio) -> Result<(Streams, OurEnds)> {
+        match stdio {
+            ChildStdio::Pty { rows, cols } => self.terminal(rows, cols),
+            ChildStdio::Pipes { stdin } => self.pipes(stdin),
+        }
+    }
+
+    fn terminal(&mut self, rows: u16, cols: u16) -> Result<(Streams, OurEnds)> {
+        let devpts = match self.devpts.take() {
+            Some(devpts) => devpts,
+            // A further process uses the container's own instance.
+            None => self.container_devpts()?,
+        };
+        let open = || -> dhow_sys::Result<pty::Pty> {
+            let terminal = pty::open(devpts.as_fd())?;
+            if rows != 0 || cols != 0 {
+                pty::resize(terminal.master.as_fd(), rows, cols)?;
+            }
+            pty::give_to(terminal.slave.as_fd(), self.user.uid)?;
+            Ok(terminal)
+        };
+        let terminal = open().on("open", "/dev/pts/ptmx").context(|| "open a terminal".to_owned())?;
+        let copy = |fd: &OwnedFd| fd.try_clone().context(|| "dup a terminal".to_owned());
+        let streams = Streams {
+            stdin: copy(&terminal.slave)?,
+            stdout: copy(&terminal.slave)?,
+            stderr: terminal.slave,
+            terminal: true,
+        };
+        let master = nonblocking(terminal.master)?;
+        Ok((streams, OurEnds { pty: Some(master), ..OurEnds::default() }))
+    }
+
+    fn container_devpts(&self) -> Result<OwnedFd> {
+        let Scene::Exec { pid, .. } = &self.plan.scene else {
+            return Err(Error::unsupported("a terminal needs an own /dev/pts, which a mount replaces"));
+        };
+        let path = format!("/proc/{pid}/root");
+        let root = mount::open_path(&c_string(path.as_str())?).context(|| format!("open {path}"))?;
+        let flags = libc::O_RDONLY | libc::O_DIRECTORY;
+        let devpts =
+            openat2::open(root.as_fd(), c"/dev/pts", flags, 0, openat2::IN_ROOT | openat2::NO_SYMLINKS)
+                .on("openat2", "/dev/pts")
+                .context(|| "open a terminal".to_owned())?;
+        let magic = mount::filesystem_magic(devpts.as_fd()).context(|| "examine /dev/pts".to_owned())?;
+        // Whatever else is there could hand us a device of its own choice.
+        if magic != DEVPTS_SUPER_MAGIC {
+            return Err(Error::new(ErrorKind::StartFailed, "/dev/pts in the container is not a devpts"));
+        }
+        Ok(devpts)
+    }
+
+    fn pipes(&self, stdin: bool) -> Result<(Streams, OurEnds)> {
+        let pipe = || nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC).context(|| "pipe2".to_owned());
+        let mut ours = OurEnds::default();
+        let theirs_in = if stdin {
+            let (read, write) = pipe()?;
+            self.give(&read)?;
+            ours.stdin = Some(nonblocking(write)?);
+            read
+        } else {
+            mount_free_null()?
+        };
+        let (out_read, out_write) = pipe()?;
+        let (err_read, err_write) = pipe()?;
+        self.give(&out_write)?;
+        self.give(&err_write)?;
+        ours.stdout = Some(nonblocking(out_read)?);
+        ours.stderr = Some(nonblocking(err_read)?);
+        Ok((Streams { stdin: theirs_in, stdout: out_write, stderr: err_write, terminal: false }, ours))
+    }
+
+    /// So that the user may reopen `/dev/stdout`, as with Docker.
+    fn give(&self, pipe: &OwnedFd) -> Result<()> {
+        if self.user.uid == 0 {
+            return Ok(());
+        }
+        dhow_sys::fsat::chown(pipe.as_fd(), self.user.uid, u32::MAX).context(|| "chown a stream".to_owned())
+    }
+}
+
+/// include/uapi/linux/magic.h.
+const DEVPTS_SUPER_MAGIC: i64 = 0x1cd1;
+
+/// The root as it will be: the user's bind mounts over the root filesystem.
+struct FutureRoot<'a> {
+    root: BorrowedFd<'a>,
+    binds: Vec<(&'a str, &'a Path)>,
+}
+
+impl Files for FutureRoot<'_> {
+    fn open(&self, path: &CStr) -> Result<Option<OwnedFd>, Errno> {
+        let text = path.to_str().map_err(|_| Errno::EINVAL)?;
+        let covering = self
+            .binds
+            .iter()
+            .filter_map(|(target, source)| Some((source, text.strip_prefix(target)?)))
+            .filter(|(_, rest)| rest.is_empty() || rest.starts_with('/'))
+            .min_by_key(|(_, rest)| rest.len());
+        let Some((source, rest)) = covering else { return InRoot(self.root).open(path) };
+        let source = c_path(source).map_err(|_| Errno::EINVAL)?;
+        let place = match mount::open_path(&source) {
+            Ok(place) => place,
+            // The mount itself will say so, or make it.
+            Err(Errno::ENOENT) => return Ok(None),
+            Err(errno) => return Err(errno),
+        };
+        if rest.is_empty() {
+            // A file: opened by what was just pinned, so that a FIFO is seen before it could block.
+            return std::fs::OpenOptions::new()
+                .read(true)
+                .custom_flags_nonblock()
+                .open(format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&place)))
+                .map(|file| Some(file.into()))
+                .map_err(|e| Errno::from_raw(e.raw_os_error().unwrap_or(libc::EIO)));
+        }
+        let rest = c_string(rest).map_err(|_| Errno::EINVAL)?;
+        InRoot(place.as_fd()).open(&rest)
+    }
+}
+
+/// O_NONBLOCK in the builder's words.
+trait Nonblock {
+    fn custom_flags_nonblock(&mut self) -> &mut Self;
+}
+
+impl Nonblock for std::fs::OpenOptions {
+    fn custom_flags_nonblock(&mut self) -> &mut Self {
+        std::os::unix::fs::OpenOptionsExt::custom_flags(self, libc::O_NONBLOCK | libc::O_NOCTTY)
+    }
+}
+
+fn mount_free_null() -> Result<OwnedFd> {
+    std::fs::File::open("/dev/null").map(Into::into).context(|| "open /dev/null".to_owned())
+}
+
+fn nonblocking(fd: OwnedFd) -> Result<OwnedFd> {
+    use nix::fcntl::{FcntlArg, OFlag, fcntl};
+    fcntl(&fd, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).context(|| "fcntl(F_SETFL)".to_owned())?;
+    Ok(fd)
+}
+
+fn hidden(path: &str) -> Result<HiddenPath> {
+    let (below, relative) = match (path.strip_prefix("/proc/"), path.strip_prefix("/sys/")) {
+        (Some(rest), _) => (Base::Proc, rest),
+        (_, Some(rest)) => (Base::Sys, rest),
+        _ => return Err(Error::internal(format!("{path} is neither below /proc nor below /sys"))),
+    };
+    Ok(HiddenPath { below, relative: c_string(relative)?, whole: c_string(path)? })
+}
+
+fn tmpfs(options: &[String], attributes: u64, target: &str) -> Result<OwnedFd> {
+    let context = FsContext::open(c"tmpfs").on("fsopen", "tmpfs").context(|| format!("mount at {target}"))?;
+    for option in options {
+        let set = match option.split_once('=') {
+            Some((key, value)) => context.set(&c_string(key)?, &c_string(value)?),
+            None => context.set_flag(&c_string(option.as_str())?),
+        };
+        set.on("fsconfig", option).context_kind(ErrorKind::InvalidArgument, || {
+            format!("tmpfs at {target}: option {option:?} is refused")
+        })?;
+    }
+    context.mount(attributes).on("fsmount", "tmpfs").context(|| format!("mount at {target}"))
+}
+
+/// A copy of the mount at a cgroup directory. Its root is the container's own directory, which is also the root
+/// of its cgroup namespace.
+fn cgroup_view(path: Option<&Path>, attributes: u64) -> Result<OwnedFd> {
+    let path = path.ok_or_else(|| Error::internal("a cgroup mount was planned without its directory"))?;
+    let view = || -> Result<OwnedFd, Errno> {
+        let text = c_path(path).map_err(|_| Errno::EINVAL)?;
+        let tree = mount::open_tree(None, &text, OPEN_TREE_CLONE)?;
+        mount::set_attributes(tree.as_fd(), attributes, 0, mount::PRIVATE, false)?;
+        Ok(tree)
+    };
+    view().on("open_tree", path.display()).context(|| "mount cgroups".to_owned())
+}
+
+fn bind_source(bind: &BindPlan, step: &MountStep) -> Result<OwnedFd> {
+    let path = &bind.path;
+    let flags = OPEN_TREE_CLONE | if bind.recursive { RECURSIVE } else { 0 };
+    let text = c_path(path)?;
+    let tree = match mount::open_tree(None, &text, flags) {
+        Err(Errno::ENOENT) if bind.create => {
+            std::fs::create_dir_all(path)
+                .context_kind(ErrorKind::StartFailed, || format!("make bind source {}", path.display()))?;
+            mount::open_tree(None, &text, flags)
+        }
+        other => other,
+    };
+    let tree = tree.map_err(|errno| match errno {
+        Errno::ENOENT => Error::invalid(format!(
+            "invalid mount config for type \"bind\": bind source path does not exist: {}",
+            path.display()
+        )),
+        errno => Error::caused(
+            ErrorKind::StartFailed,
+            format!("mount {} at {}", path.display(), step.target),
+            errno,
+        ),
+    })?;
+    let (propagation, tree_wide) = match step.propagation {
+        Propagation::Rprivate => (mount::PRIVATE, true),
+        Propagation::Private => (mount::PRIVATE, false),
+        Propagation::Rslave => (mount::SLAVE, true),
+        Propagation::Slave => (mount::SLAVE, false),
+        Propagation::Rshared => (mount::SHARED, true),
+        Propagation::Shared => (mount::SHARED, false),
+    };
+    if propagation == mount::SHARED || propagation == mount::SLAVE {
+        check_propagation(path, propagation)?;
+    }
+    let attributes = step.flags.attributes();
+    let set = if tree_wide == bind.recursive {
+        mount::set_attributes(tree.as_fd(), attributes, 0, propagation, bind.recursive)
+    } else {
+        mount::set_attributes(tree.as_fd(), attributes, 0, 0, bind.recursive)
+            .and_then(|()| mount::set_attributes(tree.as_fd(), 0, 0, propagation, tree_wide))
+    };
+    set.on("mount_setattr", path.display())
+        .context_kind(ErrorKind::StartFailed, || format!("mount at {}", step.target))?;
+    Ok(tree)
+}
+
+/// Docker's rule: what is to be shared must lie on a shared mount, what is to be a slave on a shared or slave
+/// one; else nothing would ever travel, silently.
+fn check_propagation(path: &Path, wanted: u64) -> Result<()> {
+    let real = std::fs::canonicalize(path).context(|| format!("resolve {}", path.display()))?;
+    let table =
+        std::fs::read_to_string("/proc/thread-self/mountinfo").context(|| "read mountinfo".to_owned())?;
+    let holder = table
+        .lines()
+        .filter_map(|line| {
+            let (left, _) = line.split_once(" - ")?;
+            let mut fields = left.split(' ');
+            let point = PathBuf::from(fields.nth(4)?);
+            let tags: Vec<&str> = fields.skip(1).collect();
+            real.starts_with(&point).then_some((point, tags))
+        })
+        .max_by_key(|(point, _)| point.components().count());
+    let has = |tag: &str| holder.as_ref().is_some_and(|(_, tags)| tags.iter().any(|t| t.starts_with(tag)));
+    let (fine, word) = if wanted == mount::SHARED {
+        (has("shared:"), "a shared")
+    } else {
+        (has("shared:") || has("master:"), "a shared or slave")
+    };
+    if fine {
+        return Ok(());
+    }
+    let point = holder.map(|(point, _)| point).unwrap_or_default();
+    Err(Error::invalid(format!(
+        "path {} is mounted on {} but it is not {word} mount",
+        path.display(),
+        point.display()
+    )))
+}
+
+/// Whether a process is in another namespace of this kind than we are.
+fn differs(pid: i32, name: &str) -> Result<bool> {
+    let link = |path: String| std::fs::read_link(&path).context(|| format!("readlink {path}"));
+    Ok(link(format!("/proc/{pid}/ns/{name}"))? != link(format!("/proc/thread-self/ns/{name}"))?)
+}
+
+fn program(process: &ProcessPlan, user: &ResolvedUser) -> Result<Program> {
+    let c_strings = |list: &[String]| list.iter().map(|s| c_string(s.as_str())).collect::<Result<Vec<_>>>();
+    let mut env = process.env.clone();
+    if !env.iter().any(|e| e.starts_with("HOME=")) {
+        env.push(format!("HOME={}", user.home));
+    }
+    let candidates = c_strings(&process.candidates)?;
+    let argv = c_strings(&process.argv)?;
+    let below_init = |candidate: &CString| {
+        let head = [c"dhow-init".to_owned(), candidate.clone()];
+        ExecStrings::new(head.into_iter().chain(argv.iter().cloned()).collect())
+    };
+    let init = if process.init { candidates.iter().map(below_init).collect() } else { Vec::new() };
+    Ok(Program { candidates, init, argv: ExecStrings::new(argv), env: ExecStrings::new(c_strings(&env)?) })
+}

@@ -1,0 +1,206 @@
+//! The container's root filesystem as a detached mount, and paths below it.
+
+use crate::spec::Rootfs;
+use dhow_model::{Error, ErrorKind, Result, ResultExt};
+use dhow_sys::mount::{self, FsContext, OPEN_TREE_CLONE, RECURSIVE};
+use dhow_sys::{Errno, fsat, openat2};
+use std::collections::VecDeque;
+use std::ffi::{CStr, CString};
+use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::{OsStrExt, OsStringExt};
+use std::path::{Path, PathBuf};
+
+/// fsconfig(2) takes strings of at most 255 bytes.
+const FSCONFIG_STRING_MAX: usize = 255;
+/// As many symbolic links as the kernel follows in one path.
+const MAX_LINKS: usize = 40;
+
+pub(crate) fn c_string(text: impl Into<Vec<u8>>) -> Result<CString> {
+    CString::new(text).map_err(|error| {
+        let text = String::from_utf8_lossy(&error.into_vec()).into_owned();
+        Error::invalid(format!("{text:?} contains a NUL byte"))
+    })
+}
+
+pub(crate) fn c_path(path: &Path) -> Result<CString> {
+    c_string(path.as_os_str().as_bytes())
+}
+
+/// Makes the root filesystem. Nothing appears in the host's mount table.
+///
+/// # Errors
+/// Names the layer or directory that is at fault.
+pub(crate) fn mount(rootfs: &Rootfs) -> Result<OwnedFd> {
+    match rootfs {
+        Rootfs::Directory(path) => clone_tree(path),
+        // An image without layers.
+        Rootfs::Overlay { lower, upper, .. } if lower.is_empty() => clone_tree(upper),
+        Rootfs::Overlay { lower, upper, work } => overlay(lower, upper, work),
+    }
+}
+
+fn clone_tree(path: &Path) -> Result<OwnedFd> {
+    mount::open_tree(None, &c_path(path)?, OPEN_TREE_CLONE | RECURSIVE)
+        .context_kind(ErrorKind::StartFailed, || format!("root filesystem: open_tree {}", path.display()))
+}
+
+fn overlay(lower: &[PathBuf], upper: &Path, work: &Path) -> Result<OwnedFd> {
+    let failed = |context: Option<&FsContext>, what: String, errno: Errno| {
+        let message = context.and_then(FsContext::message).map(|m| format!(" ({m})")).unwrap_or_default();
+        Error::caused(ErrorKind::StartFailed, format!("root filesystem: {what}{message}"), errno)
+    };
+    let context =
+        FsContext::open(c"overlay").map_err(|errno| failed(None, "fsopen overlay".to_owned(), errno))?;
+    // Descriptors behind /proc/self/fd paths must live until the superblock is made.
+    let mut held = Vec::new();
+    let set = |key: &CStr, path: &Path, held: &mut Vec<OwnedFd>| -> Result<Result<(), Errno>> {
+        let text = short_path(path, held)?;
+        Ok(context.set(key, &text))
+    };
+    for (index, layer) in lower.iter().enumerate() {
+        match set(c"lowerdir+", layer, &mut held)? {
+            Ok(()) => {}
+            // Linux before 6.7 knows only one string for all of them.
+            Err(Errno::EINVAL) if index == 0 => {
+                lower_as_one_string(&context, lower, &mut held)
+                    .map_err(|errno| failed(Some(&context), format!("{} layers", lower.len()), errno))?;
+                break;
+            }
+            Err(errno) => return Err(failed(Some(&context), format!("layer {}", layer.display()), errno)),
+        }
+    }
+    for (key, path) in [(c"upperdir", upper), (c"workdir", work)] {
+        set(key, path, &mut held)?
+            .map_err(|errno| failed(Some(&context), format!("{} {}", key.to_string_lossy(), path.display()), errno))?;
+    }
+    context
+        .mount(0)
+        .map_err(|errno| failed(Some(&context), format!("overlay of {} layers at {}", lower.len(), upper.display()), errno))
+}
+
+/// The path itself, or a way to it through a descriptor when it is too long for fsconfig(2).
+fn short_path(path: &Path, held: &mut Vec<OwnedFd>) -> Result<CString> {
+    let text = c_path(path)?;
+    if text.count_bytes() <= FSCONFIG_STRING_MAX {
+        return Ok(text);
+    }
+    let fd = mount::open_path(&text).context(|| format!("open {}", path.display()))?;
+    let short = c_string(format!("/proc/self/fd/{}", fd.as_raw_fd()))?;
+    held.push(fd);
+    Ok(short)
+}
+
+fn lower_as_one_string(context: &FsContext, lower: &[PathBuf], held: &mut Vec<OwnedFd>) -> Result<(), Errno> {
+    let mut text = String::new();
+    for layer in lower {
+        let path = CString::new(layer.as_os_str().as_bytes()).map_err(|_| Errno::EINVAL)?;
+        let fd = mount::open_path(&path)?;
+        let separator = if text.is_empty() { "" } else { ":" };
+        text.push_str(&format!("{separator}/proc/self/fd/{}", fd.as_raw_fd()));
+        held.push(fd);
+    }
+    if text.len() > FSCONFIG_STRING_MAX {
+        return Err(Errno::E2BIG);
+    }
+    context.set(c"lowerdir", &CString::new(text).map_err(|_| Errno::EINVAL)?)
+}
+
+/// A path in the container that something is to be made at, or mounted on.
+#[derive(Debug)]
+pub(crate) struct Target {
+    /// All of it, absolute.
+    pub path: CString,
+    /// (directory, name in it) from the top down.
+    pub parts: Vec<(CString, CString)>,
+}
+
+impl Target {
+    pub(crate) fn new(path: &str) -> Result<Self> {
+        let mut parts = Vec::new();
+        let mut directory = String::from("/");
+        for name in path.split('/').filter(|name| !name.is_empty() && *name != ".") {
+            parts.push((c_string(directory.as_str())?, c_string(name)?));
+            if directory.len() > 1 {
+                directory.push('/');
+            }
+            directory.push_str(name);
+        }
+        Ok(Self { path: c_string(directory)?, parts })
+    }
+
+    /// For a user's path: when it does not exist, symbolic links on the way, dangling ones too, are read now,
+    /// so that the child only ever makes plain names.
+    pub(crate) fn in_root(root: BorrowedFd<'_>, path: &str) -> Result<Self> {
+        match openat2::open_in_root(root, &c_string(path)?, nix::libc::O_PATH, 0) {
+            Err(Errno::ENOENT) => Self::new(&resolve_missing(root, path)?),
+            // Other errors come up again in the child, with their step.
+            _ => Self::new(path),
+        }
+    }
+}
+
+/// Where `path` would be made: symbolic links followed inside the root, absolute ones from its top.
+fn resolve_missing(root: BorrowedFd<'_>, path: &str) -> Result<String> {
+    let mut pending: VecDeque<Vec<u8>> = path.split('/').map(|part| part.as_bytes().to_vec()).collect();
+    let mut resolved: Vec<Vec<u8>> = Vec::new();
+    let mut links = 0;
+    while let Some(part) = pending.pop_front() {
+        match part.as_slice() {
+            b"" | b"." => continue,
+            b".." => {
+                resolved.pop();
+                continue;
+            }
+            _ => resolved.push(part),
+        }
+        let so_far = PathBuf::from(std::ffi::OsString::from_vec(resolved.join(&b'/')));
+        // Not a link, or not there: it stays as it is. No component before it is a link.
+        let Ok(link) = fsat::read_link_at(root, &so_far) else { continue };
+        links += 1;
+        if links > MAX_LINKS {
+            return Err(Error::new(ErrorKind::StartFailed, format!("{path}: too many levels of symbolic links")));
+        }
+        resolved.pop();
+        let link = link.into_vec();
+        if link.starts_with(b"/") {
+            resolved.clear();
+        }
+        for name in link.split(|b| *b == b'/').rev() {
+            pending.push_front(name.to_vec());
+        }
+    }
+    String::from_utf8(resolved.join(&b'/'))
+        .map(|text| format!("/{text}"))
+        .map_err(|_| Error::new(ErrorKind::StartFailed, format!("{path}: leads to a name that is not UTF-8")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::fd::AsFd;
+    use std::os::unix::fs::symlink;
+
+    #[test]
+    fn links_are_followed_inside_only() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir(dir.path().join("etc")).unwrap();
+        symlink("../run/resolve/stub.conf", dir.path().join("etc/resolv.conf")).unwrap();
+        symlink("/etc", dir.path().join("abs")).unwrap();
+        symlink("../../../../..", dir.path().join("etc/up")).unwrap();
+        symlink("loop", dir.path().join("loop")).unwrap();
+        let root: OwnedFd = std::fs::File::open(dir.path()).unwrap().into();
+        let resolve = |path| resolve_missing(root.as_fd(), path);
+        assert_eq!(resolve("/etc/resolv.conf").unwrap(), "/run/resolve/stub.conf");
+        assert_eq!(resolve("/abs/new/file").unwrap(), "/etc/new/file");
+        assert_eq!(resolve("/etc/up/x").unwrap(), "/x");
+        assert!(resolve("/loop/x").is_err());
+    }
+
+    #[test]
+    fn targets_have_their_parts() {
+        let target = Target::new("/a//b/./c").unwrap();
+        assert_eq!(target.path.as_c_str(), c"/a/b/c");
+        let parts: Vec<_> = target.parts.iter().map(|(d, n)| (d.to_str().unwrap(), n.to_str().unwrap())).collect();
+        assert_eq!(parts, [("/", "a"), ("/a", "b"), ("/a/b", "c")]);
+    }
+}

@@ -1,0 +1,448 @@
+//! From a layer's bytes as they come to its uncompressed tar, hashed on both sides.
+//!
+//! ```text
+//!   source ─► Tee (hash of the blob) ─► gzip | zstd ─┬─► pieces of 256 KiB ─► the reader of the tar, a thread
+//!             └──────── this thread ────────────────┘└─► the same pieces ───► hash of the tar, a thread
+//! ```
+//!
+//! Inflating, hashing and unpacking go on at once, in constant memory. A plain source in memory is not copied at
+//! all: the tar is read where it is, and only hashed aside. The inflater is zlib-rs: as a stream it is as fast as
+//! libdeflate, which must have the whole layer in memory before anybody sees its first byte.
+
+use crate::content::finish;
+use dhow_model::{Digest, Error, ErrorKind, Result};
+use sha2::Digest as _;
+use std::io::{BufRead, BufReader, Cursor, ErrorKind as IoKind, Read};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{Scope, ScopedJoinHandle};
+
+/// What one thread hands to the next at a time: fits the cache between two cores.
+const PIECE: usize = 256 << 10;
+/// How many pieces may wait: enough to even out a large file among small ones.
+const WAITING: usize = 16;
+/// How much of the source is looked at once: the granularity of progress.
+const WINDOW: usize = 128 << 10;
+
+/// The bytes of a layer: a tar archive, plain or compressed with gzip or zstd.
+pub enum LayerSource<'a> {
+    /// In memory: a mapped file, or a part of one.
+    Bytes(&'a [u8]),
+    /// As they come.
+    Reader {
+        /// Where they come from.
+        reader: Box<dyn Read + 'a>,
+        /// How many there will be, when that is known: for progress only.
+        size: Option<u64>,
+    },
+}
+
+impl LayerSource<'_> {
+    /// How many bytes there are, when that is known.
+    pub fn size(&self) -> Option<u64> {
+        match self {
+            LayerSource::Bytes(bytes) => Some(bytes.len() as u64),
+            LayerSource::Reader { size, .. } => *size,
+        }
+    }
+}
+
+/// What a source turned out to be.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Digests {
+    /// Of the uncompressed tar.
+    pub(crate) diff_id: Digest,
+    /// Of the bytes as they came; `None` when nobody asked.
+    pub(crate) blob: Option<Digest>,
+}
+
+/// How bytes are compressed, by their first ones.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Compression {
+    Plain,
+    Gzip,
+    Zstd,
+}
+
+impl Compression {
+    /// Looks at the first bytes. `Unsupported` for what is known but not done.
+    pub(crate) fn detect(start: &[u8]) -> Result<Self> {
+        let known: [(&[u8], &str); 4] =
+            [(b"\xfd7zXZ\0", "xz"), (b"BZh", "bzip2"), (b"\x04\x22\x4d\x18", "lz4"), (b"LZIP", "lzip")];
+        if let Some((_, name)) = known.iter().find(|(magic, _)| start.starts_with(magic)) {
+            return Err(Error::unsupported(format!(
+                "the archive is compressed with {name}: only gzip and zstd are supported, decompress it first"
+            )));
+        }
+        Ok(match start {
+            [0x1f, 0x8b, ..] => Self::Gzip,
+            [0x28, 0xb5, 0x2f, 0xfd, ..] => Self::Zstd,
+            // A skippable frame may come first (RFC 8878, 3.1.2).
+            [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => Self::Zstd,
+            _ => Self::Plain,
+        })
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Plain => "plain",
+            Self::Gzip => "gzip",
+            Self::Zstd => "zstd",
+        }
+    }
+}
+
+/// Reads `source` through `read`, which gets the uncompressed tar and must take all of it, and hashes it.
+/// `progress` hears how many bytes of the source were read.
+pub(crate) fn read_hashed<T: Send>(
+    source: LayerSource<'_>,
+    want_blob: bool,
+    progress: &(dyn Fn(u64) + Sync),
+    read: impl FnOnce(&mut dyn BufRead) -> Result<T> + Send,
+) -> Result<(T, Digests)> {
+    match source {
+        LayerSource::Bytes(bytes) => match Compression::detect(bytes)? {
+            Compression::Plain => read_in_place(bytes, want_blob, progress, read),
+            how => read_piped(bytes, how, want_blob, progress, read),
+        },
+        LayerSource::Reader { mut reader, .. } => {
+            let start = read_start(&mut reader)?;
+            let how = Compression::detect(&start)?;
+            let input = BufReader::with_capacity(WINDOW, Cursor::new(start).chain(reader));
+            read_piped(input, how, want_blob, progress, read)
+        }
+    }
+}
+
+/// The first bytes of a reader, as many as decide about the compression.
+pub(crate) fn read_start(reader: &mut dyn Read) -> Result<Vec<u8>> {
+    let mut start = Vec::new();
+    reader.take(8).read_to_end(&mut start).map_err(|error| source_error(error, Compression::Plain))?;
+    Ok(start)
+}
+
+/// A decompressor over `input`.
+pub(crate) fn decoder<'a>(input: impl BufRead + 'a, how: Compression) -> Result<Box<dyn Read + 'a>> {
+    Ok(match how {
+        Compression::Plain => Box::new(input),
+        Compression::Gzip => Box::new(flate2::bufread::MultiGzDecoder::new(input)),
+        Compression::Zstd => Box::new(
+            zstd::stream::read::Decoder::with_buffer(input)
+                .map_err(|e| Error::caused(ErrorKind::Internal, "start zstd", e))?,
+        ),
+    })
+}
+
+/// What a failed read means: our own error, the kernel's, or else the decompressor's.
+pub(crate) fn source_error(error: std::io::Error, how: Compression) -> Error {
+    if error.get_ref().is_some_and(|inner| inner.is::<Error>()) {
+        if let Some(Ok(ours)) = error.into_inner().map(|inner| inner.downcast::<Error>()) {
+            return *ours;
+        }
+        return Error::internal("read archive");
+    }
+    if error.raw_os_error().is_some() || how == Compression::Plain {
+        return Error::caused(ErrorKind::Internal, "read archive", error);
+    }
+    if error.kind() == IoKind::UnexpectedEof {
+        return Error::corrupt(format!("the {} stream is truncated", how.name()));
+    }
+    Error::caused(ErrorKind::Corrupt, format!("corrupt {} stream", how.name()), error)
+}
+
+fn read_in_place<T>(
+    bytes: &[u8],
+    want_blob: bool,
+    progress: &(dyn Fn(u64) + Sync),
+    read: impl FnOnce(&mut dyn BufRead) -> Result<T>,
+) -> Result<(T, Digests)> {
+    std::thread::scope(|scope| {
+        let hash = scope.spawn(move || {
+            let mut hasher = sha2::Sha256::new();
+            let mut done = 0;
+            for piece in bytes.chunks(PIECE * 8) {
+                hasher.update(piece);
+                done += piece.len() as u64;
+                progress(done);
+            }
+            finish(hasher)
+        });
+        let mut input = bytes;
+        let value = read(&mut input)?;
+        let diff_id = join(hash)?;
+        let blob = want_blob.then(|| diff_id.clone());
+        Ok((value, Digests { diff_id, blob }))
+    })
+}
+
+fn read_piped<'a, T: Send>(
+    input: impl BufRead + 'a,
+    how: Compression,
+    want_blob: bool,
+    progress: &(dyn Fn(u64) + Sync),
+    read: impl FnOnce(&mut dyn BufRead) -> Result<T> + Send,
+) -> Result<(T, Digests)> {
+    let pool = Pool::default();
+    std::thread::scope(|scope| {
+        let (to_reader, pieces) = sync_channel::<Result<Piece<'_>>>(WAITING);
+        let (to_hash, hash_pieces) = sync_channel::<Piece<'_>>(WAITING);
+        let hash = spawn_hash(scope, hash_pieces);
+        // Dropped at the end of its thread: that ends the others when `read` failed before the end.
+        let reading = scope.spawn(move || read(&mut PieceReader { pieces, current: None, at: 0, ended: false }));
+        let blob = inflate(input, how, want_blob, progress, &pool, to_reader, to_hash);
+        let diff_id = join(hash)?;
+        let value = join(reading)??;
+        let Some(blob) = blob else { return Err(Error::internal("the archive was not read to its end")) };
+        Ok((value, Digests { diff_id, blob }))
+    })
+}
+
+fn spawn_hash<'scope>(
+    scope: &'scope Scope<'scope, '_>,
+    pieces: Receiver<Piece<'scope>>,
+) -> ScopedJoinHandle<'scope, Digest> {
+    scope.spawn(move || {
+        let mut hasher = sha2::Sha256::new();
+        for piece in pieces {
+            hasher.update(&piece.bytes);
+        }
+        finish(hasher)
+    })
+}
+
+/// The first stage. Gives the blob's digest when it came to the end: `None` when it failed (the reader has the
+/// error) or nobody listened any more.
+#[allow(clippy::option_option, reason = "the outer: came to the end; the inner: was asked for")]
+fn inflate<'pool>(
+    input: impl BufRead,
+    how: Compression,
+    want_blob: bool,
+    progress: &(dyn Fn(u64) + Sync),
+    pool: &'pool Pool,
+    to_reader: SyncSender<Result<Piece<'pool>>>,
+    to_hash: SyncSender<Piece<'pool>>,
+) -> Option<Option<Digest>> {
+    let mut tee = Tee { input, hasher: want_blob.then(sha2::Sha256::new), hashed: 0, count: 0, progress };
+    let result = decoder(&mut tee, how).and_then(|mut decoder| {
+        loop {
+            let piece = pool.fill(&mut decoder).map_err(|error| source_error(error, how))?;
+            let Some(piece) = piece else { return Ok(true) };
+            if to_hash.send(piece.clone()).is_err() || to_reader.send(Ok(piece)).is_err() {
+                return Ok(false);
+            }
+        }
+    });
+    match result.and_then(|ended| if ended { tee.finish(how).map(Some) } else { Ok(None) }) {
+        Ok(digest) => digest,
+        Err(error) => {
+            // Nobody to tell: the reader has failed on its own.
+            let _ = to_reader.send(Err(error));
+            None
+        }
+    }
+}
+
+fn join<T>(thread: ScopedJoinHandle<'_, T>) -> Result<T> {
+    thread.join().map_err(|_| Error::internal("a thread that reads a layer panicked"))
+}
+
+/// Hashes and counts what passes.
+struct Tee<'a, R> {
+    input: R,
+    hasher: Option<sha2::Sha256>,
+    /// How many bytes at the front of the input's buffer are hashed already.
+    hashed: usize,
+    count: u64,
+    progress: &'a (dyn Fn(u64) + Sync),
+}
+
+impl<R: BufRead> Tee<'_, R> {
+    /// Takes what the decompressor left, and gives the digest if one was wanted.
+    fn finish(mut self, how: Compression) -> Result<Option<Digest>> {
+        loop {
+            let left = self.fill_buf().map_err(|error| source_error(error, how))?.len();
+            if left == 0 {
+                return Ok(self.hasher.map(finish));
+            }
+            self.consume(left);
+        }
+    }
+}
+
+impl<R: BufRead> BufRead for Tee<'_, R> {
+    fn fill_buf(&mut self) -> std::io::Result<&[u8]> {
+        let bytes = self.input.fill_buf()?;
+        let bytes = &bytes[..bytes.len().min(WINDOW)];
+        if let (Some(hasher), Some(fresh)) = (&mut self.hasher, bytes.get(self.hashed..)) {
+            hasher.update(fresh);
+        }
+        self.hashed = bytes.len();
+        Ok(bytes)
+    }
+
+    fn consume(&mut self, amount: usize) {
+        self.hashed = self.hashed.saturating_sub(amount);
+        self.input.consume(amount);
+        let before = self.count;
+        self.count += amount as u64;
+        if before / PIECE as u64 != self.count / PIECE as u64 {
+            (self.progress)(self.count);
+        }
+    }
+}
+
+impl<R: BufRead> Read for Tee<'_, R> {
+    fn read(&mut self, out: &mut [u8]) -> std::io::Result<usize> {
+        let bytes = self.fill_buf()?;
+        let length = bytes.len().min(out.len());
+        out[..length].copy_from_slice(&bytes[..length]);
+        self.consume(length);
+        Ok(length)
+    }
+}
+
+/// Buffers that go round.
+#[derive(Default)]
+struct Pool {
+    free: Mutex<Vec<Vec<u8>>>,
+}
+
+/// A filled buffer that two threads read; goes back when both have done.
+type Piece<'pool> = Arc<PieceBytes<'pool>>;
+
+struct PieceBytes<'pool> {
+    bytes: Vec<u8>,
+    pool: &'pool Pool,
+}
+
+impl Drop for PieceBytes<'_> {
+    fn drop(&mut self) {
+        let bytes = std::mem::take(&mut self.bytes);
+        self.pool.free.lock().unwrap_or_else(PoisonError::into_inner).push(bytes);
+    }
+}
+
+impl Pool {
+    /// The next piece of `input`; `None` at its end.
+    fn fill(&self, input: &mut dyn Read) -> std::io::Result<Option<Piece<'_>>> {
+        let free = self.free.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let mut bytes = free.unwrap_or_default();
+        bytes.resize(PIECE, 0);
+        let mut filled = 0;
+        while filled < PIECE {
+            match input.read(&mut bytes[filled..]) {
+                Ok(0) => break,
+                Ok(length) => filled += length,
+                Err(error) if error.kind() == IoKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        bytes.truncate(filled);
+        Ok((filled > 0).then(|| Arc::new(PieceBytes { bytes, pool: self })))
+    }
+}
+
+/// The pieces as one stream.
+struct PieceReader<'pool> {
+    pieces: Receiver<Result<Piece<'pool>>>,
+    current: Option<Piece<'pool>>,
+    at: usize,
+    ended: bool,
+}
+
+impl BufRead for PieceReader<'_> {
+    fn fill_buf(&mut self) -> std::io::Result<&[u8]> {
+        while !self.ended && self.current.as_ref().is_none_or(|piece| self.at >= piece.bytes.len()) {
+            self.at = 0;
+            self.current = match self.pieces.recv() {
+                Ok(piece) => Some(piece.map_err(std::io::Error::other)?),
+                Err(_) => {
+                    self.ended = true;
+                    None
+                }
+            };
+        }
+        Ok(self.current.as_ref().and_then(|piece| piece.bytes.get(self.at..)).unwrap_or_default())
+    }
+
+    fn consume(&mut self, amount: usize) {
+        self.at += amount;
+    }
+}
+
+impl Read for PieceReader<'_> {
+    fn read(&mut self, out: &mut [u8]) -> std::io::Result<usize> {
+        let bytes = self.fill_buf()?;
+        let length = bytes.len().min(out.len());
+        out[..length].copy_from_slice(&bytes[..length]);
+        self.consume(length);
+        Ok(length)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::content::digest_of;
+    use std::io::Write;
+
+    fn all(input: &mut dyn BufRead) -> Result<Vec<u8>> {
+        let mut out = Vec::new();
+        input.read_to_end(&mut out).map_err(|error| source_error(error, Compression::Plain))?;
+        Ok(out)
+    }
+
+    fn gzip(bytes: &[u8]) -> Vec<u8> {
+        let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        encoder.write_all(bytes).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    #[test]
+    fn every_form_gives_the_same_tar_and_both_digests() {
+        let tar: Vec<u8> = (0..3_000_000u32).flat_map(|n| (n / 7).to_le_bytes()).collect();
+        let two_members = [gzip(&tar[..5_000_000]), gzip(&tar[5_000_000..])].concat();
+        for blob in [tar.clone(), gzip(&tar), two_members, zstd::encode_all(&tar[..], 1).unwrap()] {
+            for streamed in [false, true] {
+                let source = if streamed {
+                    LayerSource::Reader { reader: Box::new(&blob[..]), size: None }
+                } else {
+                    LayerSource::Bytes(&blob)
+                };
+                let seen = std::sync::atomic::AtomicU64::new(0);
+                let progress = |n| seen.store(n, std::sync::atomic::Ordering::Relaxed);
+                let (bytes, digests) = read_hashed(source, true, &progress, all).unwrap();
+                assert!(bytes == tar);
+                assert_eq!(digests.diff_id, digest_of(&tar));
+                assert_eq!(digests.blob, Some(digest_of(&blob)));
+                assert!(seen.into_inner() > 0);
+            }
+        }
+    }
+
+    #[test]
+    fn damage_and_foreign_compressions_have_clear_errors() {
+        let whole = gzip(&vec![7; 1 << 20]);
+        let read = |bytes: &[u8]| read_hashed(LayerSource::Bytes(bytes), false, &|_| {}, all).unwrap_err();
+        let error = read(&whole[..whole.len() - 20]);
+        assert_eq!((error.kind(), error.to_string().as_str()), (ErrorKind::Corrupt, "the gzip stream is truncated"));
+        let mut flipped = whole.clone();
+        let end = flipped.len() - 6;
+        flipped[end] ^= 1;
+        assert_eq!(read(&flipped).kind(), ErrorKind::Corrupt);
+        let zstd = zstd::encode_all(&[7; 1000][..], 1).unwrap();
+        assert_eq!(read(&zstd[..zstd.len() - 3]).kind(), ErrorKind::Corrupt);
+        let error = read(b"\xfd7zXZ\0rest");
+        assert_eq!(error.kind(), ErrorKind::Unsupported);
+        assert!(error.to_string().contains("compressed with xz"), "{error}");
+    }
+
+    #[test]
+    fn a_reader_that_gives_up_ends_everything() {
+        let blob = gzip(&vec![7; 64 << 20]);
+        let failed = read_hashed(LayerSource::Bytes(&blob), true, &|_| {}, |_| -> Result<()> {
+            Err(Error::invalid("enough"))
+        });
+        assert_eq!(failed.unwrap_err().to_string(), "enough");
+    }
+}

@@ -1,0 +1,404 @@
+//! From the members of a tar to files in a directory.
+//!
+//! Every file is made relative to the descriptor of its parent directory. A member that names something that an
+//! earlier member of the same layer made replaces it (directories merge), as in every tar. Owners, modes and
+//! extended attributes are set at once, the times of directories at the very end, because filling a directory
+//! changes its time.
+//!
+//! What is left out, on purpose: `trusted.overlay.*` attributes (they would steer our own overlay mounts) and
+//! aufs's own files (`.wh..wh.*`).
+
+mod attributes;
+mod parents;
+mod replace;
+
+use super::split::{Payload, SplitWriter};
+use super::tree::{Clean, Tree, breakout, path};
+use super::{InstalledLayer, LayerInfo};
+use crate::tarball::{Entry, Kind, Mtime, Reader};
+use dhow_model::{Digest, Error, ErrorKind, Result, ResultExt};
+use dhow_sys::fsat::{self, Stat, Time};
+use dhow_sys::{Errno, xattr};
+use std::collections::HashMap;
+use std::ffi::OsStr;
+use std::io::BufRead;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::PathBuf;
+use std::rc::Rc;
+
+/// A layer with more members is refused: the largest public images have some hundred thousand files, and each
+/// member costs us about a hundred bytes of memory until the layer is whole.
+const ENTRIES_MAX: u64 = 8_000_000;
+/// So much room is left on the disk for everybody else.
+const RESERVE_BYTES: u64 = 32 << 20;
+/// How many files everybody else may still make.
+const RESERVE_INODES: u64 = 1000;
+/// The room is looked at again after so much data,
+const CHECK_BYTES: u64 = 64 << 20;
+/// or so many members.
+const CHECK_ENTRIES: u64 = 8192;
+/// Files from this size on are reserved in one piece before they are written.
+const ALLOCATE_FROM: u64 = 8 << 20;
+
+/// What overlayfs takes for "nothing of the layers below".
+pub(super) const OPAQUE: &str = "trusted.overlay.opaque";
+
+/// What unpacking made, beside files.
+pub(super) struct Unpacked {
+    pub(super) info: LayerInfo,
+    pub(super) payloads: Vec<Payload>,
+    /// Directories that no member describes, by cleaned name.
+    pub(super) implied: Vec<Vec<u8>>,
+    /// Whether the layer hides everything below it.
+    pub(super) opaque_root: bool,
+    pub(super) warnings: Vec<String>,
+}
+
+impl Unpacked {
+    pub(super) fn installed(&self, diff_id: Digest) -> InstalledLayer {
+        InstalledLayer {
+            diff_id,
+            size_bytes: self.info.size_bytes,
+            was_present: false,
+            warnings: self.warnings.clone(),
+        }
+    }
+}
+
+/// Unpacks into `layer/diff`, which is there and empty. Reads `input` to its end.
+pub(super) fn unpack(
+    input: &mut dyn BufRead,
+    layer: &std::path::Path,
+    split: SplitWriter,
+    need_end_marker: bool,
+) -> Result<(Unpacked, SplitWriter)> {
+    let mut reader = Reader::observed(input, split);
+    let mut unpacker = Unpacker::new(layer)?;
+    while let Some(entry) = reader.next_entry()? {
+        unpacker
+            .member(&entry, &mut reader)
+            .map_err(|error| Error::caused(error.kind(), format!("unpack {:?}", entry.display()), error))?;
+    }
+    if need_end_marker && !reader.has_end_marker() {
+        return Err(Error::corrupt(format!(
+            "the archive ends at byte {} without an end marker: it is empty or truncated",
+            reader.position()
+        )));
+    }
+    let tar_bytes = reader.finish()?;
+    let unpacked = unpacker.finish(tar_bytes)?;
+    Ok((unpacked, reader.into_observer()))
+}
+
+/// A directory's name and time, to be set at the end.
+struct DirectoryTime {
+    name: Clean,
+    mtime: Mtime,
+}
+
+struct Unpacker {
+    tree: Tree,
+    /// The layer's own directory, for `kept/`.
+    layer: PathBuf,
+    kept: Option<OwnedFd>,
+    /// By inode: names may change their meaning when links are replaced.
+    directories: HashMap<u64, DirectoryTime>,
+    implied: HashMap<u64, Clean>,
+    opaque_root: bool,
+    payloads: Vec<Payload>,
+    /// Payloads by inode; made when something is replaced for the first time.
+    by_inode: Option<HashMap<u64, usize>>,
+    entries: u64,
+    size_bytes: u64,
+    unchecked_bytes: u64,
+    warnings: Vec<String>,
+}
+
+impl Unpacker {
+    fn new(layer: &std::path::Path) -> Result<Self> {
+        let this = Self {
+            tree: Tree::open(&layer.join("diff"))?,
+            layer: layer.to_owned(),
+            kept: None,
+            directories: HashMap::new(),
+            implied: HashMap::new(),
+            opaque_root: false,
+            payloads: Vec::new(),
+            by_inode: None,
+            entries: 0,
+            size_bytes: 0,
+            unchecked_bytes: 0,
+            warnings: Vec::new(),
+        };
+        this.check_room(0)?;
+        Ok(this)
+    }
+
+    fn member<R: BufRead>(&mut self, entry: &Entry, reader: &mut Reader<R, SplitWriter>) -> Result<()> {
+        self.entries += 1;
+        if self.entries > ENTRIES_MAX {
+            return Err(Error::corrupt(format!("the layer has more than {ENTRIES_MAX} members")));
+        }
+        if self.entries % CHECK_ENTRIES == 0 {
+            self.check_room(0)?;
+        }
+        let name = Clean::parse(&entry.path).ok_or_else(|| breakout("the name", &entry.path))?;
+        if name.as_bytes().split(|&b| b == b'/').any(is_aufs) {
+            return match name.split() {
+                (parent, b".wh..wh..opq") if !parent.split(|&b| b == b'/').any(is_aufs) => {
+                    self.opaque(&Clean::trusted(parent.to_vec()), entry.mtime)
+                }
+                _ => Ok(()),
+            };
+        }
+        if name.is_root() {
+            return match entry.kind {
+                Kind::Directory => self.root(entry),
+                Kind::Other(_) => other(entry),
+                _ => Err(Error::corrupt("the root of a layer must be a directory")),
+            };
+        }
+        let (parent_name, last) = name.split();
+        let parent = self.parent(parent_name, entry.mtime)?;
+        let (dir, file) = (parent.as_fd(), path(last));
+        if let Some(hidden) = last.strip_prefix(b".wh.") {
+            return self.whiteout(dir, hidden, entry.mtime);
+        }
+        match entry.kind {
+            Kind::File => self.file(dir, &name, last, entry, reader),
+            Kind::Directory => self.directory(dir, &name, last, entry),
+            Kind::HardLink => self.hard_link(dir, last, entry),
+            Kind::Symlink => {
+                let target = path(&entry.link);
+                self.make(dir, last, |_| fsat::symlink_at(target, dir, file))?;
+                self.attributes_at(dir, last, entry)
+            }
+            Kind::CharDevice | Kind::BlockDevice | Kind::Fifo => {
+                let (kind, device) = match entry.kind {
+                    Kind::CharDevice => (libc::S_IFCHR, fsat::make_device(entry.device.0, entry.device.1)),
+                    Kind::BlockDevice => (libc::S_IFBLK, fsat::make_device(entry.device.0, entry.device.1)),
+                    _ => (libc::S_IFIFO, 0),
+                };
+                self.make(dir, last, |_| fsat::mknod_at(dir, file, kind | entry.mode & 0o777, device))?;
+                self.attributes_at(dir, last, entry)
+            }
+            Kind::Other(_) => other(entry),
+        }
+    }
+
+    fn file<R: BufRead>(
+        &mut self,
+        dir: BorrowedFd<'_>,
+        name: &Clean,
+        last: &[u8],
+        entry: &Entry,
+        reader: &mut Reader<R, SplitWriter>,
+    ) -> Result<()> {
+        let stored = entry.stored();
+        if stored >= 1 << 20 {
+            self.check_room(stored)?;
+        }
+        let flags = libc::O_WRONLY | libc::O_CREAT | libc::O_EXCL;
+        let fd = self.make(dir, last, |_| fsat::open_at(dir, path(last), flags, entry.mode & 0o777))?;
+        let out = fd.as_fd();
+        if entry.is_sparse() {
+            fsat::set_len(out, entry.size).context(unpacking)?;
+        } else if stored >= ALLOCATE_FROM {
+            match fsat::allocate(out, stored) {
+                // Only a hint: where the filesystem cannot, the data is written all the same.
+                Ok(()) | Err(dhow_sys::Error { errno: Errno::EOPNOTSUPP, .. }) => {}
+                Err(error) => return Err(no_room(error)),
+            }
+        }
+        let payload = if stored > 0 { Some(reader.observer_mut().payload(&entry.segments)?) } else { None };
+        while let Some((offset, bytes)) = reader.next_chunk()? {
+            fsat::write_all_at(out, bytes, offset).map_err(no_room)?;
+            self.unchecked_bytes += bytes.len() as u64;
+            if self.unchecked_bytes >= CHECK_BYTES {
+                self.unchecked_bytes = 0;
+                self.check_room(0)?;
+            }
+        }
+        self.size_bytes = self.size_bytes.saturating_add(entry.size);
+        let stat = fsat::stat(out).context(unpacking)?;
+        if payload.is_some() {
+            if let Some(known) = &mut self.by_inode {
+                known.insert(stat.inode, self.payloads.len());
+            }
+            self.payloads.push(Payload { path: name.as_bytes().to_vec(), kept: false, inode: stat.inode });
+        }
+        self.attributes_of(out, &stat, entry)
+    }
+
+    fn directory(&mut self, dir: BorrowedFd<'_>, name: &Clean, last: &[u8], entry: &Entry) -> Result<()> {
+        let file = path(last);
+        match fsat::mkdir_at(dir, file, entry.mode & 0o777) {
+            Ok(()) => {}
+            Err(error) if error.errno == Errno::EEXIST => {
+                let old = fsat::stat_at(dir, file).context(unpacking)?;
+                if !old.is_dir() {
+                    self.replace(dir, last, &old)?;
+                    fsat::mkdir_at(dir, file, entry.mode & 0o777).map_err(no_room)?;
+                }
+                if old.is_whiteout() {
+                    // Deleted and made anew in one layer: nothing from below may show.
+                    xattr::set_at(dir, file, OsStr::new(OPAQUE), b"y").context(unpacking)?;
+                }
+            }
+            Err(error) => return Err(no_room(error)),
+        }
+        let stat = self.attributes_at_known(dir, last, entry)?;
+        self.implied.remove(&stat.inode);
+        self.directories.insert(stat.inode, DirectoryTime { name: name.clone(), mtime: entry.mtime });
+        Ok(())
+    }
+
+    /// `./`: attributes of the tree's root.
+    fn root(&mut self, entry: &Entry) -> Result<()> {
+        let root = Rc::clone(&self.tree.directory(b"").context(unpacking)?);
+        let stat = self.attributes_at_known(root.as_fd(), b"", entry)?;
+        let name = Clean::trusted(Vec::new());
+        self.directories.insert(stat.inode, DirectoryTime { name, mtime: entry.mtime });
+        Ok(())
+    }
+
+    fn hard_link(&mut self, dir: BorrowedFd<'_>, last: &[u8], entry: &Entry) -> Result<()> {
+        let target = Clean::parse(&entry.link).ok_or_else(|| breakout("the link target", &entry.link))?;
+        if target.as_bytes().split(|&b| b == b'/').any(is_aufs) {
+            return Err(Error::unsupported("a hard link into aufs's own directory is not supported"));
+        }
+        let missing = |error: Errno| match error {
+            Errno::ENOENT | Errno::ENOTDIR => {
+                Error::corrupt(format!("the hard link's target {} is not in this layer", target.display()))
+            }
+            other => Error::caused(ErrorKind::Internal, format!("open the target {}", target.display()), other),
+        };
+        let (parent_name, target_last) = target.split();
+        let parent = self.tree.directory(parent_name).map_err(missing)?;
+        let stat = fsat::stat_at(parent.as_fd(), path(target_last)).map_err(|error| missing(error.errno))?;
+        if stat.is_dir() {
+            return Err(Error::corrupt(format!("the hard link's target {} is a directory", target.display())));
+        }
+        if let Ok(old) = fsat::stat_at(dir, path(last))
+            && (old.device, old.inode) == (stat.device, stat.inode)
+        {
+            // The same file already: replacing it would remove it.
+            return Ok(());
+        }
+        self.make(dir, last, |_| fsat::link_at(parent.as_fd(), path(target_last), dir, path(last)))
+    }
+
+    /// `.wh.NAME`: hides NAME of the layers below, but not what this very layer has under that name, before or
+    /// after (image-spec, layer.md, "Whiteouts").
+    fn whiteout(&mut self, dir: BorrowedFd<'_>, hidden: &[u8], mtime: Mtime) -> Result<()> {
+        if matches!(hidden, b"" | b"." | b"..") {
+            return Err(Error::corrupt("a whiteout of nothing"));
+        }
+        let file = path(hidden);
+        match fsat::mknod_at(dir, file, libc::S_IFCHR, 0) {
+            Ok(()) => fsat::set_times_at(dir, file, time(mtime), time(mtime)).context(unpacking),
+            Err(error) if error.errno == Errno::EEXIST => {
+                if fsat::stat_at(dir, file).context(unpacking)?.is_dir() {
+                    xattr::set_at(dir, file, OsStr::new(OPAQUE), b"y").context(unpacking)?;
+                }
+                Ok(())
+            }
+            Err(error) => Err(no_room(error)),
+        }
+    }
+
+    /// `.wh..wh..opq`: hides everything that the layers below have in that directory.
+    fn opaque(&mut self, name: &Clean, mtime: Mtime) -> Result<()> {
+        if name.is_root() {
+            // Overlayfs merges the roots of all layers whatever their attributes: see `below.rs`.
+            self.opaque_root = true;
+            return Ok(());
+        }
+        let dir = self.parent(name.as_bytes(), mtime)?;
+        xattr::set_at(dir.as_fd(), path(b""), OsStr::new(OPAQUE), b"y").context(unpacking)
+    }
+
+    /// Refuses to go on when the disk would be full after `wanted` more bytes.
+    fn check_room(&self, wanted: u64) -> Result<()> {
+        let free = fsat::space(self.tree.root()).context(unpacking)?;
+        if free.bytes < wanted.saturating_add(RESERVE_BYTES) {
+            return Err(Error::new(
+                ErrorKind::Unavailable,
+                format!("no room for the layer: {wanted} more bytes are wanted, {} are free, {RESERVE_BYTES} of them kept in reserve", free.bytes),
+            ));
+        }
+        match free.inodes {
+            Some(inodes) if inodes < RESERVE_INODES => Err(Error::new(
+                ErrorKind::Unavailable,
+                format!("no room for the layer: only {inodes} more files can be made on this filesystem"),
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    fn finish(mut self, tar_bytes: u64) -> Result<Unpacked> {
+        self.settle_payloads()?;
+        let directories = std::mem::take(&mut self.directories);
+        let mut implied = Vec::new();
+        for (inode, DirectoryTime { name, mtime }) in directories {
+            let Some((parent, stat)) = self.find(&name) else { continue };
+            // Replaced since by something else.
+            if !stat.is_dir() || stat.inode != inode {
+                continue;
+            }
+            if self.implied.contains_key(&inode) {
+                implied.push(name.as_bytes().to_vec());
+            }
+            let (_, last) = name.split();
+            let file = if name.is_root() { path(b".") } else { path(last) };
+            fsat::set_times_at(parent.as_fd(), file, time(mtime), time(mtime)).context(unpacking)?;
+        }
+        implied.sort();
+        Ok(Unpacked {
+            info: LayerInfo { tar_bytes, size_bytes: self.size_bytes, entries: self.entries },
+            payloads: self.payloads,
+            implied,
+            opaque_root: self.opaque_root,
+            warnings: self.warnings,
+        })
+    }
+
+    /// The parent directory of `name` and what `name` is now.
+    fn find(&mut self, name: &Clean) -> Option<(Rc<OwnedFd>, Stat)> {
+        let (parent, last) = name.split();
+        let dir = self.tree.directory(parent).ok()?;
+        let stat = fsat::stat_at(dir.as_fd(), path(last)).ok()?;
+        Some((dir, stat))
+    }
+}
+
+fn other(entry: &Entry) -> Result<()> {
+    match entry.kind {
+        // A volume label says nothing about any file.
+        Kind::Other(b'V') => Ok(()),
+        Kind::Other(flag) => Err(Error::unsupported(format!("a tar member of type {:?} is not supported", char::from(flag)))),
+        _ => Ok(()),
+    }
+}
+
+/// aufs's own names, which are never part of the tree (the opaque marker is one of them).
+fn is_aufs(part: &[u8]) -> bool {
+    part.starts_with(b".wh..wh.")
+}
+
+fn time(mtime: Mtime) -> Time {
+    Time { seconds: mtime.seconds, nanos: mtime.nanos }
+}
+
+fn unpacking() -> String {
+    "write a layer".to_owned()
+}
+
+/// A failed write: `Unavailable` when the disk is full.
+fn no_room(error: dhow_sys::Error) -> Error {
+    let kind = match error.errno {
+        Errno::ENOSPC | Errno::EDQUOT => ErrorKind::Unavailable,
+        _ => ErrorKind::Internal,
+    };
+    Error::caused(kind, unpacking(), error)
+}

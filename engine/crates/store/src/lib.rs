@@ -1,0 +1,27 @@
+//! What dhow keeps on disk: the state database, verified content, installed layers, image archives.
+//!
+//! ```text
+//!   db/            state.db: containers, images, events, …: the truth that all processes share
+//!   watch.rs       waking up when another process committed events
+//!   lock.rs        locks between processes
+//!   content.rs     blobs by digest: manifests and configurations
+//!   layer/         layers as overlayfs wants them
+//!   tarball/       reading and writing tar, exactly
+//!   archive/       load, save, import: docker-archive and OCI
+//!   image_config   the OCI image configuration
+//! ```
+//!
+//! Nothing here starts a process, and nothing here knows what a mount or a cgroup is. The crate does not
+//! commit on behalf of its parts: `content`, `layer` and `archive` put files in place, and the verb that
+//! called them makes the result visible in one transaction of `db`.
+
+#![forbid(unsafe_code)]
+
+pub mod archive;
+pub mod content;
+pub mod db;
+pub mod image_config;
+pub mod layer;
+pub mod lock;
+pub mod tarball;
+pub mod watch;

@@ -1,0 +1,67 @@
+//! Capability sets of the calling thread (capabilities(7)).
+
+use crate::error::{Errno, Result, check};
+
+/// _LINUX_CAPABILITY_VERSION_3: 64-bit sets in two halves.
+const VERSION: u32 = 0x2008_0522;
+
+#[repr(C)]
+struct Header {
+    version: u32,
+    pid: i32,
+}
+
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct Data {
+    effective: u32,
+    permitted: u32,
+    inheritable: u32,
+}
+
+/// capset(2) with effective = permitted = `mask`, nothing inheritable.
+///
+/// # Errors
+/// `EPERM` when `mask` is not within the permitted set.
+pub fn set(mask: u64) -> Result<()> {
+    let half = |shift: u32| {
+        let bits = u32::try_from((mask >> shift) & u64::from(u32::MAX)).unwrap_or(0);
+        Data { effective: bits, permitted: bits, inheritable: 0 }
+    };
+    let header = Header { version: VERSION, pid: 0 };
+    let data = [half(0), half(32)];
+    // SAFETY: header and two data structures are what version 3 reads.
+    check(unsafe { libc::syscall(libc::SYS_capset, &raw const header, data.as_ptr()) })?;
+    Ok(())
+}
+
+/// Drops from the bounding set everything that is not in `mask`; numbers above the kernel's last are ignored.
+///
+/// # Errors
+/// `EPERM` without CAP_SETPCAP.
+pub fn limit_bounding(mask: u64) -> Result<()> {
+    for number in 0..64u64 {
+        if mask & (1 << number) != 0 {
+            continue;
+        }
+        // SAFETY: numbers only.
+        match check(unsafe { libc::syscall(libc::SYS_prctl, libc::PR_CAPBSET_DROP, number, 0, 0, 0) }) {
+            Ok(_) => {}
+            Err(Errno::EINVAL) => break,
+            Err(errno) => return Err(errno),
+        }
+    }
+    Ok(())
+}
+
+/// Empties the ambient set.
+///
+/// # Errors
+/// `EINVAL` before Linux 4.3.
+pub fn clear_ambient() -> Result<()> {
+    // SAFETY: numbers only.
+    check(unsafe {
+        libc::syscall(libc::SYS_prctl, libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0)
+    })?;
+    Ok(())
+}

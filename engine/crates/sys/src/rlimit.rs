@@ -1,0 +1,50 @@
+//! Resource limits by number and by name (getrlimit(2)).
+
+use crate::error::{Result, check};
+
+/// Docker's names, without `RLIMIT_`.
+pub const NAMES: [(&str, u32); 16] = [
+    ("as", libc::RLIMIT_AS as u32),
+    ("core", libc::RLIMIT_CORE as u32),
+    ("cpu", libc::RLIMIT_CPU as u32),
+    ("data", libc::RLIMIT_DATA as u32),
+    ("fsize", libc::RLIMIT_FSIZE as u32),
+    ("locks", libc::RLIMIT_LOCKS as u32),
+    ("memlock", libc::RLIMIT_MEMLOCK as u32),
+    ("msgqueue", libc::RLIMIT_MSGQUEUE as u32),
+    ("nice", libc::RLIMIT_NICE as u32),
+    ("nofile", libc::RLIMIT_NOFILE as u32),
+    ("nproc", libc::RLIMIT_NPROC as u32),
+    ("rss", libc::RLIMIT_RSS as u32),
+    ("rtprio", libc::RLIMIT_RTPRIO as u32),
+    ("rttime", libc::RLIMIT_RTTIME as u32),
+    ("sigpending", libc::RLIMIT_SIGPENDING as u32),
+    ("stack", libc::RLIMIT_STACK as u32),
+];
+
+/// The number of a limit by its name.
+pub fn number(name: &str) -> Option<u32> {
+    NAMES.iter().find(|(n, _)| *n == name).map(|(_, number)| *number)
+}
+
+/// Soft and hard limit of this process; `u64::MAX` is no limit.
+///
+/// # Errors
+/// `EINVAL` for an unknown number.
+pub fn get(resource: u32) -> Result<(u64, u64)> {
+    let mut limit = libc::rlimit64 { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: a null new limit is allowed; the old one is what the call fills.
+    check(unsafe { libc::syscall(libc::SYS_prlimit64, 0, resource, 0usize, &raw mut limit) })?;
+    Ok((limit.rlim_cur, limit.rlim_max))
+}
+
+/// Sets soft and hard limit of this process.
+///
+/// # Errors
+/// `EPERM` when raising the hard limit without CAP_SYS_RESOURCE.
+pub fn set(resource: u32, soft: u64, hard: u64) -> Result<()> {
+    let limit = libc::rlimit64 { rlim_cur: soft, rlim_max: hard };
+    // SAFETY: the new limit is what the call reads; a null old one is allowed.
+    check(unsafe { libc::syscall(libc::SYS_prlimit64, 0, resource, &raw const limit, 0usize) })?;
+    Ok(())
+}

@@ -1,0 +1,290 @@
+//! Bodies: JSON in, JSON out, and bridges between a blocking verb's `Read`/`Write` and a streamed body.
+
+use super::status::{ApiError, ApiResult};
+use axum::body::{Body, BodyDataStream};
+use axum::extract::{FromRequest, Request};
+use axum::response::{IntoResponse, Response};
+use bytes::{Bytes, BytesMut};
+use dhow_model::{Error, Result};
+use futures_util::StreamExt;
+use http::{HeaderValue, StatusCode, header};
+use http_body_util::{BodyExt, LengthLimitError, Limited};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use std::io::{self, Read, Write};
+use tokio::sync::mpsc;
+
+/// A JSON body larger than this is refused: the largest honest one holds a seccomp profile (16 KiB) and a
+/// few thousand variables.
+const JSON_LIMIT_BYTES: usize = 8 << 20;
+
+/// Chunks in flight between a connection and a blocking verb.
+const CHUNKS_IN_FLIGHT: usize = 8;
+
+/// How much a blocking writer gathers before it hands a chunk on.
+const CHUNK_BYTES: usize = 64 << 10;
+
+/// A JSON body. An absent one is `T::default()` only through [`optional_json`].
+pub(super) struct Json<T>(pub(super) T);
+
+impl<T: DeserializeOwned, S: Send + Sync> FromRequest<S> for Json<T> {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, _: &S) -> std::result::Result<Self, ApiError> {
+        let bytes = read_json(request).await?;
+        if bytes.is_empty() {
+            return Err(Error::invalid("invalid JSON: got EOF while reading request body").into());
+        }
+        parse_json(&bytes).map(Self).map_err(ApiError::from)
+    }
+}
+
+/// A JSON body that may be absent.
+pub(super) struct OptionalJson<T>(pub(super) T);
+
+impl<T: DeserializeOwned + Default, S: Send + Sync> FromRequest<S> for OptionalJson<T> {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, _: &S) -> std::result::Result<Self, ApiError> {
+        let bytes = read_json(request).await?;
+        if bytes.is_empty() {
+            return Ok(Self(T::default()));
+        }
+        parse_json(&bytes).map(Self).map_err(ApiError::from)
+    }
+}
+
+/// Reads a whole JSON body, after checking that it says it is one.
+async fn read_json(request: Request) -> ApiResult<Bytes> {
+    let content_type = request.headers().get(header::CONTENT_TYPE).cloned();
+    let bytes = match Limited::new(request.into_body(), JSON_LIMIT_BYTES).collect().await {
+        Ok(collected) => collected.to_bytes(),
+        Err(error) if error.is::<LengthLimitError>() => {
+            return Err(ApiError::new(
+                StatusCode::PAYLOAD_TOO_LARGE,
+                format!("request body too large: more than {JSON_LIMIT_BYTES} bytes"),
+            ));
+        }
+        Err(error) => return Err(Error::invalid(format!("read request body: {error}")).into()),
+    };
+    if !bytes.is_empty() {
+        let text = content_type.as_ref().and_then(|v| v.to_str().ok()).unwrap_or("");
+        let essence = text.split(';').next().unwrap_or("").trim();
+        if !essence.eq_ignore_ascii_case("application/json") {
+            let message = format!("unsupported Content-Type header ({text}): must be 'application/json'");
+            return Err(Error::invalid(message).into());
+        }
+    }
+    Ok(bytes)
+}
+
+fn parse_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
+    serde_json::from_slice(bytes).map_err(|error| Error::invalid(format!("invalid JSON: {error}")))
+}
+
+/// A JSON answer.
+pub(super) fn json<T: Serialize>(status: StatusCode, value: &T) -> ApiResult {
+    let mut text = serde_json::to_vec(value).map_err(|e| Error::internal(format!("encode the answer: {e}")))?;
+    text.push(b'\n');
+    Ok((status, [(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))], text).into_response())
+}
+
+/// A 200 with JSON.
+pub(super) fn ok_json<T: Serialize>(value: &T) -> ApiResult {
+    json(StatusCode::OK, value)
+}
+
+/// A 200 with a body of a given type.
+pub(super) fn typed(content_type: &'static str, body: Body) -> Response {
+    ([(header::CONTENT_TYPE, HeaderValue::from_static(content_type))], body).into_response()
+}
+
+/// A request's body as a blocking reader, for use on a blocking thread.
+pub(super) struct BodyReader {
+    chunks: mpsc::Receiver<io::Result<Bytes>>,
+    current: Bytes,
+}
+
+impl BodyReader {
+    /// Starts to forward the body. It stops when the reader is dropped.
+    pub(super) fn new(body: Body) -> Self {
+        Self::from_stream(body.into_data_stream())
+    }
+
+    fn from_stream(mut stream: BodyDataStream) -> Self {
+        let (sender, chunks) = mpsc::channel(CHUNKS_IN_FLIGHT);
+        tokio::spawn(async move {
+            while let Some(chunk) = stream.next().await {
+                if sender.send(chunk.map_err(io::Error::other)).await.is_err() {
+                    return;
+                }
+            }
+        });
+        Self { chunks, current: Bytes::new() }
+    }
+}
+
+impl Read for BodyReader {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        while self.current.is_empty() {
+            match self.chunks.blocking_recv() {
+                None => return Ok(0),
+                Some(chunk) => self.current = chunk?,
+            }
+        }
+        let length = buffer.len().min(self.current.len());
+        buffer[..length].copy_from_slice(&self.current.split_to(length));
+        Ok(length)
+    }
+}
+
+/// A blocking writer whose bytes become a response's body.
+struct BodyWriter {
+    chunks: mpsc::Sender<io::Result<Bytes>>,
+    gathered: BytesMut,
+}
+
+impl BodyWriter {
+    fn send(&mut self, chunk: io::Result<Bytes>) -> io::Result<()> {
+        self.chunks
+            .blocking_send(chunk)
+            .map_err(|_| io::Error::new(io::ErrorKind::BrokenPipe, "the client went away"))
+    }
+}
+
+impl Write for BodyWriter {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.gathered.extend_from_slice(bytes);
+        if self.gathered.len() >= CHUNK_BYTES {
+            self.flush()?;
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        if self.gathered.is_empty() {
+            return Ok(());
+        }
+        let chunk = self.gathered.split().freeze();
+        self.send(Ok(chunk))
+    }
+}
+
+/// Runs a verb that writes, and streams what it writes.
+///
+/// # Errors
+/// The verb's, if it fails before the first chunk. After that an error can only cut the body short, which
+/// the client sees as a broken transfer.
+pub(super) async fn stream_from<F>(content_type: &'static str, verb: F) -> ApiResult
+where
+    F: FnOnce(&mut dyn Write) -> Result<()> + Send + 'static,
+{
+    let (sender, mut chunks) = mpsc::channel::<io::Result<Bytes>>(CHUNKS_IN_FLIGHT);
+    let work = tokio::task::spawn_blocking(move || {
+        let mut writer = BodyWriter { chunks: sender, gathered: BytesMut::with_capacity(CHUNK_BYTES) };
+        let result = verb(&mut writer).and_then(|()| {
+            writer.flush().map_err(|e| Error::caused(dhow_model::ErrorKind::Unavailable, "send the body", e))
+        });
+        if let Err(error) = &result {
+            // Fails when the client is gone, who then needs no telling.
+            let _ = writer.send(Err(io::Error::other(error.to_string())));
+        }
+        result
+    });
+    match chunks.recv().await {
+        Some(Ok(first)) => {
+            let rest = futures_util::stream::unfold(chunks, |mut chunks| async move {
+                chunks.recv().await.map(|chunk| (chunk, chunks))
+            });
+            let all = futures_util::stream::once(async { Ok(first) }).chain(rest);
+            Ok(typed(content_type, Body::from_stream(all)))
+        }
+        // Nothing was written: the verb's own result says why.
+        _ => match work.await {
+            Ok(Ok(())) => Ok(typed(content_type, Body::empty())),
+            Ok(Err(error)) => Err(error.into()),
+            Err(error) => Err(Error::internal(format!("the operation broke off: {error}")).into()),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn runtime() -> tokio::runtime::Runtime {
+        tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
+    }
+
+    #[test]
+    fn a_verb_that_fails_early_fails_the_request() {
+        runtime().block_on(async {
+            let error = stream_from("application/x-tar", |_| Err(Error::not_found("No such image: x"))).await.unwrap_err();
+            assert_eq!(error.into_response().status(), 404);
+        });
+    }
+
+    #[test]
+    fn what_a_verb_writes_arrives_whole() {
+        runtime().block_on(async {
+            let response = stream_from("application/x-tar", |out| {
+                for _ in 0..1000 {
+                    out.write_all(&[7; 1000]).map_err(|e| Error::internal(e.to_string()))?;
+                }
+                Ok(())
+            })
+            .await
+            .unwrap();
+            let bytes = response.into_body().collect().await.unwrap().to_bytes();
+            assert_eq!(bytes.len(), 1_000_000);
+        });
+    }
+
+    #[test]
+    fn a_late_failure_cuts_the_body_short() {
+        runtime().block_on(async {
+            let response = stream_from("application/x-tar", |out| {
+                out.write_all(&[0; CHUNK_BYTES]).map_err(|e| Error::internal(e.to_string()))?;
+                Err(Error::corrupt("bad layer"))
+            })
+            .await
+            .unwrap();
+            assert!(response.into_body().collect().await.is_err());
+        });
+    }
+
+    #[test]
+    fn a_body_is_read_in_any_pieces() {
+        runtime().block_on(async {
+            let chunks = futures_util::stream::iter([Ok::<_, io::Error>(Bytes::from("abc")), Ok(Bytes::new()), Ok(Bytes::from("defg"))]);
+            let mut reader = BodyReader::new(Body::from_stream(chunks));
+            let text = tokio::task::spawn_blocking(move || {
+                let mut text = String::new();
+                let mut small = [0; 2];
+                loop {
+                    match reader.read(&mut small).unwrap() {
+                        0 => return text,
+                        n => text.push_str(std::str::from_utf8(&small[..n]).unwrap()),
+                    }
+                }
+            })
+            .await
+            .unwrap();
+            assert_eq!(text, "abcdefg");
+        });
+    }
+
+    #[test]
+    fn json_needs_its_content_type() {
+        runtime().block_on(async {
+            let request = |kind: &str, body: &'static str| {
+                Request::builder().header("content-type", kind).body(Body::from(body)).unwrap()
+            };
+            let parse = |r| async { Json::<serde_json::Value>::from_request(r, &()).await.map(|j| j.0) };
+            assert_eq!(parse(request("application/json; charset=utf-8", "{}")).await.unwrap(), serde_json::json!({}));
+            assert!(parse(request("text/plain", "{}")).await.is_err());
+            assert!(parse(request("application/json", "")).await.is_err());
+            assert!(parse(request("application/json", "{} x")).await.is_err());
+        });
+    }
+}

@@ -1,0 +1,301 @@
+//! `HostConfig`, both ways: what concerns the host but is neither a mount, a limit nor a permission. Those
+//! three have files of their own.
+
+use super::machine::Machine;
+use super::{mounts, non_empty, refuse_list, resources, security, sorted, unsorted, unsupported, volume_driver};
+use bollard_stubs::models as wire;
+use dhow_model::container::{
+    HostConfig, LOG_MAX_FILES, LOG_MAX_SIZE_BYTES, LogConfig, LogDriver, NetworkMode, RestartPolicy,
+};
+use dhow_model::security::Namespace;
+use dhow_model::units::parse_bytes;
+use dhow_model::{Error, Result};
+use std::collections::{BTreeMap, HashMap};
+use std::net::IpAddr;
+
+/// What a container without `--network` is told, until there are bridges.
+const NO_BRIDGE: &str = "bridge networks are not there yet: the container has only loopback";
+
+/// Reads a whole `HostConfig`.
+pub(super) fn parse(host: &wire::HostConfig, machine: &Machine, warnings: &mut Vec<String>) -> Result<HostConfig> {
+    refuse_list(&host.links, "--link (HostConfig.Links)")?;
+    refuse_list(&host.volumes_from, "--volumes-from (HostConfig.VolumesFrom)")?;
+    volume_driver(host.volume_driver.as_deref())?;
+    if host.storage_opt.as_ref().is_some_and(|o| !o.is_empty()) {
+        return unsupported("--storage-opt (HostConfig.StorageOpt)");
+    }
+    if let Some(cgroup) = non_empty(&host.cgroup) {
+        return unsupported(format!("HostConfig.Cgroup {cgroup:?}"));
+    }
+    match non_empty(&host.runtime) {
+        None | Some("runc" | "dhow") => {}
+        Some(other) => return unsupported(format!("--runtime {other:?} (HostConfig.Runtime)")),
+    }
+    match &host.isolation {
+        None | Some(wire::HostConfigIsolationEnum::EMPTY | wire::HostConfigIsolationEnum::DEFAULT) => {}
+        Some(other) => {
+            return Err(Error::invalid(format!("invalid isolation ({other}): linux only supports \"default\"")));
+        }
+    }
+    let network = parse_network(non_empty(&host.network_mode).unwrap_or(""), warnings)?;
+    refuse_ports(host, &network, warnings)?;
+    let auto_remove = host.auto_remove.unwrap_or(false);
+    let restart = parse_restart(host.restart_policy.as_ref())?;
+    if auto_remove && restart != RestartPolicy::No {
+        return Err(Error::invalid("can't create 'AutoRemove' container with restart policy"));
+    }
+    let security = security::parse(host)?;
+    let sysctls = sorted(&host.sysctls);
+    for name in sysctls.keys() {
+        check_sysctl(name, &network, security.ipc, security.uts)?;
+    }
+    let annotations = sorted(&host.annotations);
+    if annotations.contains_key("") {
+        return Err(Error::invalid("invalid Annotations: the empty string is not permitted as an annotation key"));
+    }
+    Ok(HostConfig {
+        mounts: mounts::parse(host)?,
+        network,
+        restart,
+        auto_remove,
+        resources: resources::parse(host, machine, warnings)?,
+        security,
+        readonly_rootfs: host.readonly_rootfs.unwrap_or(false),
+        init: host.init.unwrap_or(false),
+        shm_size_bytes: match host.shm_size {
+            None | Some(0) => None,
+            Some(size) => {
+                Some(u64::try_from(size).map_err(|_| Error::invalid("SHM size can not be less than 0"))?)
+            }
+        },
+        sysctls,
+        extra_hosts: host.extra_hosts.iter().flatten().map(|h| parse_extra_host(h)).collect::<Result<_>>()?,
+        dns: host.dns.iter().flatten().map(|d| parse_dns(d)).collect::<Result<_>>()?,
+        dns_search: one_line_each(&host.dns_search, "--dns-search")?,
+        dns_options: one_line_each(&host.dns_options, "--dns-option")?,
+        group_add: one_line_each(&host.group_add, "--group-add")?,
+        log: parse_log(host.log_config.as_ref())?,
+        container_id_file: host.container_id_file.clone().unwrap_or_default(),
+        annotations,
+    })
+}
+
+fn parse_network(mode: &str, warnings: &mut Vec<String>) -> Result<NetworkMode> {
+    match mode {
+        "none" => Ok(NetworkMode::None),
+        "host" => Ok(NetworkMode::Host),
+        // What clients send when their user said nothing.
+        "" | "default" => {
+            warnings.push(NO_BRIDGE.to_owned());
+            Ok(NetworkMode::None)
+        }
+        container if container.starts_with("container:") => {
+            Err(Error::unsupported(format!("--network {container}: joining another container's network is not supported by dhow yet")))
+        }
+        name => Err(Error::unsupported(format!(
+            "--network {name}: bridge and named networks are not supported by dhow yet; use --network host or --network none"
+        ))),
+    }
+}
+
+fn refuse_ports(host: &wire::HostConfig, network: &NetworkMode, warnings: &mut Vec<String>) -> Result<()> {
+    let published = host.port_bindings.iter().flatten().any(|(_, bindings)| bindings.as_ref().is_some_and(|b| !b.is_empty()));
+    if !published && host.publish_all_ports != Some(true) {
+        return Ok(());
+    }
+    if *network == NetworkMode::Host {
+        warnings.push("Published ports are discarded when using host network mode".to_owned());
+        return Ok(());
+    }
+    Err(Error::unsupported("published ports need bridge networks, which dhow does not have yet; use --network host"))
+}
+
+fn parse_restart(policy: Option<&wire::RestartPolicy>) -> Result<RestartPolicy> {
+    use wire::RestartPolicyNameEnum as Name;
+    let Some(policy) = policy else { return Ok(RestartPolicy::No) };
+    let retries = policy.maximum_retry_count.unwrap_or(0);
+    let plain = |parsed: RestartPolicy| match retries {
+        0 => Ok(parsed),
+        _ => {
+            let negative = if retries < 0 { " and cannot be negative" } else { "" };
+            Err(Error::invalid(format!(
+                "invalid restart policy: maximum retry count can only be used with 'on-failure'{negative}"
+            )))
+        }
+    };
+    match policy.name {
+        // Old clients send an empty name with any count.
+        None | Some(Name::EMPTY) => Ok(RestartPolicy::No),
+        Some(Name::NO) => plain(RestartPolicy::No),
+        Some(Name::ALWAYS) => plain(RestartPolicy::Always),
+        Some(Name::UNLESS_STOPPED) => plain(RestartPolicy::UnlessStopped),
+        Some(Name::ON_FAILURE) => match u32::try_from(retries) {
+            Ok(max_retries) => Ok(RestartPolicy::OnFailure { max_retries }),
+            Err(_) if retries < 0 => {
+                Err(Error::invalid("invalid restart policy: maximum retry count cannot be negative"))
+            }
+            Err(_) => Err(Error::invalid("invalid restart policy: maximum retry count is too large")),
+        },
+    }
+}
+
+/// Kernel parameters that have a value of their own in an IPC namespace (ipc_namespaces(7)).
+const IPC_SYSCTLS: [&str; 8] = [
+    "kernel.msgmax",
+    "kernel.msgmnb",
+    "kernel.msgmni",
+    "kernel.sem",
+    "kernel.shmall",
+    "kernel.shmmax",
+    "kernel.shmmni",
+    "kernel.shm_rmid_forced",
+];
+
+fn check_sysctl(name: &str, network: &NetworkMode, ipc: Namespace, uts: Namespace) -> Result<()> {
+    let refuse = |why: &str| Err(Error::invalid(format!("sysctl \"{name}\" {why}")));
+    // The name becomes a path below /proc/sys.
+    let safe = name.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-/".contains(&b)) && !name.contains("..");
+    if !safe || name.contains("//") || name.starts_with('/') {
+        return refuse("is malformed");
+    }
+    let dotted = name.replace('/', ".");
+    if dotted.starts_with("net.") {
+        return if *network == NetworkMode::Host { refuse("not allowed in host network namespace") } else { Ok(()) };
+    }
+    if IPC_SYSCTLS.contains(&dotted.as_str()) || dotted.starts_with("fs.mqueue.") {
+        return if ipc == Namespace::Host { refuse("not allowed in host ipc namespace") } else { Ok(()) };
+    }
+    if dotted == "kernel.domainname" {
+        return if uts == Namespace::Host { refuse("not allowed in host uts namespace") } else { Ok(()) };
+    }
+    refuse("is not in a separate kernel namespace")
+}
+
+/// `name:address`, where the address may be an IPv6 one, in brackets or not.
+fn parse_extra_host(text: &str) -> Result<String> {
+    let bad = || Error::invalid(format!("bad format for add-host: \"{text}\""));
+    let (name, address) = text.split_once(':').ok_or_else(bad)?;
+    let clean = |c: char| c.is_ascii_graphic() && c != '#';
+    if name.is_empty() || !name.chars().all(clean) {
+        return Err(bad());
+    }
+    if address == "host-gateway" {
+        return unsupported("--add-host NAME:host-gateway, which needs a bridge network,");
+    }
+    let bare = address.strip_prefix('[').and_then(|a| a.strip_suffix(']')).unwrap_or(address);
+    let parsed: IpAddr =
+        bare.parse().map_err(|_| Error::invalid(format!("invalid IP address in add-host: \"{address}\"")))?;
+    Ok(format!("{name}:{parsed}"))
+}
+
+fn parse_dns(text: &str) -> Result<String> {
+    let address: IpAddr =
+        text.trim().parse().map_err(|_| Error::invalid(format!("{text} is not an ip address")))?;
+    Ok(address.to_string())
+}
+
+/// Words that end up on a line of a configuration file, or in an argument.
+fn one_line_each(list: &Option<Vec<String>>, flag: &str) -> Result<Vec<String>> {
+    let words = list.clone().unwrap_or_default();
+    match words.iter().find(|w| w.is_empty() || w.chars().any(|c| c.is_control() || c.is_whitespace())) {
+        Some(bad) => Err(Error::invalid(format!("invalid value {bad:?} for {flag}"))),
+        None => Ok(words),
+    }
+}
+
+fn parse_log(config: Option<&wire::HostConfigLogConfig>) -> Result<LogConfig> {
+    let Some(config) = config else { return Ok(LogConfig::default()) };
+    let options = sorted(&config.config);
+    let driver = match non_empty(&config.typ) {
+        None | Some("json-file") => LogDriver::JsonFile,
+        Some("none") => LogDriver::None,
+        Some(other) => return unsupported(format!("--log-driver {other:?} (only json-file and none are there) and")),
+    };
+    if let (LogDriver::None, Some((option, _))) = (driver, options.first_key_value()) {
+        return Err(Error::invalid(format!("unknown log opt '{option}' for none log driver")));
+    }
+    let mut log = LogConfig {
+        driver,
+        max_size_bytes: LOG_MAX_SIZE_BYTES,
+        max_files: LOG_MAX_FILES,
+        options: BTreeMap::new(),
+    };
+    for (option, value) in &options {
+        let bad = |why: &str| Error::invalid(format!("invalid log opt {option}={value}: {why}"));
+        match option.as_str() {
+            "max-size" => match value.as_str() {
+                "-1" => log.max_size_bytes = u64::MAX >> 1,
+                text => {
+                    log.max_size_bytes = parse_bytes(text)?;
+                    if log.max_size_bytes == 0 {
+                        return Err(bad("must be a positive number"));
+                    }
+                }
+            },
+            "max-file" => {
+                log.max_files = value.parse().ok().filter(|n| *n >= 1).ok_or_else(|| bad("max-file cannot be less than 1"))?;
+            }
+            "compress" if value == "false" => {}
+            "compress" | "labels" | "labels-regex" | "env" | "env-regex" | "tag" | "mode" | "max-buffer-size" => {
+                return unsupported(format!("--log-opt {option}={value}"));
+            }
+            _ => return Err(Error::invalid(format!("unknown log opt '{option}' for json-file log driver"))),
+        }
+    }
+    log.options = options;
+    Ok(log)
+}
+
+/// The `HostConfig` of an `inspect` answer.
+pub(super) fn show(config: &HostConfig) -> wire::HostConfig {
+    let some_list = |list: &[String]| (!list.is_empty()).then(|| list.to_vec());
+    let mut host = wire::HostConfig {
+        container_id_file: Some(config.container_id_file.clone()),
+        log_config: Some(wire::HostConfigLogConfig {
+            typ: Some(config.log.driver.as_str().to_owned()),
+            config: Some(unsorted(&config.log.options)),
+        }),
+        network_mode: Some(config.network.as_str().to_owned()),
+        port_bindings: Some(HashMap::new()),
+        restart_policy: Some(show_restart(config.restart)),
+        auto_remove: Some(config.auto_remove),
+        volume_driver: Some(String::new()),
+        console_size: Some(vec![0, 0]),
+        annotations: (!config.annotations.is_empty()).then(|| unsorted(&config.annotations)),
+        dns: Some(config.dns.clone()),
+        dns_options: Some(config.dns_options.clone()),
+        dns_search: Some(config.dns_search.clone()),
+        extra_hosts: some_list(&config.extra_hosts),
+        group_add: some_list(&config.group_add),
+        cgroup: Some(String::new()),
+        publish_all_ports: Some(false),
+        readonly_rootfs: Some(config.readonly_rootfs),
+        shm_size: Some(super::signed(config.shm_size_bytes.unwrap_or(SHM_DEFAULT_BYTES))),
+        sysctls: (!config.sysctls.is_empty()).then(|| unsorted(&config.sysctls)),
+        runtime: Some("dhow".to_owned()),
+        isolation: Some(wire::HostConfigIsolationEnum::EMPTY),
+        init: config.init.then_some(true),
+        ..wire::HostConfig::default()
+    };
+    mounts::show(&config.mounts, &mut host);
+    resources::show(&config.resources, &mut host);
+    security::show(&config.security, &mut host);
+    host
+}
+
+/// 64 MiB, Docker's `/dev/shm`.
+const SHM_DEFAULT_BYTES: u64 = 64 << 20;
+
+fn show_restart(policy: RestartPolicy) -> wire::RestartPolicy {
+    use wire::RestartPolicyNameEnum as Name;
+    let (name, retries) = match policy {
+        RestartPolicy::No => (Name::NO, 0),
+        RestartPolicy::OnFailure { max_retries } => (Name::ON_FAILURE, i64::from(max_retries)),
+        RestartPolicy::Always => (Name::ALWAYS, 0),
+        RestartPolicy::UnlessStopped => (Name::UNLESS_STOPPED, 0),
+    };
+    wire::RestartPolicy { name: Some(name), maximum_retry_count: Some(retries) }
+}
+
+#[cfg(test)]
+mod tests;

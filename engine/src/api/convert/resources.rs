@@ -1,0 +1,287 @@
+//! Limits: their fields of `HostConfig`, and [`Resources`]; both ways. The refusals are in Docker's words
+//! (moby `daemon/daemon_unix.go`), which users search for.
+
+use super::machine::{Machine, parse_list};
+use super::{non_empty, refuse_list, refuse_number, signed, unsupported};
+use bollard_stubs::models as wire;
+use dhow_model::resources::{Device, Resources, Ulimit};
+use dhow_model::{Error, Result};
+
+/// Less than this and a container cannot even start: the process that becomes it does not fit.
+const MEMORY_MIN_BYTES: u64 = 6 << 20;
+/// Billionths of a CPU in a CPU.
+const NANOS_PER_CPU: u64 = 1_000_000_000;
+
+/// Reads all limits, and appends warnings about those that will not do what they look like.
+pub(super) fn parse(host: &wire::HostConfig, machine: &Machine, warnings: &mut Vec<String>) -> Result<Resources> {
+    refuse_list(&host.blkio_weight_device, "--blkio-weight-device (HostConfig.BlkioWeightDevice)")?;
+    refuse_list(&host.blkio_device_read_bps, "--device-read-bps (HostConfig.BlkioDeviceReadBps)")?;
+    refuse_list(&host.blkio_device_write_bps, "--device-write-bps (HostConfig.BlkioDeviceWriteBps)")?;
+    refuse_list(&host.blkio_device_read_iops, "--device-read-iops (HostConfig.BlkioDeviceReadIOps)")?;
+    refuse_list(&host.blkio_device_write_iops, "--device-write-iops (HostConfig.BlkioDeviceWriteIOps)")?;
+    refuse_list(&host.device_requests, "--gpus (HostConfig.DeviceRequests)")?;
+    refuse_number(host.cpu_realtime_period, "--cpu-rt-period (HostConfig.CpuRealtimePeriod)")?;
+    refuse_number(host.cpu_realtime_runtime, "--cpu-rt-runtime (HostConfig.CpuRealtimeRuntime)")?;
+    refuse_number(host.cpu_count, "--cpu-count (HostConfig.CpuCount), which is for Windows,")?;
+    refuse_number(host.cpu_percent, "--cpu-percent (HostConfig.CpuPercent), which is for Windows,")?;
+    refuse_number(host.io_maximum_iops, "--io-maxiops (HostConfig.IOMaximumIOps), which is for Windows,")?;
+    refuse_number(
+        host.io_maximum_bandwidth,
+        "--io-maxbandwidth (HostConfig.IOMaximumBandwidth), which is for Windows,",
+    )?;
+    // The docker CLI sends -1 when the flag is not given.
+    if host.memory_swappiness.is_some_and(|s| s != -1) {
+        return unsupported("--memory-swappiness (HostConfig.MemorySwappiness)");
+    }
+    let mut resources = Resources::default();
+    parse_memory(host, &mut resources, warnings)?;
+    parse_cpu(host, machine, &mut resources)?;
+    resources.cpuset_cpus = parse_cpuset(&host.cpuset_cpus, &machine.cpus, "cpus", "CPUs")?;
+    resources.cpuset_mems = parse_cpuset(&host.cpuset_mems, &machine.nodes, "mems", "memory nodes")?;
+    // 0 and -1 both mean no limit.
+    resources.pids_limit = host.pids_limit.and_then(|n| u64::try_from(n).ok()).filter(|n| *n > 0);
+    resources.blkio_weight = match host.blkio_weight {
+        None | Some(0) => None,
+        Some(weight @ 10..=1000) => Some(weight),
+        Some(_) => return Err(Error::invalid("Range of blkio weight is from 10 to 1000")),
+    };
+    resources.oom_score_adj = match host.oom_score_adj.map_or(Ok(0), i32::try_from) {
+        Ok(score @ -1000..=1000) => score,
+        _ => {
+            let score = host.oom_score_adj.unwrap_or(0);
+            return Err(Error::invalid(format!("Invalid value {score}, range for oom score adj is [-1000, 1000]")));
+        }
+    };
+    resources.ulimits = host.ulimits.iter().flatten().map(parse_ulimit).collect::<Result<_>>()?;
+    resources.cgroup_parent = parse_cgroup_parent(non_empty(&host.cgroup_parent).unwrap_or(""))?;
+    resources.devices = host.devices.iter().flatten().map(parse_device).collect::<Result<_>>()?;
+    resources.device_cgroup_rules =
+        host.device_cgroup_rules.iter().flatten().map(|r| parse_device_rule(r)).collect::<Result<_>>()?;
+    Ok(resources)
+}
+
+fn parse_memory(host: &wire::HostConfig, into: &mut Resources, warnings: &mut Vec<String>) -> Result<()> {
+    let limit = |field: Option<i64>, too_small: &str| -> Result<Option<u64>> {
+        match field {
+            None | Some(0) => Ok(None),
+            Some(bytes) => match u64::try_from(bytes) {
+                Ok(bytes) if bytes >= MEMORY_MIN_BYTES => Ok(Some(bytes)),
+                _ => Err(Error::invalid(too_small)),
+            },
+        }
+    };
+    into.memory_bytes = limit(host.memory, "Minimum memory limit allowed is 6MB")?;
+    into.memory_reservation_bytes = limit(host.memory_reservation, "Minimum memory reservation allowed is 6MB")?;
+    let swap = host.memory_swap.filter(|swap| *swap != 0);
+    match (into.memory_bytes, swap) {
+        (_, Some(swap)) if swap < -1 => {
+            return Err(Error::invalid(format!("invalid memory swap limit: {swap}")));
+        }
+        (Some(memory), Some(swap)) if swap > 0 && swap < signed(memory) => {
+            return Err(Error::invalid(
+                "Minimum memoryswap limit should be larger than memory limit, see usage",
+            ));
+        }
+        (None, Some(swap)) if swap > 0 => {
+            return Err(Error::invalid("You should always set the Memory limit when using Memoryswap limit, see usage"));
+        }
+        _ => into.memory_swap_bytes = swap,
+    }
+    if let (Some(memory), Some(reservation)) = (into.memory_bytes, into.memory_reservation_bytes)
+        && memory < reservation
+    {
+        return Err(Error::invalid(
+            "Minimum memory limit can not be less than memory reservation limit, see usage",
+        ));
+    }
+    into.oom_kill_disable = host.oom_kill_disable.unwrap_or(false);
+    if into.oom_kill_disable && into.memory_bytes.is_none() {
+        warnings.push(
+            "OOM killer is disabled for the container, but no memory limit is set, this can result in the system \
+             running out of resources."
+                .to_owned(),
+        );
+    }
+    Ok(())
+}
+
+fn parse_cpu(host: &wire::HostConfig, machine: &Machine, into: &mut Resources) -> Result<()> {
+    let set = |field: Option<i64>| field.filter(|n| *n != 0);
+    let (nanos, period, quota) = (set(host.nano_cpus), set(host.cpu_period), set(host.cpu_quota));
+    if nanos.is_some() && period.is_some() {
+        return Err(Error::invalid("Conflicting options: Nano CPUs and CPU Period cannot both be set"));
+    }
+    if nanos.is_some() && quota.is_some() {
+        return Err(Error::invalid("Conflicting options: Nano CPUs and CPU Quota cannot both be set"));
+    }
+    let count = machine.cpu_count();
+    let most = u64::try_from(count).unwrap_or(u64::MAX).saturating_mul(NANOS_PER_CPU);
+    into.nano_cpus = match nanos {
+        None => None,
+        Some(nanos) => Some(u64::try_from(nanos).ok().filter(|n| *n <= most).ok_or_else(|| {
+            Error::invalid(format!(
+                "range of CPUs is from 0.01 to {count}.00, as there are only {count} CPUs available"
+            ))
+        })?),
+    };
+    into.cpu_period_us = match period {
+        None => None,
+        Some(period @ 1_000..=1_000_000) => u64::try_from(period).ok(),
+        Some(_) => {
+            return Err(Error::invalid(
+                "CPU cfs period can not be less than 1ms (i.e. 1000) or larger than 1s (i.e. 1000000)",
+            ));
+        }
+    };
+    into.cpu_quota_us = match quota {
+        Some(1..=999) => return Err(Error::invalid("CPU cfs quota can not be less than 1ms (i.e. 1000)")),
+        // Any negative quota means no limit to the kernel.
+        Some(quota) if quota < 0 => None,
+        quota => quota,
+    };
+    into.cpu_shares = match set(host.cpu_shares) {
+        None => None,
+        Some(shares) => Some(u64::try_from(shares).map_err(|_| {
+            Error::invalid(format!("invalid CPU shares ({shares}): value must be a positive integer"))
+        })?),
+    };
+    Ok(())
+}
+
+/// Checks a list of CPUs or memory nodes against what is online. Kept as typed.
+fn parse_cpuset(field: &Option<String>, online: &str, word: &str, what: &str) -> Result<String> {
+    let Some(text) = non_empty(field) else { return Ok(String::new()) };
+    let asked = parse_list(text).ok_or_else(|| Error::invalid(format!("Invalid value {text} for cpuset {word}")))?;
+    let available = parse_list(online).unwrap_or_default();
+    if asked.is_subset(&available) {
+        Ok(text.to_owned())
+    } else {
+        Err(Error::invalid(format!(
+            "Requested {what} are not available - requested {text}, available: {online}"
+        )))
+    }
+}
+
+/// getrlimit(2), in Docker's lower case.
+const ULIMITS: [&str; 15] = [
+    "core", "cpu", "data", "fsize", "locks", "memlock", "msgqueue", "nice", "nofile", "nproc", "rss", "rtprio",
+    "rttime", "sigpending", "stack",
+];
+
+fn parse_ulimit(limit: &wire::ResourcesUlimits) -> Result<Ulimit> {
+    let name = non_empty(&limit.name).unwrap_or("");
+    let (soft, hard) = (limit.soft.unwrap_or(0), limit.hard.unwrap_or(0));
+    if !ULIMITS.contains(&name) {
+        return Err(Error::invalid(format!("invalid ulimit type: {name}")));
+    }
+    // -1 is no limit, the highest of all.
+    let height = |limit: i64| if limit == -1 { i64::MAX } else { limit };
+    if soft < -1 || hard < -1 {
+        return Err(Error::invalid(format!("invalid ulimit {name}: {soft}:{hard}: a limit is -1 or more")));
+    }
+    if height(soft) > height(hard) {
+        return Err(Error::invalid(format!(
+            "ulimit soft limit must be less than or equal to hard limit: {soft} > {hard}"
+        )));
+    }
+    Ok(Ulimit { name: name.to_owned(), soft, hard })
+}
+
+/// A path below the cgroup root, without steps out of it.
+fn parse_cgroup_parent(text: &str) -> Result<String> {
+    if text.contains('\0') || text.split('/').any(|part| part == "..") {
+        return Err(Error::invalid(format!("invalid cgroup-parent: {text:?}")));
+    }
+    if text.ends_with(".slice") {
+        return unsupported(format!("--cgroup-parent {text:?}: systemd slices; a cgroup path is wanted, and a slice"));
+    }
+    Ok(text.to_owned())
+}
+
+fn parse_device(device: &wire::DeviceMapping) -> Result<Device> {
+    let host_path = non_empty(&device.path_on_host).unwrap_or("");
+    let container_path = non_empty(&device.path_in_container).unwrap_or(host_path);
+    let permissions = non_empty(&device.cgroup_permissions).unwrap_or("rwm");
+    for path in [host_path, container_path] {
+        let steps_out = path.split('/').any(|part| part == "..");
+        if !path.starts_with('/') || path.contains('\0') || steps_out {
+            return Err(Error::invalid(format!("invalid device path {path:?}: must be absolute, without '..'")));
+        }
+    }
+    check_permissions(permissions)
+        .ok_or_else(|| Error::invalid(format!("bad mode specified: {permissions} (device {host_path:?})")))?;
+    Ok(Device {
+        host_path: host_path.to_owned(),
+        container_path: container_path.to_owned(),
+        permissions: permissions.to_owned(),
+    })
+}
+
+/// One to three of `rwm`, each once.
+fn check_permissions(text: &str) -> Option<()> {
+    let once = |letter: char| text.chars().filter(|c| *c == letter).count() <= 1;
+    let fits = !text.is_empty() && text.chars().all(|c| "rwm".contains(c)) && "rwm".chars().all(once);
+    fits.then_some(())
+}
+
+/// `c 1:3 rwm`.
+fn parse_device_rule(text: &str) -> Result<String> {
+    let number = |part: &str| part == "*" || (!part.is_empty() && part.bytes().all(|b| b.is_ascii_digit()));
+    let fits = || {
+        let [kind, numbers, permissions] = text.split(' ').collect::<Vec<_>>()[..] else { return None };
+        let (major, minor) = numbers.split_once(':')?;
+        (matches!(kind, "a" | "b" | "c") && number(major) && number(minor)).then_some(())?;
+        check_permissions(permissions)
+    };
+    fits().ok_or_else(|| Error::invalid(format!("invalid device cgroup rule format: '{text}'")))?;
+    Ok(text.to_owned())
+}
+
+/// Fills the limits of an `inspect` answer.
+pub(super) fn show(resources: &Resources, host: &mut wire::HostConfig) {
+    let bytes = |limit: Option<u64>| Some(limit.map_or(0, signed));
+    let some = |text: &str| Some(text.to_owned());
+    host.memory = bytes(resources.memory_bytes);
+    host.memory_swap = Some(resources.memory_swap_bytes.unwrap_or(0));
+    host.memory_reservation = bytes(resources.memory_reservation_bytes);
+    host.oom_kill_disable = Some(resources.oom_kill_disable);
+    host.oom_score_adj = Some(i64::from(resources.oom_score_adj));
+    host.nano_cpus = bytes(resources.nano_cpus);
+    host.cpu_quota = Some(resources.cpu_quota_us.unwrap_or(0));
+    host.cpu_period = bytes(resources.cpu_period_us);
+    host.cpu_shares = bytes(resources.cpu_shares);
+    host.cpuset_cpus = some(&resources.cpuset_cpus);
+    host.cpuset_mems = some(&resources.cpuset_mems);
+    host.pids_limit = resources.pids_limit.map(signed);
+    host.blkio_weight = Some(resources.blkio_weight.unwrap_or(0));
+    host.cgroup_parent = some(&resources.cgroup_parent);
+    host.cpu_realtime_period = Some(0);
+    host.cpu_realtime_runtime = Some(0);
+    host.cpu_count = Some(0);
+    host.cpu_percent = Some(0);
+    host.io_maximum_iops = Some(0);
+    host.io_maximum_bandwidth = Some(0);
+    host.ulimits = Some(
+        resources
+            .ulimits
+            .iter()
+            .map(|u| wire::ResourcesUlimits { name: some(&u.name), soft: Some(u.soft), hard: Some(u.hard) })
+            .collect(),
+    );
+    host.devices = Some(
+        resources
+            .devices
+            .iter()
+            .map(|d| wire::DeviceMapping {
+                path_on_host: some(&d.host_path),
+                path_in_container: some(&d.container_path),
+                cgroup_permissions: some(&d.permissions),
+            })
+            .collect(),
+    );
+    let rules = resources.device_cgroup_rules.clone();
+    host.device_cgroup_rules = (!rules.is_empty()).then_some(rules);
+}
+
+#[cfg(test)]
+mod tests;

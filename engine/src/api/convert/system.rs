@@ -1,0 +1,120 @@
+//! `version` and `info`.
+
+use super::signed;
+use crate::api::{API_VERSION, MIN_API_VERSION};
+use crate::system::info::Info;
+use crate::system::version::Version;
+use bollard_stubs::models as wire;
+use std::collections::HashMap;
+
+/// `GET /version`.
+pub(in crate::api) fn version(version: &Version) -> wire::SystemVersion {
+    let details = HashMap::from([
+        ("ApiVersion".to_owned(), API_VERSION.to_string()),
+        ("MinAPIVersion".to_owned(), MIN_API_VERSION.to_string()),
+        ("Os".to_owned(), version.os.clone()),
+        ("Arch".to_owned(), version.architecture.clone()),
+        ("KernelVersion".to_owned(), version.kernel.clone()),
+        ("Experimental".to_owned(), "false".to_owned()),
+    ]);
+    wire::SystemVersion {
+        platform: Some(wire::SystemVersionPlatform { name: "dhow".to_owned() }),
+        components: Some(vec![wire::SystemVersionComponents {
+            // The docker CLI heads the server's part with this component.
+            name: "Engine".to_owned(),
+            version: version.version.clone(),
+            details: Some(details),
+        }]),
+        version: Some(version.version.clone()),
+        api_version: Some(API_VERSION.to_string()),
+        min_api_version: Some(MIN_API_VERSION.to_string()),
+        git_commit: Some(String::new()),
+        go_version: Some(String::new()),
+        os: Some(version.os.clone()),
+        arch: Some(version.architecture.clone()),
+        kernel_version: Some(version.kernel.clone()),
+        experimental: None,
+        build_time: Some(String::new()),
+    }
+}
+
+/// Uname's word for an architecture, which `info` uses where everything else uses Go's.
+fn machine(architecture: &str) -> &str {
+    match architecture {
+        "amd64" => "x86_64",
+        "arm64" => "aarch64",
+        other => other,
+    }
+}
+
+/// `GET /info`.
+pub(in crate::api) fn info(info: &Info, now: String) -> wire::SystemInfo {
+    let some = |text: &str| Some(text.to_owned());
+    let cgroup = &info.facts.cgroup;
+    let has = |controller: &str| Some(cgroup.has(controller));
+    let words = |list: &[&str]| Some(list.iter().map(|w| (*w).to_owned()).collect::<Vec<_>>());
+    wire::SystemInfo {
+        id: some(&info.id),
+        containers: Some(signed(info.running + info.paused + info.stopped)),
+        containers_running: Some(signed(info.running)),
+        containers_paused: Some(signed(info.paused)),
+        containers_stopped: Some(signed(info.stopped)),
+        images: Some(signed(info.images)),
+        driver: some("overlay2"),
+        driver_status: Some(vec![vec!["Layers".to_owned(), "unpacked".to_owned()]]),
+        docker_root_dir: Some(info.root.display().to_string()),
+        plugins: Some(wire::PluginsInfo {
+            volume: words(&["local"]),
+            network: words(&["host", "null"]),
+            authorization: None,
+            log: words(&["json-file", "none"]),
+        }),
+        memory_limit: has("memory"),
+        swap_limit: has("memory"),
+        cpu_cfs_period: has("cpu"),
+        cpu_cfs_quota: has("cpu"),
+        cpu_shares: has("cpu"),
+        cpu_set: has("cpuset"),
+        pids_limit: has("pids"),
+        // v2 has no such switch.
+        oom_kill_disable: Some(cgroup.has("memory") && !cgroup.is_v2()),
+        debug: Some(false),
+        n_events_listener: Some(0),
+        system_time: Some(now),
+        logging_driver: some("json-file"),
+        cgroup_driver: Some(wire::SystemInfoCgroupDriverEnum::CGROUPFS),
+        cgroup_version: Some(if cgroup.is_v2() {
+            wire::SystemInfoCgroupVersionEnum::_2
+        } else {
+            wire::SystemInfoCgroupVersionEnum::_1
+        }),
+        kernel_version: some(&info.version.kernel),
+        operating_system: some(&info.operating_system),
+        os_version: some(&info.os_version),
+        os_type: some(&info.version.os),
+        architecture: some(machine(&info.version.architecture)),
+        ncpu: Some(signed(info.cpus)),
+        mem_total: Some(signed(info.memory_bytes)),
+        index_server_address: some(""),
+        name: some(&info.name),
+        labels: Some(Vec::new()),
+        experimental_build: Some(false),
+        server_version: some(&info.version.version),
+        runtimes: Some(HashMap::from([("dhow".to_owned(), wire::Runtime::default())])),
+        default_runtime: some("dhow"),
+        swarm: Some(wire::SwarmInfo {
+            node_id: some(""),
+            node_addr: some(""),
+            local_node_state: Some(wire::LocalNodeState::INACTIVE),
+            control_available: Some(false),
+            error: some(""),
+            ..wire::SwarmInfo::default()
+        }),
+        // Containers live on when `dhow serve` stops: that is how dhow is built.
+        live_restore_enabled: Some(true),
+        init_binary: some("dhow-init"),
+        security_options: words(&["name=seccomp,profile=builtin"]),
+        warnings: Some(info.warnings.clone()),
+        ..wire::SystemInfo::default()
+    }
+}

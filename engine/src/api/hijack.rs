@@ -1,0 +1,281 @@
+//! Attached streams: a client's connection is taken over and joined to a monitor's.
+//!
+//! ```text
+//!   client ── raw stdin ──► DetachScanner ──► stdin frames ──► monitor
+//!   client ◄─ raw bytes (tty) or Docker's frames ◄─ output frames ◄─ monitor
+//! ```
+//!
+//! A client that asks for an upgrade gets `101` and the connection itself; another one gets `200` and a
+//! streamed body, and may stream its input as the request's body. Either way everything that the monitor sent
+//! is written before the stream is closed, and the end of the client's input is not the end of the output.
+
+use super::Version;
+use super::body::typed;
+use super::detach::DetachScanner;
+use super::server::Peer;
+use crate::container::attach::Attached;
+use axum::body::Body;
+use axum::extract::Request;
+use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
+use dhow_model::Result;
+use dhow_runtime::attach::{self as protocol, ServerDecoder, ServerFrame};
+use dhow_runtime::log::Stream;
+use futures_util::StreamExt;
+use http::{HeaderMap, HeaderValue, StatusCode, header};
+use hyper_util::rt::TokioIo;
+use std::io;
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::net::UnixStream;
+use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+use tokio_util::io::{ReaderStream, StreamReader};
+
+/// Both streams of a process as one, or one with a terminal.
+const RAW: &str = "application/vnd.docker.raw-stream";
+/// Frames that tell the streams apart.
+const MULTIPLEXED: &str = "application/vnd.docker.multiplexed-stream";
+/// Since this version the header says which of the two it is; before, it always said raw.
+const MULTIPLEXED_SINCE: Version = Version { major: 1, minor: 42 };
+
+/// One read from a socket or a client: 64 KiB, a pipe's capacity.
+const BUFFER_BYTES: usize = 64 << 10;
+
+/// The header that says how a stream is framed.
+pub(super) fn content_type(tty: bool, version: Version) -> &'static str {
+    if tty || version < MULTIPLEXED_SINCE { RAW } else { MULTIPLEXED }
+}
+
+/// What an attached client may do with standard input.
+pub(super) struct Input {
+    /// Whether the client's bytes are passed on.
+    pub(super) given: bool,
+    /// What the end of the client's input means: the end of the process's, or of the attachment.
+    pub(super) closes: bool,
+    /// The sequence that detaches; empty when there is none.
+    pub(super) detach_keys: Vec<u8>,
+}
+
+/// Answers a request with an attached stream.
+pub(super) fn attached(request: Request, version: Version, attached: Attached, input: Input) -> Response {
+    let tty = attached.tty;
+    let peer = request.extensions().get::<Peer>().cloned();
+    take_over(request, content_type(tty, version), |mut reader, mut writer| async move {
+        let gone = async {
+            match peer {
+                Some(peer) => peer.gone().await,
+                None => std::future::pending().await,
+            }
+        };
+        // The client going away is an end like any other; and so is its failing.
+        tokio::select! {
+            _ = join(attached, input, &mut reader, &mut writer) => {}
+            () = gone => {}
+        }
+        let _ = writer.shutdown().await;
+    })
+}
+
+/// Answers a request with a stream that holds only a message, as Docker does when an exec session cannot be
+/// started: the client then asks for the exit code.
+pub(super) fn message(request: Request, version: Version, tty: bool, message: &str) -> Response {
+    let mut bytes = Vec::new();
+    push_output(&mut bytes, tty, Stream::Stderr, format!("{message}\r\n").as_bytes());
+    take_over(request, content_type(tty, version), |_, mut writer| async move {
+        let _ = writer.write_all(&bytes).await;
+        let _ = writer.shutdown().await;
+    })
+}
+
+/// Both directions of a client, whatever carries them.
+type ClientReader = Box<dyn AsyncRead + Send + Unpin>;
+type ClientWriter = Box<dyn AsyncWrite + Send + Unpin>;
+
+fn take_over<F, W>(mut request: Request, content_type: &'static str, work: F) -> Response
+where
+    F: FnOnce(ClientReader, ClientWriter) -> W + Send + 'static,
+    W: Future<Output = ()> + Send + 'static,
+{
+    if !wants_upgrade(request.headers()) {
+        let (ours, body) = tokio::io::duplex(BUFFER_BYTES);
+        let input = request.into_body().into_data_stream().map(|chunk| chunk.map_err(io::Error::other));
+        tokio::spawn(work(Box::new(StreamReader::new(input)), Box::new(ours)));
+        return typed(content_type, Body::from_stream(ReaderStream::with_capacity(body, BUFFER_BYTES)));
+    }
+    let protocol = request.headers().get(header::UPGRADE).cloned().unwrap_or(HeaderValue::from_static("tcp"));
+    let upgrade = hyper::upgrade::on(&mut request);
+    tokio::spawn(async move {
+        // Fails when the client goes before it has its answer.
+        if let Ok(connection) = upgrade.await {
+            let (reader, writer) = tokio::io::split(TokioIo::new(connection));
+            work(Box::new(reader), Box::new(writer)).await;
+        }
+    });
+    let headers = [
+        (header::CONTENT_TYPE, HeaderValue::from_static(content_type)),
+        (header::CONNECTION, HeaderValue::from_static("Upgrade")),
+        (header::UPGRADE, protocol),
+    ];
+    (StatusCode::SWITCHING_PROTOCOLS, headers).into_response()
+}
+
+fn wants_upgrade(headers: &HeaderMap) -> bool {
+    let connection = headers.get_all(header::CONNECTION).iter().filter_map(|v| v.to_str().ok());
+    headers.contains_key(header::UPGRADE)
+        && connection.flat_map(|v| v.split(',')).any(|word| word.trim().eq_ignore_ascii_case("upgrade"))
+}
+
+/// How the client's side came to its end.
+enum InputEnd {
+    /// The detach keys were typed, or the client said that it is done: the attachment is over.
+    Detached,
+    /// There is no more input; the output goes on. The writer is kept, for the monitor takes a closed
+    /// connection for a client that has gone.
+    Ended(#[expect(dead_code, reason = "held open, not used")] OwnedWriteHalf),
+}
+
+/// Joins a client and a monitor until the process ends or the client leaves.
+async fn join(
+    attached: Attached,
+    input: Input,
+    reader: &mut (impl AsyncRead + Unpin),
+    writer: &mut (impl AsyncWrite + Unpin),
+) -> Result<(), io::Error> {
+    if let Some(replay) = attached.replay {
+        let mut entries = Box::pin(replay.stream);
+        while let Some(entry) = entries.next().await {
+            let entry = entry.map_err(io::Error::other)?;
+            let mut bytes = Vec::new();
+            push_output(&mut bytes, attached.tty, entry.stream, &entry.line);
+            writer.write_all(&bytes).await?;
+        }
+    }
+    let Some(stream) = attached.stream else { return writer.flush().await };
+    let (monitor_reader, monitor_writer) = UnixStream::into_split(stream);
+    let output = pump_output(monitor_reader, writer, attached.tty);
+    let typed = pump_input(reader, monitor_writer, input);
+    tokio::pin!(output, typed);
+    tokio::select! {
+        ended = &mut output => ended,
+        typed = &mut typed => match typed? {
+            InputEnd::Detached => Ok(()),
+            kept @ InputEnd::Ended(_) => {
+                let ended = output.await;
+                drop(kept);
+                ended
+            }
+        },
+    }
+}
+
+/// Appends output in the form that the client reads: bare with a terminal, in Docker's frames without.
+pub(super) fn push_output(into: &mut Vec<u8>, tty: bool, stream: Stream, bytes: &[u8]) {
+    if !tty {
+        // Pieces come from buffers far below 4 GiB.
+        let length = u32::try_from(bytes.len()).unwrap_or(u32::MAX);
+        into.extend_from_slice(&protocol::output_header(stream, length));
+    }
+    into.extend_from_slice(bytes);
+}
+
+async fn pump_output(
+    mut monitor: OwnedReadHalf,
+    client: &mut (impl AsyncWrite + Unpin),
+    tty: bool,
+) -> Result<(), io::Error> {
+    let mut decoder = ServerDecoder::default();
+    let mut buffer = vec![0; BUFFER_BYTES];
+    let mut outgoing = Vec::with_capacity(BUFFER_BYTES + protocol::HEADER_LENGTH);
+    loop {
+        let length = monitor.read(&mut buffer).await?;
+        if length == 0 {
+            return client.flush().await;
+        }
+        let mut input = &buffer[..length];
+        let mut exited = false;
+        outgoing.clear();
+        while let Some(frame) = decoder.decode(&mut input).map_err(io::Error::other)? {
+            match frame {
+                ServerFrame::Output(stream, bytes) => push_output(&mut outgoing, tty, stream, bytes),
+                ServerFrame::Exit(_) => exited = true,
+            }
+        }
+        client.write_all(&outgoing).await?;
+        client.flush().await?;
+        if exited {
+            return Ok(());
+        }
+    }
+}
+
+async fn pump_input(
+    client: &mut (impl AsyncRead + Unpin),
+    mut monitor: OwnedWriteHalf,
+    input: Input,
+) -> Result<InputEnd, io::Error> {
+    let mut scanner = DetachScanner::new(input.detach_keys);
+    let mut buffer = vec![0; BUFFER_BYTES];
+    loop {
+        // A connection that breaks is a client that has left.
+        let length = match client.read(&mut buffer).await {
+            Ok(length) => length,
+            Err(_) => return Ok(InputEnd::Detached),
+        };
+        if !input.given {
+            // What a client says that gives no input means nothing; nor does it mean much that it stops.
+            if length == 0 {
+                return Ok(InputEnd::Ended(monitor));
+            }
+            continue;
+        }
+        let (bytes, detached) =
+            if length == 0 { (scanner.finish(), false) } else { scanner.feed(&buffer[..length]) };
+        // A process that ended, or closed its input, reads no more: the output tells the rest.
+        if send_stdin(&mut monitor, &bytes).await.is_err() {
+            return Ok(InputEnd::Ended(monitor));
+        }
+        if detached {
+            return Ok(InputEnd::Detached);
+        }
+        if length == 0 {
+            if !input.closes {
+                return Ok(InputEnd::Detached);
+            }
+            let _ = monitor.write_all(&protocol::close_stdin_frame()).await;
+            return Ok(InputEnd::Ended(monitor));
+        }
+    }
+}
+
+async fn send_stdin(monitor: &mut OwnedWriteHalf, bytes: &[u8]) -> io::Result<()> {
+    if bytes.is_empty() {
+        return Ok(());
+    }
+    let length = u32::try_from(bytes.len()).map_err(io::Error::other)?;
+    let mut frame = Vec::with_capacity(bytes.len() + protocol::HEADER_LENGTH);
+    frame.extend_from_slice(&protocol::stdin_header(length));
+    frame.extend_from_slice(bytes);
+    monitor.write_all(&frame).await
+}
+
+/// Log entries as a streamed body.
+pub(super) fn entries_body(
+    entries: impl futures_util::Stream<Item = Result<dhow_runtime::log::LogEntry>> + Send + 'static,
+    tty: bool,
+    timestamps: bool,
+) -> Body {
+    Body::from_stream(entries.map(move |entry| {
+        entry.map(|entry| {
+            let line = if timestamps {
+                [entry.time.rfc3339_fixed().as_bytes(), b" ", &entry.line].concat()
+            } else {
+                entry.line
+            };
+            let mut bytes = Vec::with_capacity(line.len() + protocol::HEADER_LENGTH);
+            push_output(&mut bytes, tty, entry.stream, &line);
+            Bytes::from(bytes)
+        })
+    }))
+}
+
+#[cfg(test)]
+mod tests;

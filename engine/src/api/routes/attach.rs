@@ -1,0 +1,40 @@
+//! `POST /containers/{id}/attach`.
+
+use crate::Engine;
+use crate::api::detach::parse_keys;
+use crate::api::hijack::{self, Input};
+use crate::api::params::Params;
+use crate::api::status::ApiResult;
+use crate::api::{Version, blocking};
+use crate::container::attach::{AttachOptions, attach as connect};
+use crate::container::inspect::inspect;
+use axum::extract::{Path, Request, State};
+
+/// `POST /containers/{id}/attach`
+pub(in crate::api) async fn attach(
+    State(engine): State<Engine>,
+    Path(id): Path<String>,
+    version: Version,
+    params: Params,
+    request: Request,
+) -> ApiResult {
+    let detach_keys = parse_keys(params.text("detachKeys"))?;
+    let mut options = AttachOptions {
+        stream: params.flag("stream"),
+        stdin: params.flag("stdin"),
+        stdout: params.flag("stdout"),
+        stderr: params.flag("stderr"),
+        logs: params.flag("logs"),
+    };
+    let (attached, closes) = blocking(move || {
+        let config = inspect(&engine, &id, false)?.record.config;
+        // A container whose input was never kept open has none to give to.
+        options.stdin &= config.open_stdin;
+        // A terminal's input stays open for the next one who attaches.
+        let closes = config.stdin_once && !config.tty;
+        Ok((connect(&engine, &id, options)?, closes))
+    })
+    .await?;
+    let input = Input { given: options.stdin, closes, detach_keys };
+    Ok(hijack::attached(request, version, attached, input))
+}

@@ -1,0 +1,188 @@
+//! `/containers`, save for its streams.
+
+use crate::Engine;
+use crate::api::body::{Json, json, ok_json, typed};
+use crate::api::params::Params;
+use crate::api::status::ApiResult;
+use crate::api::{blocking, convert};
+use crate::container::list::ListOptions;
+use crate::container::remove::RemoveOptions;
+use crate::container::wait::WaitCondition;
+use crate::container::{self};
+use axum::body::Body;
+use axum::extract::{Path, State};
+use axum::response::{IntoResponse, Response};
+use bollard_stubs::models as wire;
+use bytes::Bytes;
+use dhow_model::signal::Signal;
+use dhow_model::{Error, Result};
+use http::StatusCode;
+use serde_json::Value;
+
+fn no_content() -> Response {
+    StatusCode::NO_CONTENT.into_response()
+}
+
+/// `GET /containers/json`
+pub(in crate::api) async fn list(State(engine): State<Engine>, params: Params) -> ApiResult {
+    let options = ListOptions {
+        all: params.flag("all"),
+        // Docker takes zero and negative numbers for "no limit".
+        limit: params.number::<i64>("limit")?.and_then(|n| usize::try_from(n).ok()).filter(|n| *n > 0),
+        size: params.flag("size"),
+        filters: params.filters()?,
+    };
+    let rows = blocking(move || container::list::list(&engine, &options)).await?;
+    let now = crate::events::now();
+    ok_json(&rows.iter().map(|row| convert::summary::show(row, now)).collect::<Vec<_>>())
+}
+
+/// `POST /containers/create`
+pub(in crate::api) async fn create(
+    State(engine): State<Engine>,
+    params: Params,
+    Json(body): Json<Value>,
+) -> ApiResult {
+    let (spec, mut warnings) = convert::create::parse(body, &convert::machine::Machine::probe())?;
+    let (name, platform) = (params.owned("name"), params.owned("platform"));
+    let created =
+        blocking(move || container::create::create(&engine, name.as_deref(), spec, platform.as_deref())).await?;
+    warnings.extend(created.warnings);
+    json(StatusCode::CREATED, &wire::ContainerCreateResponse { id: created.id.to_string(), warnings })
+}
+
+/// `GET /containers/{id}/json`
+pub(in crate::api) async fn inspect(
+    State(engine): State<Engine>,
+    Path(id): Path<String>,
+    params: Params,
+) -> ApiResult {
+    let size = params.flag("size");
+    let found = blocking(move || container::inspect::inspect(&engine, &id, size)).await?;
+    ok_json(&convert::inspect::show(&found))
+}
+
+/// `POST /containers/{id}/start`
+pub(in crate::api) async fn start(
+    State(engine): State<Engine>,
+    Path(id): Path<String>,
+    params: Params,
+) -> ApiResult {
+    if params.text("checkpoint").is_some() {
+        return Err(Error::unsupported("start --checkpoint is not supported by dhow").into());
+    }
+    blocking(move || container::start::start(&engine, &id)).await?;
+    Ok(no_content())
+}
+
+fn stop_parameters(params: &Params) -> Result<(Option<Signal>, Option<i64>)> {
+    Ok((params.text("signal").map(Signal::parse).transpose()?, params.number("t")?))
+}
+
+/// `POST /containers/{id}/stop`
+pub(in crate::api) async fn stop(
+    State(engine): State<Engine>,
+    Path(id): Path<String>,
+    params: Params,
+) -> ApiResult {
+    let (signal, timeout) = stop_parameters(&params)?;
+    blocking(move || container::stop::stop(&engine, &id, signal, timeout)).await?;
+    Ok(no_content())
+}
+
+/// `POST /containers/{id}/restart`
+pub(in crate::api) async fn restart(
+    State(engine): State<Engine>,
+    Path(id): Path<String>,
+    params: Params,
+) -> ApiResult {
+    let (signal, timeout) = stop_parameters(&params)?;
+    blocking(move || container::stop::restart(&engine, &id, signal, timeout)).await?;
+    Ok(no_content())
+}
+
+/// `POST /containers/{id}/kill`
+pub(in crate::api) async fn kill(
+    State(engine): State<Engine>,
+    Path(id): Path<String>,
+    params: Params,
+) -> ApiResult {
+    let signal = params.text("signal").map_or(Ok(Signal::KILL), Signal::parse)?;
+    blocking(move || container::stop::kill(&engine, &id, signal)).await?;
+    Ok(no_content())
+}
+
+/// `POST /containers/{id}/wait`: the head is sent at once, so that a client knows that it waits; the body is
+/// sent when the wait is over.
+pub(in crate::api) async fn wait(
+    State(engine): State<Engine>,
+    Path(id): Path<String>,
+    params: Params,
+) -> ApiResult {
+    let condition = match params.text("condition") {
+        None | Some("not-running") => WaitCondition::NotRunning,
+        Some("next-exit") => WaitCondition::NextExit,
+        Some("removed") => WaitCondition::Removed,
+        Some(other) => return Err(Error::invalid(format!("invalid condition: {other:?}")).into()),
+    };
+    let waiting = blocking(move || container::wait::wait(&engine, &id, condition)).await?;
+    let body = async move {
+        let waited = waiting.finish().await?;
+        let answer = wire::ContainerWaitResponse {
+            status_code: i64::from(waited.exit_code),
+            // A removal that succeeded is no error, however the container ended. The docker CLI would say so
+            // twice.
+            error: waited
+                .error
+                .filter(|_| condition != WaitCondition::Removed)
+                .map(|message| wire::ContainerWaitExitError { message: Some(message) }),
+        };
+        let mut text = serde_json::to_vec(&answer).map_err(|e| Error::internal(format!("encode the answer: {e}")))?;
+        text.push(b'\n');
+        Ok::<Bytes, Error>(text.into())
+    };
+    Ok(typed("application/json", Body::from_stream(futures_util::stream::once(body))))
+}
+
+/// Rows and columns of a resize.
+pub(super) fn terminal_size(params: &Params) -> Result<(u16, u16)> {
+    let side = |name: &str| -> Result<u16> {
+        params.number(name)?.ok_or_else(|| Error::invalid(format!("invalid resize: parameter {name} is missing")))
+    };
+    Ok((side("h")?, side("w")?))
+}
+
+/// `POST /containers/{id}/resize`
+pub(in crate::api) async fn resize(
+    State(engine): State<Engine>,
+    Path(id): Path<String>,
+    params: Params,
+) -> ApiResult {
+    let (rows, columns) = terminal_size(&params)?;
+    blocking(move || container::resize::resize(&engine, &id, rows, columns)).await?;
+    Ok(StatusCode::OK.into_response())
+}
+
+/// `DELETE /containers/{id}`
+pub(in crate::api) async fn remove(
+    State(engine): State<Engine>,
+    Path(id): Path<String>,
+    params: Params,
+) -> ApiResult {
+    if params.flag("link") {
+        return Err(Error::unsupported("rm --link is not supported by dhow").into());
+    }
+    let options = RemoveOptions { force: params.flag("force"), volumes: params.flag("v") };
+    blocking(move || container::remove::remove(&engine, &id, options)).await?;
+    Ok(no_content())
+}
+
+/// `POST /containers/prune`
+pub(in crate::api) async fn prune(State(engine): State<Engine>, params: Params) -> ApiResult {
+    let filters = params.filters()?;
+    let pruned = blocking(move || container::prune::prune(&engine, &filters)).await?;
+    ok_json(&wire::ContainerPruneResponse {
+        containers_deleted: Some(pruned.removed.iter().map(ToString::to_string).collect()),
+        space_reclaimed: i64::try_from(pruned.reclaimed_bytes).ok(),
+    })
+}

@@ -1,0 +1,236 @@
+//! `/images`. Names hold slashes and colons, so the last word of the path is the verb.
+
+use crate::Engine;
+use crate::api::body::{BodyReader, ok_json, stream_from, typed};
+use crate::api::params::Params;
+use crate::api::status::{ApiError, ApiResult};
+use crate::api::{Version, blocking, convert, fetch};
+use crate::image::import::ImportRequest;
+use crate::image::{self};
+use axum::body::Body;
+use axum::extract::{Path, Request, State};
+use axum::response::IntoResponse;
+use bollard_stubs::models as wire;
+use dhow_model::{Error, Reference, Result, ResultExt};
+use http::StatusCode;
+use std::io::{Seek, SeekFrom};
+
+/// Since this version `VirtualSize` is gone.
+const NO_VIRTUAL_SIZE_SINCE: Version = Version { major: 1, minor: 44 };
+
+/// `GET /images/json`
+pub(in crate::api) async fn list(State(engine): State<Engine>, params: Params) -> ApiResult {
+    let filters = params.filters()?;
+    let rows = blocking(move || image::list::list(&engine, &filters)).await?;
+    ok_json(&rows.iter().map(convert::image::summary).collect::<Vec<_>>())
+}
+
+/// Splits `a/b:c/json` into `a/b:c` and `json`.
+fn split_verb(path: &str) -> Option<(&str, &str)> {
+    path.rsplit_once('/').filter(|(name, verb)| !name.is_empty() && !verb.is_empty())
+}
+
+/// `GET /images/{name}/json`, `…/history`, `…/get`
+pub(in crate::api) async fn get_by_name(
+    State(engine): State<Engine>,
+    Path(path): Path<String>,
+    version: Version,
+) -> ApiResult {
+    let Some((name, verb)) = split_verb(&path) else { return Err(ApiError::page_not_found()) };
+    let name = name.to_owned();
+    match verb {
+        "json" => {
+            let found = blocking(move || image::inspect::inspect(&engine, &name)).await?;
+            ok_json(&convert::image::inspect(&found, version < NO_VIRTUAL_SIZE_SINCE))
+        }
+        "history" => {
+            let (id, references, steps) = blocking(move || image::history::history(&engine, &name)).await?;
+            ok_json(&convert::image::history(&id, &references, &steps))
+        }
+        "get" => save(engine, vec![name]).await,
+        _ => Err(ApiError::page_not_found()),
+    }
+}
+
+/// `POST /images/{name}/tag`
+pub(in crate::api) async fn post_by_name(
+    State(engine): State<Engine>,
+    Path(path): Path<String>,
+    params: Params,
+) -> ApiResult {
+    match split_verb(&path) {
+        Some((name, "tag")) => {
+            let target = with_tag(params.text("repo").unwrap_or(""), params.text("tag"));
+            let name = name.to_owned();
+            blocking(move || image::tag::tag(&engine, &name, &target)).await?;
+            Ok(StatusCode::CREATED.into_response())
+        }
+        Some((_, "push")) => Err(Error::unsupported("pushing to a registry is not supported by dhow yet").into()),
+        None if path == "prune" => prune(engine, params).await,
+        _ => Err(ApiError::page_not_found()),
+    }
+}
+
+/// Docker's clients send a name and a tag in two parameters.
+fn with_tag(repository: &str, tag: Option<&str>) -> String {
+    match tag {
+        Some(digest) if digest.contains(':') => format!("{repository}@{digest}"),
+        Some(tag) => format!("{repository}:{tag}"),
+        None => repository.to_owned(),
+    }
+}
+
+async fn prune(engine: Engine, params: Params) -> ApiResult {
+    let filters = params.filters()?;
+    let pruned = blocking(move || image::prune::prune(&engine, &filters)).await?;
+    ok_json(&wire::ImagePruneResponse {
+        images_deleted: Some(convert::image::removed(&pruned.removed)),
+        space_reclaimed: i64::try_from(pruned.reclaimed_bytes).ok(),
+    })
+}
+
+/// `DELETE /images/{name}`
+pub(in crate::api) async fn remove(
+    State(engine): State<Engine>,
+    Path(name): Path<String>,
+    params: Params,
+) -> ApiResult {
+    let force = params.flag("force");
+    let removed = blocking(move || image::remove::remove(&engine, &name, force)).await?;
+    ok_json(&convert::image::removed(&removed))
+}
+
+/// `GET /images/get?names=a&names=b`
+pub(in crate::api) async fn save_several(State(engine): State<Engine>, params: Params) -> ApiResult {
+    // Some clients send one parameter with commas.
+    let names = params.all("names").iter().flat_map(|n| n.split(',')).filter(|n| !n.is_empty()).map(str::to_owned).collect();
+    save(engine, names).await
+}
+
+async fn save(engine: Engine, names: Vec<String>) -> ApiResult {
+    if names.is_empty() {
+        return Err(Error::invalid("no image names given").into());
+    }
+    stream_from("application/x-tar", move |out| image::save::prepare(&engine, &names)?.write(&engine, out)).await
+}
+
+/// `POST /images/load`
+pub(in crate::api) async fn load(State(engine): State<Engine>, params: Params, request: Request) -> ApiResult {
+    if params.text("platform").is_some() {
+        return Err(Error::unsupported("load --platform is not supported by dhow yet").into());
+    }
+    let mut body = BodyReader::new(request.into_body());
+    let loaded = blocking(move || {
+        // The archive is read more than once: its index may come last.
+        let directory = engine.layout().content().join("tmp");
+        let mut file = tempfile::tempfile_in(&directory)
+            .context(|| format!("make a temporary file in {}", directory.display()))?;
+        std::io::copy(&mut body, &mut file).context(|| "receive the archive".to_owned())?;
+        file.seek(SeekFrom::Start(0)).context(|| "rewind the archive".to_owned())?;
+        image::load::load(&engine, file)
+    })
+    .await?;
+    let mut lines = String::new();
+    for loaded in loaded {
+        let mut say = |text: String| {
+            lines.push_str(&serde_json::json!({ "stream": text }).to_string());
+            lines.push_str("\r\n");
+        };
+        for reference in &loaded.references {
+            say(format!("Loaded image: {}\n", reference.familiar()));
+        }
+        if loaded.references.is_empty() {
+            say(format!("Loaded image ID: {}\n", loaded.image.id));
+        }
+    }
+    Ok(typed("application/json", Body::from(lines)))
+}
+
+/// `POST /images/create`: an import, or a pull.
+pub(in crate::api) async fn create(State(engine): State<Engine>, params: Params, request: Request) -> ApiResult {
+    match (params.text("fromImage"), params.text("fromSrc")) {
+        (Some(name), _) => pull(engine, &with_tag(name, params.text("tag"))).await,
+        (None, Some(source)) => {
+            let import = parse_import(&params)?;
+            import_from(engine, source, import, request.into_body()).await
+        }
+        (None, None) => Err(Error::invalid("neither fromImage nor fromSrc is given").into()),
+    }
+}
+
+/// There are no registries yet; but an image that is there, or embedded, needs none.
+async fn pull(engine: Engine, name: &str) -> ApiResult {
+    let asked = name.to_owned();
+    let status = blocking(move || {
+        let found = image::find_or_embedded(&engine, &asked).map_err(|error| match error.kind() {
+            dhow_model::ErrorKind::NotFound => Error::unsupported(format!(
+                "cannot pull {asked}: registries are not supported by dhow yet; use `load` or `import`"
+            )),
+            _ => error,
+        })?;
+        Ok(format!("Status: Image is up to date for {asked} ({})", found.id.short()))
+    })
+    .await?;
+    Ok(typed("application/json", Body::from(status_line(&status))))
+}
+
+fn parse_import(params: &Params) -> Result<ImportRequest> {
+    let reference = match params.text("repo") {
+        None => None,
+        Some(repository) => {
+            let reference = Reference::parse(&with_tag(repository, params.text("tag")))?;
+            if reference.digest().is_some() {
+                return Err(Error::invalid("cannot import digest reference"));
+            }
+            Some(reference.with_default_tag())
+        }
+    };
+    Ok(ImportRequest {
+        reference,
+        changes: params.all("changes"),
+        message: params.owned("message").unwrap_or_default(),
+        platform: params.owned("platform").unwrap_or_default(),
+    })
+}
+
+async fn import_from(engine: Engine, source: &str, mut import: ImportRequest, body: Body) -> ApiResult {
+    let mut lines = String::new();
+    let mut reader = if source == "-" {
+        BodyReader::new(body)
+    } else {
+        lines.push_str(&status_line(&format!("Downloading from {source}")));
+        if import.message.is_empty() {
+            import.message = format!("Imported from {source}");
+        }
+        BodyReader::new(fetch::get(source).await?)
+    };
+    let id = blocking(move || image::import::import(&engine, &mut reader, &import)).await?;
+    lines.push_str(&status_line(id.as_str()));
+    Ok(typed("application/json", Body::from(lines)))
+}
+
+/// One line of a progress stream.
+fn status_line(text: &str) -> String {
+    format!("{}\r\n", serde_json::json!({ "status": text }))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn verbs_end_the_path() {
+        assert_eq!(split_verb("debian/json"), Some(("debian", "json")));
+        assert_eq!(split_verb("reg:5000/a/b:c/history"), Some(("reg:5000/a/b:c", "history")));
+        assert_eq!(split_verb("json"), None);
+        assert_eq!(split_verb("/json"), None);
+        assert_eq!(split_verb("a/"), None);
+    }
+
+    #[test]
+    fn tags_come_apart_from_names() {
+        assert_eq!(with_tag("a/b", Some("c")), "a/b:c");
+        assert_eq!(with_tag("a/b", None), "a/b");
+        assert_eq!(with_tag("a", Some("sha256:00")), "a@sha256:00");
+    }
+}

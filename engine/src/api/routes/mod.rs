@@ -1,0 +1,11 @@
+//! One file per noun: read the parameters, call one verb, reply.
+
+pub(super) mod attach;
+pub(super) mod containers;
+pub(super) mod events;
+pub(super) mod exec;
+pub(super) mod images;
+pub(super) mod logs;
+pub(super) mod missing;
+pub(super) mod system;
+pub(super) mod volumes;

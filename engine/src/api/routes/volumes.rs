@@ -1,0 +1,72 @@
+//! `/volumes`: the few things that mounts of this issue need.
+
+use crate::Engine;
+use crate::api::body::{OptionalJson, json, ok_json};
+use crate::api::params::Params;
+use crate::api::status::ApiResult;
+use crate::api::{blocking, convert};
+use crate::volume;
+use axum::extract::{Path, State};
+use axum::response::IntoResponse;
+use bollard_stubs::models as wire;
+use dhow_store::db::VolumeRecord;
+use http::StatusCode;
+
+fn show(engine: &Engine, record: &VolumeRecord) -> wire::Volume {
+    convert::volume::show(record, &volume::mountpoint(engine, &record.name))
+}
+
+/// `GET /volumes`
+pub(in crate::api) async fn list(State(engine): State<Engine>, params: Params) -> ApiResult {
+    let filters = params.filters()?;
+    filters.only(&["name", "label", "driver", "dangling"])?;
+    if !filters.values("dangling").is_empty() {
+        return Err(dhow_model::Error::unsupported("volume ls --filter dangling is not supported by dhow yet").into());
+    }
+    let volumes = blocking(move || {
+        let records = volume::list(&engine)?;
+        let chosen = records.iter().filter(|record| {
+            filters.any("name", |want| record.name.contains(want))
+                && filters.any("driver", |want| want == "local")
+                && filters.labels_match(&record.labels)
+        });
+        Ok(chosen.map(|record| show(&engine, record)).collect::<Vec<_>>())
+    })
+    .await?;
+    ok_json(&wire::VolumeListResponse { volumes: Some(volumes), warnings: Some(Vec::new()) })
+}
+
+/// `POST /volumes/create`
+pub(in crate::api) async fn create(
+    State(engine): State<Engine>,
+    OptionalJson(body): OptionalJson<wire::VolumeCreateRequest>,
+) -> ApiResult {
+    let (name, labels) = convert::volume::parse(&body)?;
+    let created = blocking(move || {
+        let record = volume::create(&engine, name.as_deref(), labels)?;
+        Ok(show(&engine, &record))
+    })
+    .await?;
+    json(StatusCode::CREATED, &created)
+}
+
+/// `GET /volumes/{name}`
+pub(in crate::api) async fn inspect(State(engine): State<Engine>, Path(name): Path<String>) -> ApiResult {
+    let found = blocking(move || {
+        let record = volume::inspect(&engine, &name)?;
+        Ok(show(&engine, &record))
+    })
+    .await?;
+    ok_json(&found)
+}
+
+/// `DELETE /volumes/{name}`
+pub(in crate::api) async fn remove(
+    State(engine): State<Engine>,
+    Path(name): Path<String>,
+    params: Params,
+) -> ApiResult {
+    let force = params.flag("force");
+    blocking(move || volume::remove(&engine, &name, force)).await?;
+    Ok(StatusCode::NO_CONTENT.into_response())
+}

@@ -1,0 +1,217 @@
+//! Lists of objects: `--filter`, `--format` (a table, JSON lines or a template), and rows to show.
+
+use crate::cli::exit::{Failure, Outcome};
+use crate::cli::table::align;
+use crate::cli::template::{Data, Template};
+use serde_json::{Map, Value};
+use std::collections::HashMap;
+
+/// Exit code of a template that cannot be parsed.
+const BAD_TEMPLATE: i32 = 64;
+
+/// One object as its list shows it.
+#[derive(Debug, Clone)]
+pub(crate) struct Row {
+    fields: Value,
+    labels: Option<HashMap<String, String>>,
+}
+
+impl Row {
+    /// A row of named fields.
+    pub(crate) fn new<const N: usize>(fields: [(&str, Value); N]) -> Self {
+        let fields: Map<String, Value> =
+            fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
+        Self { fields: fields.into(), labels: None }
+    }
+
+    /// The labels that `.Label "name"` looks into.
+    #[must_use]
+    pub(crate) fn with_labels(mut self, labels: HashMap<String, String>) -> Self {
+        self.labels = Some(labels);
+        self
+    }
+}
+
+impl Data for Row {
+    fn value(&self) -> &Value {
+        &self.fields
+    }
+
+    fn method(&self, name: &str, args: &[Value]) -> Option<Value> {
+        match (name, args, &self.labels) {
+            ("Label", [Value::String(key)], Some(labels)) => {
+                Some(labels.get(key).cloned().unwrap_or_default().into())
+            }
+            _ => None,
+        }
+    }
+}
+
+/// The headers of a list's fields.
+struct Headers(Value);
+
+impl Data for Headers {
+    fn value(&self) -> &Value {
+        &self.0
+    }
+
+    fn method(&self, name: &str, args: &[Value]) -> Option<Value> {
+        match (name, args) {
+            // As Docker heads a label's column: the last part of its name, in words.
+            ("Label", [Value::String(key)]) => {
+                Some(key.rsplit('.').next().unwrap_or(key).replace(['-', '_'], " ").into())
+            }
+            _ => None,
+        }
+    }
+}
+
+/// How a list is shown.
+pub(crate) enum Format {
+    /// Aligned columns under headers.
+    Table(Template),
+    /// One text a row.
+    Lines(Template),
+    /// One JSON object a row.
+    Json,
+}
+
+impl Format {
+    /// Parses `--format`; `default_table` is a template of cells separated by tabs.
+    pub(crate) fn parse(text: Option<&str>, default_table: &str) -> Outcome<Self> {
+        // Shells pass `\t` as it is.
+        let plain = |text: &str| text.replace("\\t", "\t").replace("\\n", "\n");
+        match text.map(str::trim_start) {
+            None | Some("" | "table") => Ok(Self::Table(parse_row(default_table)?)),
+            Some("json") => Ok(Self::Json),
+            Some("raw") => {
+                Err(Failure::usage("--format raw is not supported by dhow: use json or a template"))
+            }
+            Some(text) => {
+                match text.strip_prefix("table").filter(|rest| rest.starts_with([' ', '\t', '{', '\\'])) {
+                    Some(rest) => Ok(Self::Table(parse_row(plain(rest).trim())?)),
+                    None => Ok(Self::Lines(parse_row(&plain(text))?)),
+                }
+            }
+        }
+    }
+
+    /// Shows rows; `headers` names each field's column.
+    pub(crate) fn render(&self, headers: &[(&str, &str)], rows: &[Row]) -> Outcome<String> {
+        match self {
+            Self::Json => {
+                Ok(rows.iter().map(|row| format!("{}\n", html_safe(&row.fields.to_string()))).collect())
+            }
+            Self::Lines(template) => {
+                let mut text = String::new();
+                for row in rows {
+                    text.push_str(&fill_row(template, row)?);
+                    text.push('\n');
+                }
+                Ok(text)
+            }
+            Self::Table(template) => {
+                let names: Map<String, Value> =
+                    headers.iter().map(|(field, header)| ((*field).to_owned(), (*header).into())).collect();
+                let mut table = vec![cells(&fill_row(template, &Headers(names.into()))?)];
+                for row in rows {
+                    table.push(cells(&fill_row(template, row)?));
+                }
+                Ok(align(&table))
+            }
+        }
+    }
+}
+
+fn cells(line: &str) -> Vec<String> {
+    line.split('\t').map(str::to_owned).collect()
+}
+
+fn parse_row(text: &str) -> Outcome<Template> {
+    Template::parse(text)
+        .map_err(|why| Failure::new(format!("failed to parse template: template: :1: {why}")))
+}
+
+fn fill_row(template: &Template, data: &dyn Data) -> Outcome<String> {
+    template
+        .execute(data)
+        .map_err(|why| Failure::new(format!("failed to execute template: template: :1: {why}")))
+}
+
+/// Go's JSON may be put into HTML as it is.
+fn html_safe(json: &str) -> String {
+    json.replace('&', "\\u0026").replace('<', "\\u003c").replace('>', "\\u003e")
+}
+
+/// Parses a template, or says in Docker's words why not.
+pub(crate) fn parse_template(text: &str) -> Outcome<Template> {
+    Template::parse(text).map_err(|why| {
+        Failure::new(format!("template parsing error: template: :1: {why}")).with_code(BAD_TEMPLATE)
+    })
+}
+
+/// Fills in a template.
+pub(crate) fn fill(template: &Template, data: &dyn Data) -> Outcome<String> {
+    template
+        .execute(data)
+        .map_err(|why| Failure::new(format!("template parsing error: template: :1: executing \"\": {why}")))
+}
+
+/// Parses one `--filter name=value`.
+pub(crate) fn parse_filter(text: &str) -> Result<(String, String), String> {
+    let (name, value) = text.split_once('=').ok_or("bad format of filter (expected name=value)")?;
+    Ok((name.trim().to_lowercase(), value.trim().to_owned()))
+}
+
+/// The API's form of filters.
+pub(crate) fn filter_map(filters: &[(String, String)]) -> HashMap<String, Vec<String>> {
+    let mut map: HashMap<String, Vec<String>> = HashMap::new();
+    for (name, value) in filters {
+        map.entry(name.clone()).or_default().push(value.clone());
+    }
+    map
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rows() -> Vec<Row> {
+        let labels = HashMap::from([("com.example.env".to_owned(), "prod".to_owned())]);
+        vec![
+            Row::new([("ID", "1".into()), ("Names", "web".into())]).with_labels(labels),
+            Row::new([("ID", "2".into()), ("Names", "a-longer-name".into())]).with_labels(HashMap::new()),
+        ]
+    }
+
+    fn shown(format: Option<&str>) -> String {
+        let headers = [("ID", "CONTAINER ID"), ("Names", "NAMES")];
+        Format::parse(format, "{{.ID}}\t{{.Names}}").unwrap().render(&headers, &rows()).unwrap()
+    }
+
+    #[test]
+    fn formats() {
+        let table = "CONTAINER ID   NAMES\n1              web\n2              a-longer-name\n";
+        assert_eq!(shown(None), table);
+        assert_eq!(shown(Some("table")), table);
+        assert_eq!(
+            shown(Some(r"table {{.Names}}\t{{.ID}}")),
+            "NAMES           CONTAINER ID\nweb             1\na-longer-name   2\n"
+        );
+        assert_eq!(shown(Some("{{.Names}}")), "web\na-longer-name\n");
+        assert_eq!(
+            shown(Some("json")),
+            "{\"ID\":\"1\",\"Names\":\"web\"}\n{\"ID\":\"2\",\"Names\":\"a-longer-name\"}\n"
+        );
+        assert_eq!(shown(Some("{{.ID}}={{.Label \"com.example.env\"}}")), "1=prod\n2=\n");
+    }
+
+    #[test]
+    fn filters() {
+        assert_eq!(parse_filter("Status = exited "), Ok(("status".into(), "exited".into())));
+        assert_eq!(parse_filter("label=a=b"), Ok(("label".into(), "a=b".into())));
+        assert!(parse_filter("status").is_err());
+        let map = filter_map(&[("a".into(), "1".into()), ("a".into(), "2".into())]);
+        assert_eq!(map["a"], ["1", "2"]);
+    }
+}

@@ -1,0 +1,42 @@
+//! `dhow load`: reads images from a tar archive.
+
+use crate::cli::arguments::Rules;
+use crate::cli::client::Route;
+use crate::cli::context::Context;
+use crate::cli::exit::{Failure, Outcome};
+use crate::cli::{import, output, terminal};
+use clap::Parser;
+use http::Method;
+use std::path::PathBuf;
+
+/// Load an image from a tar archive or STDIN
+#[derive(Debug, Parser)]
+#[command(name = "dhow load")]
+pub(crate) struct Args {
+    /// Read from tar archive file, instead of STDIN
+    #[arg(short, long)]
+    input: Option<PathBuf>,
+    /// Suppress the progress output
+    #[arg(short, long)]
+    quiet: bool,
+}
+
+pub(crate) const RULES: Rules = Rules { stop_at_first: false, refused: &[("--platform", "")] };
+
+pub(crate) async fn execute(context: &Context, args: Args) -> Outcome {
+    let body = match &args.input {
+        Some(path) => import::file_body(path)?,
+        None if terminal::input_is_terminal() => {
+            return Err(Failure::bare("requested load from stdin, but stdin is empty"));
+        }
+        None => import::stdin_body(),
+    };
+    // Progress is for a person who watches.
+    let quiet = args.quiet || !terminal::output_is_terminal();
+    let route = Route::new("/images/load").with("quiet", if quiet { "1" } else { "0" });
+    let client = context.client().await?;
+    let answer = client.send(Method::POST, route.as_str(), body).await?;
+    // What was loaded is the result, not progress: -q shows it too.
+    import::follow(answer, output::print).await?;
+    Ok(0)
+}

@@ -1,0 +1,98 @@
+//! `dhow save`: writes images to a tar archive.
+
+use crate::cli::arguments::Rules;
+use crate::cli::client::{Route, wire};
+use crate::cli::context::Context;
+use crate::cli::exit::{Failure, Outcome};
+use crate::cli::output::{Sink, Writer};
+use crate::cli::terminal;
+use clap::Parser;
+use http::Response;
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use std::path::{Path, PathBuf};
+use tokio::io::AsyncWriteExt;
+
+/// Save one or more images to a tar archive (streamed to STDOUT by default)
+#[derive(Debug, Parser)]
+#[command(name = "dhow save")]
+pub(crate) struct Args {
+    /// Write to a file, instead of STDOUT
+    #[arg(short, long)]
+    output: Option<PathBuf>,
+    #[arg(required = true, value_name = "IMAGE")]
+    images: Vec<String>,
+}
+
+pub(crate) const RULES: Rules = Rules { stop_at_first: false, refused: &[("--platform", "")] };
+
+pub(crate) async fn execute(context: &Context, args: Args) -> Outcome {
+    if args.output.is_none() && terminal::output_is_terminal() {
+        return Err(Failure::bare("cowardly refusing to save to a terminal. Use the -o flag or redirect"));
+    }
+    if let Some(path) = &args.output {
+        check_path(path)?;
+    }
+    let route = args.images.iter().fold(Route::new("/images/get"), |route, image| route.with("names", image));
+    let client = context.client().await?;
+    let answer = client.get(route.as_str()).await?;
+    match &args.output {
+        Some(path) => save_to(path, answer).await?,
+        None => {
+            let stdout = Writer::new(Sink::Stdout);
+            copy(answer, async |data| stdout.write(data).await).await?;
+        }
+    }
+    Ok(0)
+}
+
+fn check_path(path: &Path) -> Outcome<()> {
+    let directory = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    if !directory.exists() {
+        let directory = directory.display();
+        return Err(Failure::new(format!(
+            "failed to save image: invalid output path: stat {directory}: no such file or directory"
+        )));
+    }
+    if path.is_dir() {
+        return Err(Failure::new("failed to save image: cannot write to a directory"));
+    }
+    Ok(())
+}
+
+async fn copy(answer: Response<Incoming>, mut write: impl AsyncFnMut(Vec<u8>) -> Outcome<()>) -> Outcome<()> {
+    let mut body = answer.into_body();
+    while let Some(frame) = body.frame().await {
+        if let Ok(data) = frame.map_err(wire)?.into_data() {
+            write(data.into()).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Writes beside the target and renames, so that a save that fails leaves what was there.
+async fn save_to(path: &Path, answer: Response<Incoming>) -> Outcome<()> {
+    let fail = |error: std::io::Error| Failure::new(format!("write {}: {error}", path.display()));
+    // A device or a pipe cannot be renamed over.
+    if std::fs::metadata(path).is_ok_and(|m| !m.is_file()) {
+        let mut file = tokio::fs::OpenOptions::new().write(true).open(path).await.map_err(fail)?;
+        copy(answer, async |data| file.write_all(&data).await.map_err(fail)).await?;
+        return file.flush().await.map_err(fail);
+    }
+    let mut name = path.as_os_str().to_owned();
+    name.push(format!(".{}.tmp", std::process::id()));
+    let temporary = PathBuf::from(name);
+    let written = async {
+        let mut file = tokio::fs::File::create(&temporary).await.map_err(fail)?;
+        copy(answer, async |data| file.write_all(&data).await.map_err(fail)).await?;
+        file.flush().await.map_err(fail)?;
+        drop(file);
+        std::fs::rename(&temporary, path).map_err(fail)
+    };
+    let written = written.await;
+    if written.is_err() {
+        // The first error is the one that matters.
+        let _ = std::fs::remove_file(&temporary);
+    }
+    written
+}

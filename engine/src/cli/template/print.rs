@@ -1,0 +1,60 @@
+//! Shows a JSON value as Go's `fmt` shows the value it came from.
+
+use serde_json::Value;
+use std::fmt::Write;
+
+/// `%v`.
+pub(super) fn show(value: &Value) -> String {
+    match value {
+        // At the top, a null was a map's missing entry or an empty interface.
+        Value::Null => "<no value>".to_owned(),
+        other => inner(other),
+    }
+}
+
+fn inner(value: &Value) -> String {
+    match value {
+        Value::Null => "<nil>".to_owned(),
+        Value::Bool(truth) => truth.to_string(),
+        Value::Number(number) => number.to_string(),
+        Value::String(text) => text.clone(),
+        Value::Array(items) => {
+            let items: Vec<String> = items.iter().map(inner).collect();
+            format!("[{}]", items.join(" "))
+        }
+        Value::Object(fields) => {
+            let mut text = "map[".to_owned();
+            for (index, (name, value)) in fields.iter().enumerate() {
+                let blank = if index == 0 { "" } else { " " };
+                // Writing to a string cannot fail.
+                let _ = write!(text, "{blank}{name}:{}", inner(value));
+            }
+            text.push(']');
+            text
+        }
+    }
+}
+
+/// `%q`.
+pub(crate) fn quote(text: &str) -> String {
+    let mut quoted = "\"".to_owned();
+    for c in text.chars() {
+        match c {
+            '"' => quoted.push_str("\\\""),
+            '\\' => quoted.push_str("\\\\"),
+            '\n' => quoted.push_str("\\n"),
+            '\t' => quoted.push_str("\\t"),
+            '\r' => quoted.push_str("\\r"),
+            '\u{7}' => quoted.push_str("\\a"),
+            '\u{8}' => quoted.push_str("\\b"),
+            '\u{b}' => quoted.push_str("\\v"),
+            '\u{c}' => quoted.push_str("\\f"),
+            c if c.is_ascii_control() => {
+                let _ = write!(quoted, "\\x{:02x}", u32::from(c));
+            }
+            c => quoted.push(c),
+        }
+    }
+    quoted.push('"');
+    quoted
+}

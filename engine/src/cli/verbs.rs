@@ -1,0 +1,239 @@
+//! Every verb by name: those that work, their places in Docker's groups, and those that are not there yet.
+
+use crate::cli::arguments;
+use crate::cli::context::Context;
+use crate::cli::exit::{Failure, Outcome};
+use std::ffi::OsString;
+use std::fmt::Write;
+
+/// A verb and its arguments.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Command<'a> {
+    /// The name in [`VERBS`].
+    pub(crate) verb: &'static str,
+    /// What follows it.
+    pub(crate) rest: &'a [OsString],
+}
+
+/// What works: name, summary, and its other names within the groups `container`, `image` and `system`.
+const VERBS: [(&str, &str, &[&str]); 28] = [
+    ("run", "Create and run a new container from an image", &["container run"]),
+    ("exec", "Execute a command in a running container", &["container exec"]),
+    ("ps", "List containers", &["container ls", "container list", "container ps"]),
+    ("images", "List images", &["image ls", "image list"]),
+    (
+        "attach",
+        "Attach local standard input, output, and error streams to a running container",
+        &["container attach"],
+    ),
+    ("create", "Create a new container", &["container create"]),
+    ("events", "Get real time events from the server", &["system events"]),
+    ("history", "Show the history of an image", &["image history"]),
+    ("import", "Import the contents from a tarball to create a filesystem image", &["image import"]),
+    ("info", "Display system-wide information", &["system info"]),
+    ("inspect", "Return low-level information on objects", &[]),
+    ("kill", "Kill one or more running containers", &["container kill"]),
+    ("load", "Load an image from a tar archive or STDIN", &["image load"]),
+    ("logs", "Fetch the logs of a container", &["container logs"]),
+    ("restart", "Restart one or more containers", &["container restart"]),
+    ("rm", "Remove one or more containers", &["container rm", "container remove"]),
+    ("rmi", "Remove one or more images", &["image rm", "image remove"]),
+    ("save", "Save one or more images to a tar archive (streamed to STDOUT by default)", &["image save"]),
+    ("serve", "Serve the Docker Engine API", &[]),
+    ("start", "Start one or more stopped containers", &["container start"]),
+    ("stop", "Stop one or more running containers", &["container stop"]),
+    ("tag", "Create a tag TARGET_IMAGE that refers to SOURCE_IMAGE", &["image tag"]),
+    ("version", "Show the version information", &[]),
+    ("wait", "Block until one or more containers stop, then print their exit codes", &["container wait"]),
+    ("container inspect", "Display detailed information on one or more containers", &[]),
+    ("image inspect", "Display detailed information on one or more images", &[]),
+    // Shown by `dhow help` as Docker shows its groups.
+    ("container", "Manage containers", &[]),
+    ("image", "Manage images", &[]),
+];
+
+const REGISTRIES: &str = "registries come later; load images with dhow load or dhow import";
+const NETWORKS: &str = "networks come later; containers run with --network none or host";
+const BUILDS: &str = "builds come later; make images elsewhere and load them with dhow load";
+const LATER: &str = "it comes with a later version";
+const SWARM: &str = "dhow has no cluster mode";
+
+/// What Docker has and dhow has not, with the reason.
+const NOT_YET: [(&str, &str); 46] = [
+    ("pull", REGISTRIES),
+    ("push", REGISTRIES),
+    ("login", REGISTRIES),
+    ("logout", REGISTRIES),
+    ("search", REGISTRIES),
+    ("image pull", REGISTRIES),
+    ("image push", REGISTRIES),
+    ("manifest", REGISTRIES),
+    ("trust", REGISTRIES),
+    ("build", BUILDS),
+    ("builder", BUILDS),
+    ("buildx", BUILDS),
+    ("bake", BUILDS),
+    ("image build", BUILDS),
+    ("network", NETWORKS),
+    ("port", NETWORKS),
+    ("container port", NETWORKS),
+    ("compose", LATER),
+    ("volume", LATER),
+    ("commit", LATER),
+    ("cp", LATER),
+    ("diff", LATER),
+    ("export", LATER),
+    ("pause", LATER),
+    ("unpause", LATER),
+    ("rename", LATER),
+    ("stats", LATER),
+    ("top", LATER),
+    ("update", LATER),
+    ("image prune", LATER),
+    ("container prune", LATER),
+    ("system prune", LATER),
+    ("system df", LATER),
+    ("system dial-stdio", LATER),
+    ("context", "name a context with --context, DOCKER_CONTEXT or -H; manage contexts with docker context"),
+    ("plugin", LATER),
+    ("checkpoint", LATER),
+    ("debug", LATER),
+    ("scout", LATER),
+    ("model", LATER),
+    ("swarm", SWARM),
+    ("service", SWARM),
+    ("stack", SWARM),
+    ("node", SWARM),
+    ("secret", SWARM),
+    ("config", SWARM),
+];
+
+/// Groups whose second word is a verb.
+const GROUPS: [&str; 3] = ["container", "image", "system"];
+
+/// Finds the verb; `None` when there is none and help is wanted.
+pub(crate) fn resolve(args: &[OsString]) -> Outcome<Option<Command<'_>>> {
+    let word = |at: usize| args.get(at).and_then(|a| a.to_str());
+    let Some(first) = args.first() else { return Ok(None) };
+    let Some(mut name) = first.to_str().map(str::to_owned) else {
+        return Err(unknown(&first.to_string_lossy()));
+    };
+    if matches!(name.as_str(), "help" | "--help" | "-h") {
+        return match args.get(1..) {
+            Some([]) | None => Ok(None),
+            Some(rest) => Ok(resolve(rest)?
+                .map(|c| Command { verb: c.verb, rest: HELP_FLAG.get_or_init(|| ["--help".into()]) })),
+        };
+    }
+    let mut used = 1;
+    if GROUPS.contains(&name.as_str()) {
+        match word(1) {
+            None | Some("--help" | "-h") => return Ok(None),
+            Some(second) => name = format!("{name} {second}"),
+        }
+        used = 2;
+    }
+    let known = VERBS.iter().find(|(verb, _, others)| *verb == name || others.contains(&name.as_str()));
+    if let Some((verb, _, _)) = known {
+        return Ok(Some(Command { verb, rest: &args[used..] }));
+    }
+    // `container stats` is refused for the same reason as `stats`.
+    let last = name.rsplit(' ').next().unwrap_or_default();
+    let refused =
+        NOT_YET.iter().find(|(verb, _)| *verb == name || (name.starts_with("container ") && *verb == last));
+    match refused {
+        Some((_, why)) => Err(Failure::new(format!("'{name}' is not there yet: {why}"))),
+        None => Err(unknown(&name)),
+    }
+}
+
+static HELP_FLAG: std::sync::OnceLock<[OsString; 1]> = std::sync::OnceLock::new();
+
+fn unknown(name: &str) -> Failure {
+    Failure::new(format!("unknown command: dhow {name}")).with_help_of("dhow")
+}
+
+/// The list of verbs.
+pub(crate) fn help() -> String {
+    let mut text = "Usage:  dhow [OPTIONS] COMMAND\n\nA container engine\n\nCommands:\n".to_owned();
+    for (verb, summary, _) in VERBS.iter().filter(|(verb, _, _)| !verb.contains(' ')) {
+        // Writing to a string cannot fail.
+        let _ = writeln!(text, "  {verb:<11} {summary}");
+    }
+    text.push_str(
+        "\nGlobal Options:\n      \
+         --config string      Location of client config files\n  \
+         -c, --context string     Name of the Docker context that says which engine to talk to\n  \
+         -D, --debug              Print every request on standard error\n  \
+         -H, --host string        Engine to talk to, instead of the one in this process\n  \
+         -l, --log-level string   debug, info, warn, error or fatal\n      \
+         --root string        Where the engine keeps images and containers\n      \
+         --state string       Where the engine keeps sockets and locks\n  \
+         -v, --version            Print the version and quit\n\n\
+         Run 'dhow COMMAND --help' for more information on a command.\n",
+    );
+    text
+}
+
+/// Parses the verb's arguments and runs it.
+pub(crate) async fn execute(context: &Context, command: &Command<'_>) -> Outcome {
+    macro_rules! verb {
+        ($($name:literal => $module:ident),* $(,)?) => {
+            match command.verb {
+                $($name => crate::cli::$module::execute(
+                    context,
+                    arguments::parse(crate::cli::$module::RULES, command.rest)?,
+                ).await,)*
+                "container inspect" => crate::cli::inspect::execute_container(context, command.rest).await,
+                "image inspect" => crate::cli::inspect::execute_image(context, command.rest).await,
+                other => Err(unknown(other)),
+            }
+        };
+    }
+    verb! {
+        "run" => run, "exec" => exec, "ps" => ps, "images" => images, "attach" => attach, "create" => create,
+        "events" => events, "history" => history, "import" => import, "info" => info, "inspect" => inspect,
+        "kill" => kill, "load" => load, "logs" => logs, "restart" => restart, "rm" => rm, "rmi" => rmi,
+        "save" => save, "start" => start, "stop" => stop, "tag" => tag, "version" => version, "wait" => wait,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn words(text: &str) -> Vec<OsString> {
+        text.split_whitespace().map(OsString::from).collect()
+    }
+
+    #[test]
+    fn names_and_groups() {
+        for (text, verb, rest) in [
+            ("ps -a", "ps", 1),
+            ("container ls", "ps", 0),
+            ("image rm x", "rmi", 1),
+            ("container inspect x", "container inspect", 1),
+            ("system info", "info", 0),
+            ("help run", "run", 1),
+        ] {
+            let args = words(text);
+            let command = resolve(&args).unwrap().unwrap();
+            assert_eq!((command.verb, command.rest.len()), (verb, rest), "{text}");
+        }
+        for text in ["", "help", "--help", "image", "container --help"] {
+            assert_eq!(resolve(&words(text)), Ok(None), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_there_says_so() {
+        let refusal = |text: &str| resolve(&words(text)).unwrap_err().message;
+        assert_eq!(
+            refusal("pull x"),
+            "'pull' is not there yet: registries come later; load images with dhow load or dhow import"
+        );
+        assert!(refusal("container stats").starts_with("'container stats' is not there yet"));
+        assert_eq!(refusal("frob"), "unknown command: dhow frob");
+        assert_eq!(refusal("system frob"), "unknown command: dhow system frob");
+    }
+}

@@ -1,0 +1,81 @@
+//! `inspect`: everything that is known of one container.
+
+use crate::Engine;
+use dhow_model::image::Image;
+use dhow_model::{ContainerId, Result};
+use dhow_store::db::ContainerRecord;
+use std::path::PathBuf;
+
+/// What is known of a container.
+#[derive(Debug, Clone)]
+pub struct Inspected {
+    /// Its record.
+    pub record: ContainerRecord,
+    /// Its image, if it still exists.
+    pub image: Option<Image>,
+    /// The json-file log; `None` when nothing is kept.
+    pub log_path: Option<PathBuf>,
+    /// What is mounted on `/etc/hostname`.
+    pub hostname_path: PathBuf,
+    /// What is mounted on `/etc/hosts`.
+    pub hosts_path: PathBuf,
+    /// What is mounted on `/etc/resolv.conf`.
+    pub resolv_conf_path: PathBuf,
+    /// Running exec sessions.
+    pub exec_ids: Vec<ContainerId>,
+    /// The writable layer.
+    pub upper: PathBuf,
+    /// Overlayfs' work directory.
+    pub work: PathBuf,
+    /// The image's layers, top first.
+    pub lower: Vec<PathBuf>,
+    /// Where each mount comes from on the host: targets to paths.
+    pub volume_paths: Vec<(String, PathBuf)>,
+    /// Bytes of the writable layer, and of that and the image together.
+    pub size: Option<(u64, u64)>,
+}
+
+/// Looks a container up.
+///
+/// # Errors
+/// `NotFound`, or `InvalidArgument` for an ambiguous prefix.
+pub fn inspect(engine: &Engine, who: &str, size: bool) -> Result<Inspected> {
+    let record = super::find_settled(engine, who)?;
+    let (image, execs) = engine
+        .db()?
+        .read(|txn| Ok((txn.image(&record.config.image_id)?, txn.execs_of(&record.id)?)))?;
+    let layout = engine.layout();
+    let directory = layout.container(&record.id);
+    let size = if size {
+        let rw = super::list::writable_bytes(engine, &record)?;
+        Some((rw, rw + image.as_ref().map_or(0, |i| i.size_bytes)))
+    } else {
+        None
+    };
+    let lower = match &image {
+        Some(image) => engine.layers().lower_dirs(&image.layers)?,
+        None => Vec::new(),
+    };
+    let kept = record.config.host.log.driver == dhow_model::container::LogDriver::JsonFile;
+    let volume_paths = record
+        .config
+        .host
+        .mounts
+        .iter()
+        .filter_map(|mount| crate::volume::host_path(layout, mount).map(|path| (mount.target.clone(), path)))
+        .collect();
+    Ok(Inspected {
+        log_path: kept.then(|| layout.container_log(&record.id)),
+        hostname_path: directory.join("hostname"),
+        hosts_path: directory.join("hosts"),
+        resolv_conf_path: directory.join("resolv.conf"),
+        exec_ids: execs.into_iter().filter(|e| e.running).map(|e| e.id).collect(),
+        upper: directory.join("upper"),
+        work: directory.join("work"),
+        lower,
+        volume_paths,
+        size,
+        image,
+        record,
+    })
+}

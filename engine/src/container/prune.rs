@@ -1,0 +1,49 @@
+//! `container prune`: removes every stopped container.
+
+use super::remove::{RemoveOptions, remove};
+use crate::Engine;
+use crate::filters::Filters;
+use dhow_model::state::Status;
+use dhow_model::{ContainerId, ErrorKind, Result, Timestamp};
+
+/// What was removed.
+#[derive(Debug, Clone, Default)]
+pub struct Pruned {
+    /// The containers.
+    pub removed: Vec<ContainerId>,
+    /// Bytes of their writable layers.
+    pub reclaimed_bytes: u64,
+}
+
+/// Removes stopped containers that pass the filters (`until`, `label`, `label!`).
+///
+/// # Errors
+/// `InvalidArgument` for an unknown filter or time.
+pub fn prune(engine: &Engine, filters: &Filters) -> Result<Pruned> {
+    filters.only(&["until", "label", "label!"])?;
+    let until = filters.values("until").last().map(|text| Timestamp::parse(text)).transpose()?;
+    let records = engine.db()?.read(|txn| txn.containers())?;
+    let mut pruned = Pruned::default();
+    for record in records {
+        let stopped = matches!(record.state.status, Status::Created | Status::Exited | Status::Dead);
+        let unwanted = filters.values("label!").iter().any(|label| match label.split_once('=') {
+            Some((key, value)) => record.config.labels.get(key).is_some_and(|v| v == value),
+            None => record.config.labels.contains_key(label),
+        });
+        let young = until.is_some_and(|until| record.created >= until);
+        if !stopped || unwanted || young || !filters.labels_match(&record.config.labels) {
+            continue;
+        }
+        let bytes = super::list::writable_bytes(engine, &record)?;
+        match remove(engine, record.id.as_str(), RemoveOptions::default()) {
+            Ok(()) => {
+                pruned.reclaimed_bytes += bytes;
+                pruned.removed.push(record.id);
+            }
+            // Started or removed by someone else in the meantime: not ours to prune.
+            Err(error) if matches!(error.kind(), ErrorKind::Conflict | ErrorKind::NotFound) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(pruned)
+}

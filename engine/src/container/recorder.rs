@@ -1,0 +1,151 @@
+//! What a monitor writes into the database, and the entry of `dhow monitor`.
+//!
+//! The monitor (in `dhow-runtime`) knows processes and bytes; what a start or an exit means for the record
+//! is decided here. The database is opened for each record and closed again: an idle monitor holds none.
+
+use crate::events;
+use dhow_model::event::NewEvent;
+use dhow_model::state::{ContainerState, Move, Status};
+use dhow_model::{ContainerId, Error, Layout, Result};
+use dhow_runtime::monitor::restart::Backoff;
+use dhow_runtime::monitor::{AfterExit, Exit, MonitorKind, MonitorSpec, Recorder};
+use dhow_store::db::{ContainerRecord, StateDb};
+
+/// The entry of `dhow monitor`.
+pub fn monitor_main() -> i32 {
+    dhow_runtime::monitor::run(|spec: &MonitorSpec| {
+        Ok(match &spec.kind {
+            MonitorKind::Container => {
+                Box::new(ContainerRecorder {
+                    layout: spec.layout.clone(),
+                    id: spec.id.clone(),
+                    backoff: Backoff::default(),
+                }) as Box<dyn Recorder>
+            }
+            MonitorKind::Exec { container } => Box::new(super::exec::ExecRecorder {
+                layout: spec.layout.clone(),
+                id: spec.id.clone(),
+                container: container.clone(),
+            }),
+        })
+    })
+}
+
+struct ContainerRecorder {
+    layout: Layout,
+    id: ContainerId,
+    backoff: Backoff,
+}
+
+impl ContainerRecorder {
+    /// Changes the record and appends events, in one transaction.
+    fn update<T>(
+        &self,
+        change: impl FnOnce(&ContainerRecord, &mut ContainerState) -> Result<(T, Vec<NewEvent>)>,
+    ) -> Result<T> {
+        StateDb::open(&self.layout)?.write(|txn| {
+            let record = txn.container(&self.id)?.ok_or_else(|| super::no_such(self.id.as_str()))?;
+            let mut state = record.state.clone();
+            let (value, events) = change(&record, &mut state)?;
+            txn.update_state(&self.id, &state)?;
+            for event in events {
+                txn.append_event(&event, events::now())?;
+            }
+            Ok(value)
+        })
+    }
+}
+
+impl Recorder for ContainerRecorder {
+    fn started(&mut self, pid: i32, start_ticks: u64) -> Result<()> {
+        self.update(|record, state| {
+            // An error here (a user removed it meanwhile) makes the monitor kill what it started.
+            state.status = state.status.after(Move::Started)?;
+            state.pid = pid;
+            state.pid_start_ticks = start_ticks;
+            state.monitor_pid = i32::try_from(std::process::id()).unwrap_or(0);
+            state.oom_killed = false;
+            state.exit_code = 0;
+            state.error.clear();
+            state.started_at = Some(events::now());
+            Ok(((), vec![events::container("start", record, [])]))
+        })
+    }
+
+    fn start_failed(&mut self, error: &Error, exit_code: i32) -> Result<AfterExit> {
+        self.update(|record, state| {
+            state.status = state.status.after(Move::StartFailed)?;
+            state.pid = 0;
+            state.monitor_pid = 0;
+            state.exit_code = exit_code;
+            state.error = error.to_string();
+            let attributes = [("exitCode", exit_code.to_string()), ("error", error.to_string())];
+            let after = after_end(record, state)?;
+            Ok((after, vec![events::container("die", record, attributes)]))
+        })
+    }
+
+    fn exited(&mut self, exit: &Exit) -> Result<AfterExit> {
+        let delay = self.backoff.next(exit.ran_for);
+        self.update(|record, state| {
+            state.pid = 0;
+            state.exit_code = exit.code;
+            state.oom_killed |= exit.oom_killed;
+            state.finished_at = Some(exit.at);
+            let died = events::container(
+                "die",
+                record,
+                [("exitCode", exit.code.to_string()), ("execDuration", exit.ran_for.as_secs().to_string())],
+            );
+            let policy = record.config.host.restart;
+            let wanted = state.status != Status::Removing
+                && policy.wants_restart(exit.code, state.restart_count, state.stopped_by_user);
+            if wanted {
+                state.status = state.status.after(Move::RestartLater)?;
+                state.restart_count += 1;
+                return Ok((AfterExit::Restart { delay }, vec![died]));
+            }
+            state.status = state.status.after(Move::Exited)?;
+            state.monitor_pid = 0;
+            let after = after_end(record, state)?;
+            Ok((after, vec![died]))
+        })
+    }
+
+    fn may_restart(&mut self) -> Result<bool> {
+        self.update(|_, state| {
+            if state.status == Status::Restarting && !state.stopped_by_user {
+                return Ok((true, vec![]));
+            }
+            if state.status == Status::Restarting {
+                state.status = state.status.after(Move::Exited)?;
+            }
+            state.monitor_pid = 0;
+            Ok((false, vec![]))
+        })
+    }
+
+    fn remove(&mut self) -> Result<()> {
+        let mut db = StateDb::open(&self.layout)?;
+        match db.read(|txn| txn.container(&self.id))? {
+            Some(record) => super::remove::delete(&self.layout, &mut db, &record, true),
+            None => Ok(()),
+        }
+    }
+
+    fn oom(&mut self) -> Result<()> {
+        self.update(|record, state| {
+            state.oom_killed = true;
+            Ok(((), vec![events::container("oom", record, [])]))
+        })
+    }
+}
+
+/// `--rm` begins the removal in the same transaction that records the end, so that a crash finishes it.
+fn after_end(record: &ContainerRecord, state: &mut ContainerState) -> Result<AfterExit> {
+    if record.config.host.auto_remove && state.status != Status::Removing {
+        state.status = state.status.after(Move::BeginRemove)?;
+        return Ok(AfterExit::Remove);
+    }
+    Ok(AfterExit::Stay)
+}

@@ -1,0 +1,207 @@
+//! `start`: from a recorded container to a running process, by way of its monitor.
+//!
+//! ```text
+//!   lock ─ Starting (commit) ─ plan ─ spawn monitor ──► prepare, clone, exec ─ Running (commit)
+//!                                        ▲                                        │
+//!                                        └────────── report: started / failed ◄───┘
+//! ```
+//! If this process dies on the way, the monitor carries on and records what became of it; if both die,
+//! recovery finds `Starting` without a monitor.
+
+use crate::{Engine, volume};
+use dhow_model::container::LogDriver;
+use dhow_model::image::Image;
+use dhow_model::mount::MountSource;
+use dhow_model::state::{Move, Status};
+use dhow_model::{Error, ErrorKind, Result, ResultExt};
+use dhow_runtime::monitor::{LogTarget, MonitorKind, MonitorSpec, Report, spawn_monitor};
+use dhow_runtime::spec::{LaunchSpec, ResolvedMount, Rootfs};
+use dhow_store::db::ContainerRecord;
+use dhow_store::lock;
+use std::fs::DirBuilder;
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+
+/// Starts a container.
+///
+/// # Errors
+/// `NotFound`; `NotModified` when it runs; `CommandNotFound`, `CommandNotExecutable` or `StartFailed` with
+/// the step that failed.
+pub fn start(engine: &Engine, who: &str) -> Result<()> {
+    let found = super::find_settled(engine, who)?;
+    let id = found.id;
+    let _lock = lock::lock_container(engine.layout(), &id)?;
+    let record = engine.db()?.write(|txn| {
+        let mut record = txn.container(&id)?.ok_or_else(|| super::no_such(who))?;
+        match record.state.status {
+            Status::Running | Status::Restarting => {
+                return Err(Error::new(ErrorKind::NotModified, format!("container {who} is already running")));
+            }
+            Status::Paused => {
+                return Err(Error::conflict("cannot start a paused container, try unpause instead"));
+            }
+            Status::Removing | Status::Dead => {
+                return Err(Error::conflict("container is marked for removal and cannot be started"));
+            }
+            status => record.state.status = status.after(Move::BeginStart)?,
+        }
+        record.state.stopped_by_user = false;
+        record.state.restart_count = 0;
+        record.state.error.clear();
+        txn.update_state(&id, &record.state)?;
+        Ok(record)
+    })?;
+    match launch(engine, &record) {
+        Ok(Report::Started { .. }) => Ok(()),
+        // Recorded by the monitor.
+        Ok(Report::Failed { kind, message, .. }) => Err(Error::new(kind, message)),
+        Err(error) => {
+            settle_failed_start(engine, &record, &error)?;
+            Err(error)
+        }
+    }
+}
+
+/// The monitor could not be spawned, or died before it could record anything.
+fn settle_failed_start(engine: &Engine, record: &ContainerRecord, error: &Error) -> Result<()> {
+    if lock::monitor_alive(engine.layout(), &record.id)? {
+        return Ok(());
+    }
+    super::clear_cgroup(engine, record)?;
+    let removed = engine.db()?.write(|txn| {
+        let Some(mut now) = txn.container(&record.id)? else { return Ok(None) };
+        if now.state.status != Status::Starting {
+            return Ok(None);
+        }
+        now.state.status = now.state.status.after(Move::StartFailed)?;
+        now.state.exit_code = START_FAILED;
+        now.state.error = error.to_string();
+        let remove = now.config.host.auto_remove;
+        if remove {
+            now.state.status = now.state.status.after(Move::BeginRemove)?;
+        }
+        txn.update_state(&now.id, &now.state)?;
+        Ok(remove.then_some(now))
+    })?;
+    match removed {
+        Some(record) => super::remove::delete(engine.layout(), &mut *engine.db()?, &record, true),
+        None => Ok(()),
+    }
+}
+
+/// Exit code of a container that could not be started for a reason of the engine's own.
+pub(crate) const START_FAILED: i32 = 128;
+
+fn launch(engine: &Engine, record: &ContainerRecord) -> Result<Report> {
+    make_directories(engine, record)?;
+    let image = engine
+        .db()?
+        .read(|txn| txn.image(&record.config.image_id))?
+        .ok_or_else(|| Error::not_found(format!("No such image: {}", record.config.image_id)))?;
+    let spec = launch_spec(engine, record, &image)?;
+    let plan = dhow_runtime::plan_launch(&spec, engine.facts()?)?;
+    let clients: Vec<OwnedFd> = engine.take_early_clients(&record.id).into_iter().map(OwnedFd::from).collect();
+    let layout = engine.layout();
+    let state_dir = layout.container_state(&record.id);
+    let config = &record.config;
+    let log = (config.host.log.driver == LogDriver::JsonFile)
+        .then(|| LogTarget { path: layout.container_log(&record.id), config: config.host.log.clone() });
+    let monitor = MonitorSpec {
+        layout: layout.clone(),
+        id: record.id.clone(),
+        kind: MonitorKind::Container,
+        plan,
+        tty: config.tty,
+        open_stdin: config.open_stdin,
+        stdin_once: config.stdin_once,
+        console_size: None,
+        log,
+        attach_socket: state_dir.join("attach.sock"),
+        lock_file: state_dir.join("monitor.lock"),
+        clients: u32::try_from(clients.len()).unwrap_or(u32::MAX),
+    };
+    spawn_monitor(engine.helper(), &monitor, clients)?.wait_started()
+}
+
+fn launch_spec(engine: &Engine, record: &ContainerRecord, image: &Image) -> Result<LaunchSpec> {
+    let directory = engine.layout().container(&record.id);
+    let (hostname_file, hosts_file, resolv_conf_file) =
+        super::etc::write(&directory, &record.config).context(|| format!("prepare container {}", record.id.short()))?;
+    let security = &record.config.host.security;
+    let seccomp = if security.privileged {
+        None
+    } else {
+        super::seccomp::compiled(engine, &security.seccomp, security.capability_mask())?
+    };
+    Ok(LaunchSpec {
+        id: record.id.clone(),
+        config: record.config.clone(),
+        rootfs: Rootfs::Overlay {
+            lower: engine.layers().lower_dirs(&image.layers)?,
+            upper: directory.join("upper"),
+            work: directory.join("work"),
+        },
+        hostname_file,
+        hosts_file,
+        resolv_conf_file,
+        volumes: resolve_mounts(engine, record)?,
+        cgroup_parent: super::cgroup_parent(record).to_owned(),
+        init_binary: if record.config.host.init { Some(super::init::program(engine.layout())?) } else { None },
+        seccomp,
+    })
+}
+
+fn resolve_mounts(engine: &Engine, record: &ContainerRecord) -> Result<Vec<ResolvedMount>> {
+    record
+        .config
+        .host
+        .mounts
+        .iter()
+        .map(|mount| {
+            let host_path = volume::host_path(engine.layout(), mount);
+            let mut copy_up = false;
+            match (&mount.source, &host_path) {
+                (MountSource::Volume { nocopy, .. }, Some(path)) => {
+                    volume::make_data(path)?;
+                    copy_up = !nocopy;
+                }
+                (MountSource::Bind { create, .. }, Some(path)) => check_bind(path, *create)?,
+                _ => {}
+            }
+            Ok(ResolvedMount { mount: mount.clone(), host_path, copy_up })
+        })
+        .collect()
+}
+
+/// `-v` makes a missing source directory, `--mount` refuses it: Docker's rule and words.
+fn check_bind(path: &Path, create: bool) -> Result<()> {
+    if path.exists() {
+        return Ok(());
+    }
+    if !create {
+        return Err(Error::invalid(format!(
+            "invalid mount config for type \"bind\": bind source path does not exist: {}",
+            path.display()
+        )));
+    }
+    std::fs::create_dir_all(path).context(|| format!("create bind source {}", path.display()))
+}
+
+/// Makes the container's own directories; existing ones are fine.
+pub(crate) fn make_directories(engine: &Engine, record: &ContainerRecord) -> Result<()> {
+    let directory = engine.layout().container(&record.id);
+    let state = engine.layout().container_state(&record.id);
+    let private = |path: PathBuf| {
+        DirBuilder::new().recursive(true).mode(0o700).create(&path).context(|| format!("create {}", path.display()))
+    };
+    private(state)?;
+    private(directory.clone())?;
+    private(directory.join("work"))?;
+    // The upper directory is the container's `/` once mounted: its mode is what processes inside see.
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o755)
+        .create(directory.join("upper"))
+        .context(|| format!("create {}", directory.join("upper").display()))
+}

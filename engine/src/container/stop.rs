@@ -1,0 +1,161 @@
+//! `stop`, `restart` and `kill`: signals to the first process, and the word that a user meant it.
+//!
+//! The engine never signals by number alone: it opens a pidfd, checks the process's start time against the
+//! recorded one, and signals through the pidfd, so that a reused pid cannot be hit.
+
+use crate::{Engine, events};
+use dhow_model::signal::Signal;
+use dhow_model::state::{ContainerState, Status};
+use dhow_model::{ContainerId, Error, ErrorKind, Result, ResultExt};
+use dhow_runtime::attach::{Hello, connect, wake_frame};
+use dhow_store::db::ContainerRecord;
+use dhow_sys::{Errno, process};
+use std::io::Write;
+use std::os::fd::{AsFd, OwnedFd};
+use std::time::Duration;
+
+/// Seconds between the stop signal and KILL when neither the container nor the caller says.
+pub const DEFAULT_STOP_TIMEOUT_SECONDS: i64 = 10;
+
+/// How long a killed process may take to be gone.
+const KILL_PATIENCE: Duration = Duration::from_secs(10);
+
+/// Stops a container: the stop signal, then KILL after `timeout` seconds (negative: never).
+///
+/// # Errors
+/// `NotFound`; `NotModified` when it does not run.
+pub fn stop(engine: &Engine, who: &str, signal: Option<Signal>, timeout: Option<i64>) -> Result<()> {
+    let record = super::find_settled(engine, who)?;
+    if !is_alive(record.state.status) {
+        return Err(Error::new(ErrorKind::NotModified, format!("container {who} is not running")));
+    }
+    stop_running(engine, &record, signal, timeout)?;
+    engine.db()?.write(|txn| txn.append_event(&events::container("stop", &record, []), events::now()))?;
+    Ok(())
+}
+
+/// Stops a container if it runs, and starts it.
+///
+/// # Errors
+/// As `stop` and `start`; never `NotModified`.
+pub fn restart(engine: &Engine, who: &str, signal: Option<Signal>, timeout: Option<i64>) -> Result<()> {
+    let record = super::find_settled(engine, who)?;
+    if is_alive(record.state.status) {
+        stop_running(engine, &record, signal, timeout)?;
+        engine.db()?.write(|txn| txn.append_event(&events::container("stop", &record, []), events::now()))?;
+    }
+    super::start::start(engine, record.id.as_str())?;
+    engine.db()?.write(|txn| txn.append_event(&events::container("restart", &record, []), events::now()))?;
+    Ok(())
+}
+
+/// Sends a signal to the first process.
+///
+/// # Errors
+/// `NotFound`; `Conflict` when it does not run.
+pub fn kill(engine: &Engine, who: &str, signal: Signal) -> Result<()> {
+    let record = super::find_settled(engine, who)?;
+    if !record.state.status.has_process() {
+        return Err(Error::conflict(format!(
+            "cannot kill container: {who}: container {} is not running",
+            record.id
+        )));
+    }
+    // A kill with a signal that means "end" is a user's stop: the restart policy stays out of it, as in Docker.
+    if signal == Signal::KILL || signal == record.config.stop_signal {
+        mark_stopped_by_user(engine, &record.id)?;
+    }
+    signal_process(&record.state, signal)?;
+    let number = signal.number().to_string();
+    engine.db()?.write(|txn| txn.append_event(&events::container("kill", &record, [("signal", number)]), events::now()))?;
+    Ok(())
+}
+
+fn is_alive(status: Status) -> bool {
+    status.has_process() || status == Status::Restarting
+}
+
+fn stop_running(engine: &Engine, record: &ContainerRecord, signal: Option<Signal>, timeout: Option<i64>) -> Result<()> {
+    mark_stopped_by_user(engine, &record.id)?;
+    // A monitor in its back-off has no process to signal: it asks the database again, and goes.
+    wake_monitor(engine, &record.id);
+    let signal = signal.unwrap_or(record.config.stop_signal);
+    let seconds = timeout.or(record.config.stop_timeout).unwrap_or(DEFAULT_STOP_TIMEOUT_SECONDS);
+    let patience = u64::try_from(seconds).ok().map(Duration::from_secs);
+    // The state may have moved on since it was read: a restart makes a new process.
+    let mut ended = false;
+    if patience != Some(Duration::ZERO) {
+        let now = current(engine, &record.id)?;
+        signal_process(&now, signal)?;
+        append_kill(engine, record, signal)?;
+        ended = super::monitor_gone_within(engine.layout(), record, patience.unwrap_or(Duration::MAX))?;
+    }
+    if !ended {
+        let now = current(engine, &record.id)?;
+        signal_process(&now, Signal::KILL)?;
+        append_kill(engine, record, Signal::KILL)?;
+        ended = super::monitor_gone_within(engine.layout(), record, KILL_PATIENCE)?;
+    }
+    if ended {
+        return Ok(());
+    }
+    Err(Error::new(
+        ErrorKind::Unavailable,
+        format!("cannot stop container {}: its process did not end within {KILL_PATIENCE:?} of SIGKILL", record.id.short()),
+    ))
+}
+
+fn append_kill(engine: &Engine, record: &ContainerRecord, signal: Signal) -> Result<()> {
+    let number = signal.number().to_string();
+    engine.db()?.write(|txn| txn.append_event(&events::container("kill", record, [("signal", number)]), events::now()))?;
+    Ok(())
+}
+
+fn current(engine: &Engine, id: &ContainerId) -> Result<ContainerState> {
+    let found = engine.db()?.read(|txn| txn.container(id))?;
+    Ok(found.map(|record| record.state).unwrap_or_default())
+}
+
+fn mark_stopped_by_user(engine: &Engine, id: &ContainerId) -> Result<()> {
+    engine.db()?.write(|txn| match txn.container(id)? {
+        None => Ok(()),
+        Some(mut record) => {
+            record.state.stopped_by_user = true;
+            txn.update_state(id, &record.state)
+        }
+    })
+}
+
+/// Opens the recorded first process; `None` when it is gone.
+pub(crate) fn open_process(state: &ContainerState) -> Result<Option<OwnedFd>> {
+    if state.pid <= 0 {
+        return Ok(None);
+    }
+    let pidfd = match process::pidfd_open(state.pid) {
+        Ok(pidfd) => pidfd,
+        Err(Errno::ESRCH) => return Ok(None),
+        Err(errno) => return Err(errno).context(|| format!("pidfd_open {}", state.pid)),
+    };
+    // Read after the pidfd was opened: if it is the recorded process now, it was when we opened it.
+    let ticks = process::start_ticks(state.pid).ok();
+    Ok((ticks == Some(state.pid_start_ticks)).then_some(pidfd))
+}
+
+/// Signals the recorded first process; a process that is gone already is fine.
+pub(crate) fn signal_process(state: &ContainerState, signal: Signal) -> Result<()> {
+    let Some(pidfd) = open_process(state)? else { return Ok(()) };
+    match process::pidfd_send_signal(pidfd.as_fd(), signal.number()) {
+        Ok(()) | Err(Errno::ESRCH) => Ok(()),
+        Err(errno) => Err(errno).context(|| format!("send {signal} to process {}", state.pid)),
+    }
+}
+
+/// Tells a waiting monitor to look at the database again. A monitor that is gone needs no telling.
+pub(crate) fn wake_monitor(engine: &Engine, id: &ContainerId) {
+    let socket = engine.layout().container_state(id).join("attach.sock");
+    if let Ok(mut stream) = connect(&socket) {
+        let frames = [Hello::CONTROL.encode().as_slice(), &wake_frame()].concat();
+        // If the monitor goes while we write, its exit is what we wanted.
+        let _ = stream.write_all(&frames);
+    }
+}

@@ -1,0 +1,41 @@
+//! How the command line reaches the engine of its own process.
+
+use crate::cli::transport::{Connector, Stream};
+use crate::cli::{Doors, EngineOptions, ServeOptions};
+use crate::{Config, Engine, Result, api, serve};
+use std::process::ExitCode;
+use std::sync::Arc;
+
+/// Bytes in flight each way between the command line and the router: a few frames of output.
+const PIPE_BYTES: usize = 256 << 10;
+
+/// The command line, over an engine in this process.
+pub fn command_line() -> ExitCode {
+    crate::cli::main(std::env::args_os().skip(1), Doors { in_process, serve })
+}
+
+fn config(options: &EngineOptions) -> Config {
+    let default = Config::default();
+    Config {
+        root: options.root.clone().unwrap_or(default.root),
+        state: options.state.clone().unwrap_or(default.state),
+        helper: default.helper,
+    }
+}
+
+/// Each connection is a pipe in memory into the router that `dhow serve` puts on a socket.
+fn in_process(options: &EngineOptions) -> Result<Connector> {
+    let engine = Engine::open(config(options))?;
+    Ok(Arc::new(move || {
+        let engine = engine.clone();
+        Box::pin(async move {
+            let (client, server) = tokio::io::duplex(PIPE_BYTES);
+            tokio::spawn(api::serve_stream(engine, server));
+            Ok(Box::new(client) as Box<dyn Stream>)
+        })
+    }))
+}
+
+fn serve(options: &ServeOptions) -> Result<()> {
+    serve::serve(config(&options.engine), &options.hosts)
+}

@@ -1,0 +1,59 @@
+//! `--filter key=value`, as the Engine API carries it: a map from keys to accepted values.
+
+use dhow_model::{Error, Result};
+use std::collections::BTreeMap;
+
+/// Accepted values by key. Values of one key are alternatives; keys must all match.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Filters(pub BTreeMap<String, Vec<String>>);
+
+impl Filters {
+    /// The values of a key; empty when the key is absent.
+    pub fn values(&self, key: &str) -> &[String] {
+        self.0.get(key).map_or(&[], Vec::as_slice)
+    }
+
+    /// Whether the key is absent, or one of its values satisfies `accept`.
+    pub fn any(&self, key: &str, accept: impl Fn(&str) -> bool) -> bool {
+        self.0.get(key).is_none_or(|values| values.iter().any(|v| accept(v)))
+    }
+
+    /// Whether every `label=KEY` or `label=KEY=VALUE` holds.
+    pub fn labels_match(&self, labels: &BTreeMap<String, String>) -> bool {
+        self.values("label").iter().all(|want| match want.split_once('=') {
+            Some((key, value)) => labels.get(key).is_some_and(|v| v == value),
+            None => labels.contains_key(want),
+        })
+    }
+
+    /// Refuses keys that the verb does not know.
+    ///
+    /// # Errors
+    /// `InvalidArgument` naming the key, in Docker's words.
+    pub fn only(&self, known: &[&str]) -> Result<()> {
+        match self.0.keys().find(|key| !known.contains(&key.as_str())) {
+            Some(key) => Err(Error::invalid(format!("invalid filter '{key}'"))),
+            None => Ok(()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_are_anded_values_are_ored_labels_are_anded() {
+        let filters = Filters(BTreeMap::from([
+            ("status".to_owned(), vec!["running".to_owned(), "paused".to_owned()]),
+            ("label".to_owned(), vec!["a".to_owned(), "b=1".to_owned()]),
+        ]));
+        assert!(filters.any("status", |v| v == "paused"));
+        assert!(!filters.any("status", |v| v == "exited"));
+        assert!(filters.any("name", |_| false));
+        let labels = |b: &str| BTreeMap::from([("a".to_owned(), String::new()), ("b".to_owned(), b.to_owned())]);
+        assert!(filters.labels_match(&labels("1")));
+        assert!(!filters.labels_match(&labels("2")));
+        assert_eq!(filters.only(&["label"]).unwrap_err().to_string(), "invalid filter 'status'");
+    }
+}

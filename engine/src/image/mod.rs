@@ -1,0 +1,28 @@
+//! Everything one can do with images: one verb, one file.
+
+pub mod embedded;
+pub(crate) mod gc;
+pub mod history;
+pub mod import;
+pub mod inspect;
+pub mod list;
+pub mod load;
+pub mod prune;
+pub mod remove;
+pub mod save;
+pub mod tag;
+
+use crate::Engine;
+use dhow_model::image::Image;
+use dhow_model::{ErrorKind, Result};
+
+/// Finds an image by reference, id or prefix; the embedded hello-world is installed when it is asked for.
+pub(crate) fn find_or_embedded(engine: &Engine, name: &str) -> Result<Image> {
+    match engine.db()?.read(|txn| txn.find_image(name)) {
+        Err(error) if error.kind() == ErrorKind::NotFound && embedded::is_hello_world(name) => {
+            embedded::install(engine)?;
+            engine.db()?.read(|txn| txn.find_image(name))
+        }
+        found => found,
+    }
+}

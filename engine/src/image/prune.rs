@@ -1,0 +1,44 @@
+//! `image prune`: removes images that nothing names, or with `all` that nothing uses.
+
+use super::remove::{Removed, remove};
+use crate::Engine;
+use crate::filters::Filters;
+use dhow_model::{ErrorKind, Result, Timestamp};
+
+/// What was removed.
+#[derive(Debug, Clone, Default)]
+pub struct PrunedImages {
+    /// Line by line.
+    pub removed: Vec<Removed>,
+    /// Bytes of the removed images.
+    pub reclaimed_bytes: u64,
+}
+
+/// Removes unused images that pass the filters (`dangling`, `until`, `label`).
+///
+/// # Errors
+/// `InvalidArgument` for an unknown filter or time.
+pub fn prune(engine: &Engine, filters: &Filters) -> Result<PrunedImages> {
+    filters.only(&["dangling", "until", "label"])?;
+    let all = filters.values("dangling").iter().any(|v| v == "false" || v == "0");
+    let until = filters.values("until").last().map(|text| Timestamp::parse(text)).transpose()?;
+    let mut pruned = PrunedImages::default();
+    for summary in super::list::list(engine, &Filters::default())? {
+        let named = !summary.references.is_empty();
+        let young = until.is_some_and(|until| summary.image.created >= Some(until));
+        let labelled = filters.labels_match(&summary.image.config.labels);
+        if summary.containers > 0 || (named && !all) || young || !labelled {
+            continue;
+        }
+        match remove(engine, summary.image.id.as_str(), true) {
+            Ok(removed) => {
+                pruned.removed.extend(removed);
+                pruned.reclaimed_bytes += summary.image.size_bytes;
+            }
+            // A container was made of it, or someone removed it, in the meantime.
+            Err(error) if matches!(error.kind(), ErrorKind::Conflict | ErrorKind::NotFound) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(pruned)
+}

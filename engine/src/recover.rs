@@ -1,0 +1,151 @@
+//! What a crash left behind is settled by whoever opens the engine next.
+//!
+//! The rules, for a container whose status claims that somebody is at work on it:
+//!
+//! | status | monitor's lock | container's lock | what is done |
+//! |---|---|---|---|
+//! | any | held | | nothing: its monitor lives |
+//! | `Starting` | free | held | nothing: a start is under way |
+//! | `Starting` | free | free | `Exited`, with the reason |
+//! | `Running`, `Paused`, `Restarting` | free | free | leftovers killed, `Exited` with 137 |
+//! | `Removing` | free | free | the removal is finished |
+//!
+//! A container's first process dies with its monitor (PDEATHSIG), so a dead monitor means a dead container.
+
+use crate::{Engine, container, events};
+use dhow_model::signal::Signal;
+use dhow_model::state::{Move, Status};
+use dhow_model::{ContainerId, Result, ResultExt};
+use dhow_store::db::ContainerRecord;
+use dhow_store::lock;
+use nix::unistd::Pid;
+use std::collections::BTreeSet;
+
+/// 128 + SIGKILL: how a process ends whose monitor died.
+const KILLED: i32 = 137;
+
+/// The statuses that claim that somebody is at work.
+const CLAIMS_WORK: [Status; 5] =
+    [Status::Starting, Status::Running, Status::Paused, Status::Restarting, Status::Removing];
+
+fn claims_work(status: Status) -> bool {
+    CLAIMS_WORK.contains(&status)
+}
+
+/// Settles every container that needs it. Cheap when nothing does: one query, and one look per live monitor.
+pub(crate) fn recover(engine: &Engine) -> Result<()> {
+    let active = engine.db()?.read(|txn| txn.container_summaries_at(&CLAIMS_WORK))?;
+    for summary in active {
+        // A live pid is taken for the monitor here; the verbs that address a container look at its lock.
+        let monitor = Pid::from_raw(summary.state.monitor_pid);
+        if monitor.as_raw() != 0 && nix::sys::signal::kill(monitor, None).is_ok() {
+            continue;
+        }
+        let record = engine.db()?.read(|txn| txn.container(&summary.id))?;
+        if let Some(record) = record {
+            settle(engine, &record)?;
+        }
+    }
+    Ok(())
+}
+
+/// Settles one container; true if its record changed.
+pub(crate) fn settle(engine: &Engine, record: &ContainerRecord) -> Result<bool> {
+    let layout = engine.layout();
+    let id = &record.id;
+    if !claims_work(record.state.status) || lock::monitor_alive(layout, id)? {
+        return Ok(false);
+    }
+    let Some(_lock) = lock::try_lock_container(layout, id)? else { return Ok(false) };
+    // Read again under the lock: the monitor may have recorded its end before it let go of its own lock.
+    let Some(record) = engine.db()?.read(|txn| txn.container(id))? else { return Ok(true) };
+    if !claims_work(record.state.status) || lock::monitor_alive(layout, id)? {
+        return Ok(true);
+    }
+    container::stop::signal_process(&record.state, Signal::KILL)?;
+    container::clear_cgroup(engine, &record)?;
+    let record = engine.db()?.write(|txn| {
+        let Some(mut record) = txn.container(id)? else { return Ok(None) };
+        let state = &mut record.state;
+        let now = events::now();
+        state.pid = 0;
+        state.monitor_pid = 0;
+        match state.status {
+            Status::Removing => return Ok(Some(record)),
+            Status::Starting => {
+                state.status = state.status.after(Move::StartFailed)?;
+                state.exit_code = container::start::START_FAILED;
+                state.error = "the start was interrupted".to_owned();
+            }
+            status => {
+                state.status = status.after(Move::Exited)?;
+                if status != Status::Restarting {
+                    state.exit_code = KILLED;
+                    state.error = "its monitor died".to_owned();
+                    state.finished_at = Some(now);
+                    let attributes = [("exitCode", KILLED.to_string())];
+                    txn.append_event(&events::container("die", &record, attributes), now)?;
+                }
+            }
+        }
+        if record.config.host.auto_remove {
+            record.state.status = record.state.status.after(Move::BeginRemove)?;
+        }
+        txn.update_state(id, &record.state)?;
+        Ok(Some(record))
+    })?;
+    if let Some(record) = record.filter(|r| r.state.status == Status::Removing) {
+        let volumes = record.config.host.auto_remove;
+        container::remove::delete(layout, &mut *engine.db()?, &record, volumes)?;
+    }
+    Ok(true)
+}
+
+/// Starts what the restart policies ask for after a boot, and removes directories that no row owns.
+///
+/// # Errors
+/// When the database cannot be read. A container that does not start is recorded as such, and the rest go on.
+pub fn boot(engine: &Engine) -> Result<()> {
+    sweep(engine)?;
+    let records = engine.db()?.read(|txn| txn.containers())?;
+    for record in records {
+        use dhow_model::container::RestartPolicy as Policy;
+        let state = &record.state;
+        let wanted = match record.config.host.restart {
+            Policy::Always => state.started_at.is_some(),
+            Policy::UnlessStopped => state.started_at.is_some() && !state.stopped_by_user,
+            Policy::No | Policy::OnFailure { .. } => false,
+        };
+        if wanted && state.status == Status::Exited {
+            // Recorded with the container by its monitor.
+            let _ = container::start::start(engine, record.id.as_str());
+        }
+    }
+    Ok(())
+}
+
+/// Removes container directories without a row, which a crash between directory and row leaves.
+fn sweep(engine: &Engine) -> Result<()> {
+    let layout = engine.layout();
+    let path = layout.containers();
+    let entries = match std::fs::read_dir(&path) {
+        Ok(entries) => entries,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(error).context(|| format!("list {}", path.display())),
+    };
+    let known: BTreeSet<ContainerId> = engine.db()?.read(|txn| txn.containers())?.into_iter().map(|r| r.id).collect();
+    for entry in entries {
+        let entry = entry.context(|| format!("list {}", path.display()))?;
+        let Some(id) = entry.file_name().to_str().and_then(|name| ContainerId::parse(name).ok()) else { continue };
+        if known.contains(&id) {
+            continue;
+        }
+        // A creation holds this lock until its row is there.
+        if let Some(_lock) = lock::try_lock_container(layout, &id)?
+            && engine.db()?.read(|txn| txn.container(&id))?.is_none()
+        {
+            container::remove::delete_files(layout, &id)?;
+        }
+    }
+    Ok(())
+}

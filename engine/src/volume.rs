@@ -1,0 +1,113 @@
+//! Volumes of the `local` kind: a directory each below `ROOT/volumes`, made on first use.
+
+use crate::Engine;
+use dhow_model::mount::{Mount, MountSource};
+use dhow_model::{Error, Layout, Result, ResultExt, name};
+use dhow_store::db::{ContainerRecord, Txn, VolumeRecord};
+use std::collections::BTreeMap;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+
+/// Where a mount's content lies on the host; `None` for a tmpfs.
+pub(crate) fn host_path(layout: &Layout, mount: &Mount) -> Option<PathBuf> {
+    match &mount.source {
+        MountSource::Bind { path, .. } => Some(PathBuf::from(path)),
+        MountSource::Volume { name, .. } => Some(layout.volume_data(name)),
+        MountSource::Tmpfs { .. } => None,
+    }
+}
+
+/// Makes a volume's data directory; an existing one is fine.
+pub(crate) fn make_data(path: &Path) -> Result<()> {
+    let parent = path.parent().unwrap_or(path);
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(parent)
+        .context(|| format!("create {}", parent.display()))?;
+    // The data directory is what containers see: open to their users, as in Docker.
+    std::fs::DirBuilder::new().recursive(true).mode(0o755).create(path).context(|| format!("create {}", path.display()))
+}
+
+/// Deletes the rows of a removed container's anonymous volumes that nobody else uses, and returns their names.
+pub(crate) fn forget_anonymous(txn: &Txn<'_>, record: &ContainerRecord) -> Result<Vec<String>> {
+    let mut forgotten = Vec::new();
+    for mount in &record.config.host.mounts {
+        if let MountSource::Volume { name, anonymous: true, .. } = &mount.source
+            && txn.containers_using_volume(name)?.is_empty()
+            && txn.volume(name)?.is_some()
+        {
+            txn.delete_volume(name)?;
+            txn.append_event(&crate::events::volume("destroy", name), crate::events::now())?;
+            forgotten.push(name.clone());
+        }
+    }
+    Ok(forgotten)
+}
+
+/// Deletes a volume's files.
+pub(crate) fn delete_data(layout: &Layout, name: &str) -> Result<()> {
+    crate::container::remove::remove_tree(&layout.volumes().join(name))
+}
+
+/// Lists volumes by name.
+///
+/// # Errors
+/// When the database cannot be read.
+pub fn list(engine: &Engine) -> Result<Vec<VolumeRecord>> {
+    engine.db()?.read(|txn| txn.volumes())
+}
+
+/// Looks a volume up.
+///
+/// # Errors
+/// `NotFound`, in Docker's words.
+pub fn inspect(engine: &Engine, name: &str) -> Result<VolumeRecord> {
+    engine
+        .db()?
+        .read(|txn| txn.volume(name))?
+        .ok_or_else(|| Error::not_found(format!("get {name}: no such volume")))
+}
+
+/// Where a volume's data lies on the host.
+pub fn mountpoint(engine: &Engine, name: &str) -> PathBuf {
+    engine.layout().volume_data(name)
+}
+
+/// Makes a volume; an existing one of the name is returned as it is. `None` draws a name.
+///
+/// # Errors
+/// `InvalidArgument` for a bad name.
+pub fn create(engine: &Engine, name: Option<&str>, labels: BTreeMap<String, String>) -> Result<VolumeRecord> {
+    let (name, anonymous) = match name.filter(|n| !n.is_empty()) {
+        Some(name) => (name::parse_volume_name(name)?, false),
+        None => (crate::random::id()?.to_string(), true),
+    };
+    let record = VolumeRecord { name, created: crate::events::now(), labels, anonymous, options: BTreeMap::new() };
+    let record = engine.db()?.write(|txn| {
+        if let Some(existing) = txn.volume(&record.name)? {
+            return Ok(existing);
+        }
+        txn.insert_volume(&record)?;
+        txn.append_event(&crate::events::volume("create", &record.name), record.created)?;
+        Ok(record)
+    })?;
+    make_data(&engine.layout().volume_data(&record.name))?;
+    Ok(record)
+}
+
+/// Removes a volume that no container uses.
+///
+/// # Errors
+/// `NotFound` unless `force`; `Conflict` when a container uses it.
+pub fn remove(engine: &Engine, name: &str, force: bool) -> Result<()> {
+    let found = engine.db()?.write(|txn| {
+        if txn.volume(name)?.is_none() {
+            return if force { Ok(false) } else { Err(Error::not_found(format!("get {name}: no such volume"))) };
+        }
+        txn.delete_volume(name)?;
+        txn.append_event(&crate::events::volume("destroy", name), crate::events::now())?;
+        Ok(true)
+    })?;
+    if found { delete_data(engine.layout(), name) } else { Ok(()) }
+}

@@ -1,0 +1,39 @@
+//! The integration tests of dhow: the built binary, a real kernel, real images. One binary, run as root by
+//! `cargo xtask test`.
+//!
+//! | module | what it shows |
+//! |---|---|
+//! | `hello` | the first command of a new user |
+//! | `debian` | a real distribution, by batch and by terminal |
+//! | `images` | archives that other tools made, saved archives, tags, history, corrupt input |
+//! | `run` | the flags of `run`, seen from inside the container |
+//! | `lifecycle` | create to rm, names, `ps`, `logs`, `wait`, `events`, restart policies |
+//! | `server` | a real server: logs, exec, graceful stop, restart, and the docker command line |
+//! | `limits` | memory, pids and CPU, as the kernel accounts them |
+//! | `crash` | `kill -9` of whatever is not the container |
+//! | `crowd` | 200 containers, 8 processes at once |
+//! | `bad_input` | one clear line, the right code, nothing left |
+//! | `tty` | terminals: size, resize, keys, job control, detaching |
+//! | `security` | the rows of known attacks that apply |
+//!
+//! `sandbox` is the fixture that all use: it checks after every test that nothing is left. `fixtures` makes
+//! images, `live` follows running commands.
+
+#![forbid(unsafe_code)]
+
+mod bad_input;
+mod crash;
+mod crowd;
+mod debian;
+mod fixtures;
+mod hello;
+mod images;
+mod leaks;
+mod lifecycle;
+mod limits;
+mod live;
+mod run;
+mod sandbox;
+mod security;
+mod server;
+mod tty;

@@ -1,0 +1,112 @@
+//! A real server from Debian packages, on the host's network: logs, exec, graceful stop, restart after a
+//! kill, and Docker's own command line on the socket of `dhow serve`.
+
+use crate::fixtures;
+use crate::sandbox::{Sandbox, eventually};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use std::io::{BufRead, BufReader, Write};
+use std::net::{TcpListener, TcpStream};
+
+/// A port of the loopback interface that was free a moment ago.
+fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+/// One request in redis's own protocol; the first line of its answer.
+fn ask(port: u16, request: &str) -> std::io::Result<String> {
+    let mut stream = TcpStream::connect(("127.0.0.1", port))?;
+    stream.write_all(format!("{request}\r\n").as_bytes())?;
+    let mut line = String::new();
+    BufReader::new(stream).read_line(&mut line)?;
+    Ok(line.trim_end().to_owned())
+}
+
+#[test]
+fn redis_serves_is_watched_stopped_and_restarted() {
+    let sandbox = Sandbox::new();
+    sandbox.ok(["import", fixtures::debian_tar().to_str().unwrap(), "debian:12"]);
+    let port = free_port();
+    let text = port.to_string();
+    sandbox.ok([
+        "run",
+        "-d",
+        "--name",
+        "redis",
+        "--network",
+        "host",
+        "--restart",
+        "unless-stopped",
+        "-u",
+        "redis",
+    ]
+    .into_iter()
+    .chain(["-w", "/var/lib/redis", "debian:12", "redis-server", "--bind", "127.0.0.1", "--port", &text]));
+    let mut follower = sandbox.live(["logs", "-f", "redis"]);
+    follower.expect("Ready to accept connections");
+    assert_eq!(ask(port, "SET key value").unwrap(), "+OK");
+    assert_eq!(sandbox.ok(["exec", "redis", "redis-cli", "-p", &text, "GET", "key"]), "value");
+
+    // The policy starts it again after a kill.
+    let pid = sandbox.pid("redis");
+    kill(Pid::from_raw(pid), Signal::SIGKILL).unwrap();
+    eventually("it serves again", || ask(port, "PING").is_ok_and(|a| a == "+PONG"));
+    assert_eq!(sandbox.inspect("redis")["RestartCount"], 1);
+    assert_ne!(sandbox.pid("redis"), pid);
+    eventually("the follower goes on", || follower.stdout().matches("Ready to accept").count() == 2);
+
+    // Docker's own command line sees the same.
+    let server = sandbox.serve();
+    let (ours, theirs) = (sandbox.dhow(["logs", "redis"]), server.docker(["logs", "redis"]));
+    assert_eq!((theirs.code, &theirs.stdout, &theirs.stderr), (0, &ours.stdout, &ours.stderr));
+
+    sandbox.ok(["stop", "redis"]);
+    assert_eq!(follower.wait(), 0, "following ends when it is stopped");
+    assert!(follower.stdout().contains("User requested shutdown"), "not graceful: {}", follower.stdout());
+    let state = sandbox.container_state("redis");
+    assert_eq!((&state["ExitCode"], &state["Status"]), (&0.into(), &"exited".into()));
+    assert!(ask(port, "PING").is_err());
+}
+
+#[test]
+fn docker_itself_runs_containers_through_the_socket() {
+    let sandbox = Sandbox::with_busybox();
+    let mut server = sandbox.serve();
+    let version = server.docker(["version", "--format", "{{.Server.Version}} {{.Server.Os}}"]).ok();
+    assert!(version.ends_with(" linux"), "{version}");
+
+    let ended = server.docker(["run", "--rm", "busybox", "sh", "-c", "echo out; echo err >&2; exit 5"]);
+    assert_eq!((ended.stdout.as_str(), ended.stderr.as_str(), ended.code), ("out\n", "err\n", 5));
+    let mut piped = server.docker_command(["run", "--rm", "-i", "busybox", "tr", "a-z", "A-Z"]);
+    piped.stdin(std::process::Stdio::piped());
+    assert_eq!(crate::sandbox::finish(piped, b"through docker\n").ok(), "THROUGH DOCKER");
+    assert!(server.docker(["run", "--rm", "hello-world"]).ok().contains("Hello from inside a container!"));
+
+    let id = server.docker(["run", "-d", "--name", "c", "-m", "64m", "busybox", "sleep", "1000"]).ok();
+    assert_eq!(sandbox.inspect("c")["Id"], id.as_str(), "both doors lead to one engine");
+    assert_eq!(server.docker(["exec", "-e", "A=1", "c", "sh", "-c", "echo $A; exit 4"]).code, 4);
+    assert_eq!(server.docker(["ps", "--format", "{{.Names}} {{.Image}}"]).ok(), "c busybox");
+    assert_eq!(server.docker(["inspect", "c", "--format", "{{.HostConfig.Memory}}"]).ok(), "67108864");
+    assert_eq!(server.docker(["stop", "-t", "0", "c"]).ok(), "c");
+    assert_eq!(server.docker(["wait", "c"]).ok(), "137");
+    assert_eq!(server.docker(["rm", "c"]).ok(), "c");
+    let images = server.docker(["images", "--format", "{{.Repository}}:{{.Tag}}"]).ok();
+    assert!(images.lines().any(|l| l == "busybox:latest"), "{images}");
+    server.docker(["tag", "busybox", "other:1"]).ok();
+    server.docker(["rmi", "other:1"]).ok();
+    let archive = sandbox.path("saved.tar");
+    server.docker(["save", "-o", archive.to_str().unwrap(), "busybox"]).ok();
+    server.docker(["load", "-i", archive.to_str().unwrap()]).ok();
+    for (arguments, code, words) in [
+        (&["run", "--rm", "no-such-image:x", "true"][..], 125, "no-such-image"),
+        (&["run", "--rm", "busybox", "no-such-program"], 127, "executable file not found in $PATH"),
+        (&["run", "--rm", "busybox", "/etc"], 126, "/etc"),
+        (&["inspect", "no-such-thing"], 1, "No such object: no-such-thing"),
+        (&["start", "no-such-thing"], 1, "No such container: no-such-thing"),
+    ] {
+        let ended = server.docker(arguments);
+        assert!(ended.code == code && ended.stderr.contains(words), "{ended:#?}");
+    }
+    server.live.signal(Signal::SIGTERM);
+    assert_eq!(server.live.wait(), 0, "serve ends gracefully: {}", server.live.stderr());
+}

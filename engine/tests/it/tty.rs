@@ -1,0 +1,126 @@
+//! Terminals: size, resize, keys, detaching, exit codes.
+
+use crate::live::Terminal;
+use crate::sandbox::Sandbox;
+use std::time::Duration;
+
+/// Long enough for a key to reach the foreground process of the container.
+const KEYSTROKE: Duration = Duration::from_millis(400);
+
+#[test]
+fn a_terminal_has_the_size_of_ours_and_follows_it() {
+    let sandbox = Sandbox::with_busybox();
+    let mut terminal = Terminal::spawn(&sandbox.command(["run", "-it", "--rm", "busybox", "sh"]), 33, 99);
+    terminal.expect("# ");
+    terminal
+        .send("stty size; test -t 0 && test -t 1 && test -t 2 && echo is-a-$((1))-tty; echo term=$TERM\n");
+    terminal.expect("33 99");
+    terminal.expect("is-a-1-tty");
+    terminal.expect("term=xterm");
+    terminal.send("trap 'echo changed-$((1))' WINCH\n");
+    terminal.resize(25, 81);
+    terminal.send("\n");
+    terminal.expect("changed-1");
+    terminal.send("stty size\n");
+    terminal.expect("25 81");
+    assert!(!terminal.text().contains("job control turned off"), "{}", terminal.text());
+    terminal.send("exit 7\n");
+    assert_eq!(terminal.wait(), 7);
+}
+
+#[test]
+fn control_c_interrupts_the_program_and_not_the_client() {
+    let sandbox = Sandbox::with_busybox();
+    let mut terminal = Terminal::spawn(&sandbox.command(["run", "-it", "--rm", "busybox", "sh"]), 24, 80);
+    terminal.expect("# ");
+    terminal.send("sleep 1000\n");
+    std::thread::sleep(KEYSTROKE);
+    terminal.send("\u{3}");
+    std::thread::sleep(KEYSTROKE);
+    terminal.send("echo code-$?\n");
+    terminal.expect("code-130");
+    terminal.send("\u{4}");
+    assert_eq!(terminal.wait(), 130, "Ctrl-D ends the shell with the last code");
+}
+
+#[test]
+fn control_p_control_q_detaches_and_attach_comes_back() {
+    let sandbox = Sandbox::with_busybox();
+    let mut terminal =
+        Terminal::spawn(&sandbox.command(["run", "-it", "--name", "c", "busybox", "sh"]), 24, 80);
+    terminal.expect("# ");
+    terminal.send("kept=here\n");
+    terminal.send("\u{10}\u{11}");
+    assert_eq!(terminal.wait(), 0, "{}", terminal.text());
+    assert_eq!(sandbox.container_state("c")["Status"], "running");
+
+    let mut terminal = Terminal::spawn(&sandbox.command(["attach", "c"]), 24, 80);
+    terminal.send("echo is-$kept\n");
+    terminal.expect("is-here");
+    // Ctrl-P alone is a key like any other, a moment later.
+    terminal.send("\u{10}x\n");
+    terminal.send("exit 3\n");
+    assert_eq!(terminal.wait(), 3);
+
+    sandbox.ok(["start", "c"]);
+    let keys = ["attach", "--detach-keys", "ctrl-a,d", "c"];
+    let mut terminal = Terminal::spawn(&sandbox.command(keys), 24, 80);
+    terminal.send("\n");
+    terminal.expect("# ");
+    terminal.send("\u{1}d");
+    assert_eq!(terminal.wait(), 0);
+    assert_eq!(sandbox.container_state("c")["Status"], "running");
+}
+
+#[test]
+fn exec_with_a_terminal() {
+    let sandbox = Sandbox::with_busybox();
+    sandbox.ok(["run", "-d", "--name", "c", "busybox", "sleep", "1000"]);
+    let mut terminal = Terminal::spawn(&sandbox.command(["exec", "-it", "c", "sh"]), 21, 71);
+    terminal.expect("# ");
+    terminal.send("stty size\n");
+    terminal.expect("21 71");
+    terminal.resize(22, 72);
+    std::thread::sleep(KEYSTROKE);
+    terminal.send("stty size; exit 12\n");
+    terminal.expect("22 72");
+    assert_eq!(terminal.wait(), 12);
+}
+
+#[test]
+fn a_terminal_without_one_is_refused_and_the_client_restores_its_own() {
+    let sandbox = Sandbox::with_busybox();
+    let ended = sandbox.dhow_with_input(["run", "-it", "--rm", "busybox", "true"], b"x");
+    assert!(
+        ended.code != 0 && ended.stderr.to_lowercase().contains("not a tty")
+            || ended.stderr.contains("not a terminal"),
+        "{ended:?}"
+    );
+    sandbox.assert_no_containers();
+
+    let mut shell = std::process::Command::new("sh");
+    let run = format!("{:?}", sandbox.command(["run", "-it", "--rm", "busybox", "true"]));
+    // Debug prints a command as a shell would read it, with its changes of the environment before it.
+    shell.args([
+        "-c",
+        &format!("before=$(stty -g); env {run}; test \"$before\" = \"$(stty -g)\" && echo same-$((1))"),
+    ]);
+    sandbox.isolate(&mut shell);
+    let mut terminal = Terminal::spawn(&shell, 24, 80);
+    assert_eq!(terminal.wait(), 0, "{}", terminal.text());
+    assert!(terminal.text().contains("same-1"), "{}", terminal.text());
+}
+
+#[test]
+fn signals_are_passed_on_without_a_terminal() {
+    let sandbox = Sandbox::with_busybox();
+    let script =
+        "trap 'echo term; exit 21' TERM; trap 'echo hup' HUP; echo ready; while :; do sleep 0.1; done";
+    let mut client = sandbox.live(["run", "--rm", "busybox", "sh", "-c", script]);
+    client.expect("ready");
+    client.signal(nix::sys::signal::Signal::SIGHUP);
+    client.expect("hup");
+    client.signal(nix::sys::signal::Signal::SIGTERM);
+    assert_eq!(client.wait(), 21);
+    assert_eq!(client.stdout(), "ready\nhup\nterm\n");
+}

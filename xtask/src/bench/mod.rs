@@ -1,0 +1,86 @@
+//! `cargo xtask bench`: whole commands beside the kernel's floor and other engines, measured in one run.
+//!
+//! ```text
+//!   start.rs ── rounds ──┬── here: floor, dhow                       (floor and dhow change nothing of the host's)
+//!                        └── agent.rs, in mount, network and pid namespaces of its own: crun, runc, podman, docker
+//!                              peers.rs prepares them there; when the agent ends, the kernel takes
+//!                              all their processes and mounts, whatever happened
+//!   statistics.rs → report.rs: a Markdown table, and JSON with every sample
+//! ```
+
+pub(crate) mod agent;
+mod peers;
+mod report;
+mod rootfs;
+mod start;
+mod statistics;
+
+use crate::Result;
+use serde::{Deserialize, Serialize};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+#[derive(clap::Subcommand)]
+pub(crate) enum Bench {
+    /// How long a whole `run --rm --network none IMAGE true` takes
+    Start(start::Arguments),
+}
+
+pub(crate) fn run(what: &Bench) -> Result {
+    match what {
+        Bench::Start(arguments) => start::run(arguments),
+    }
+}
+
+/// Something that can be measured: a command that runs one container from nothing to nothing.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Contender {
+    name: String,
+    version: String,
+    argv: Vec<String>,
+}
+
+/// A peer that cannot be measured, and why.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Absent {
+    name: String,
+    reason: String,
+}
+
+impl Contender {
+    fn new(name: &str, version: String, argv: impl IntoIterator<Item = impl Into<String>>) -> Self {
+        Self { name: name.to_owned(), version, argv: argv.into_iter().map(Into::into).collect() }
+    }
+
+    /// One run, from before the spawn to after the wait.
+    ///
+    /// Its output goes nowhere, as in a script: a pipe would make us part of what is measured.
+    fn measure(&self) -> Result<Duration> {
+        let mut command = self.command();
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        let before = Instant::now();
+        let status = command.status().map_err(|e| format!("cannot run {}: {e}", self.argv.join(" ")))?;
+        let took = before.elapsed();
+        if status.success() {
+            Ok(took)
+        } else {
+            Err(format!("{} failed: {status}", self.argv.join(" ")).into())
+        }
+    }
+
+    /// Runs that do not count, so that caches are warm; the first tells what is wrong, if something is.
+    fn warm_up(&self) -> Result {
+        crate::process::output(&mut self.command())?;
+        for _ in 0..2 {
+            self.measure()?;
+        }
+        Ok(())
+    }
+
+    fn command(&self) -> Command {
+        let (program, arguments) = self.argv.split_first().map_or(("", &[][..]), |(p, a)| (p.as_str(), a));
+        let mut command = Command::new(program);
+        command.args(arguments);
+        command
+    }
+}

@@ -1,0 +1,32 @@
+//! The filesystem that every contender runs: Debian's static busybox with its applets.
+
+use crate::{Result, process};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// The same tree in the two forms that engines take.
+pub(super) struct Rootfs {
+    pub(super) directory: PathBuf,
+    pub(super) tar: PathBuf,
+}
+
+/// Where Debian's busybox-static puts it.
+const BUSYBOX: &str = "/bin/busybox";
+
+/// Makes both forms below `scratch`.
+pub(super) fn make(scratch: &Path) -> Result<Rootfs> {
+    let rootfs = Rootfs { directory: scratch.join("rootfs"), tar: scratch.join("rootfs.tar") };
+    for name in ["bin", "dev", "etc", "proc", "root", "sys", "tmp"] {
+        fs::create_dir_all(rootfs.directory.join(name))?;
+    }
+    let bin = rootfs.directory.join("bin");
+    fs::copy(BUSYBOX, bin.join("busybox")).map_err(|e| format!("cannot copy {BUSYBOX}: {e}"))?;
+    for applet in process::output(Command::new(BUSYBOX).arg("--list"))?.lines().filter(|a| *a != "busybox") {
+        std::os::unix::fs::symlink("busybox", bin.join(applet))?;
+    }
+    fs::write(rootfs.directory.join("etc/passwd"), "root:x:0:0:root:/root:/bin/sh\n")?;
+    fs::write(rootfs.directory.join("etc/group"), "root:x:0:\n")?;
+    process::run(Command::new("tar").arg("-C").arg(&rootfs.directory).arg("-cf").arg(&rootfs.tar).arg("."))?;
+    Ok(rootfs)
+}

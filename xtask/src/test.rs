@@ -1,0 +1,23 @@
+//! `cargo xtask test`: every test of the workspace.
+
+use crate::{Result, process, setup};
+
+#[derive(clap::Args)]
+pub(crate) struct Arguments {
+    /// Given to `cargo test` as they are: a name, `-p PACKAGE`, `-- --nocapture`
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    rest: Vec<String>,
+}
+
+/// Installs what the tests use, then runs them.
+///
+/// There is no quiet way around the tests that need root: they are most of what proves an engine.
+pub(crate) fn run(arguments: &Arguments) -> Result {
+    if !process::is_root() {
+        return Err("the integration tests run real containers, mounts and cgroups: run this as root; \
+                    `cargo test --workspace --lib` runs the others"
+            .into());
+    }
+    setup::run()?;
+    process::run(process::cargo(&["test", "--workspace", "--locked"]).args(&arguments.rest))
+}
