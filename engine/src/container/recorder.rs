@@ -13,7 +13,9 @@ use dhow_store::db::{ContainerRecord, StateDb};
 
 /// The entry of `dhow monitor`.
 pub fn monitor_main() -> i32 {
-    dhow_runtime::monitor::run(|spec: &MonitorSpec| {
+    let mut layout = None;
+    let code = dhow_runtime::monitor::run(|spec: &MonitorSpec| {
+        layout = Some(spec.layout.clone());
         Ok(match &spec.kind {
             MonitorKind::Container => {
                 Box::new(ContainerRecorder {
@@ -28,7 +30,13 @@ pub fn monitor_main() -> i32 {
                 container: container.clone(),
             }),
         })
-    })
+    });
+    // Nobody waits for this process any more: the time to copy back what the database's log has gathered.
+    // If it fails, the next one does it.
+    if let Some(mut db) = layout.and_then(|layout| StateDb::open(&layout).ok()) {
+        let _ = db.tidy();
+    }
+    code
 }
 
 struct ContainerRecorder {

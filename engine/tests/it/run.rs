@@ -13,7 +13,16 @@ fn run(sandbox: &Sandbox, flags: &[&str], command: &[&str]) -> String {
 #[test]
 fn streams_stay_apart_and_exit_codes_pass_through() {
     let sandbox = Sandbox::with_busybox();
-    let ended = sandbox.dhow(["run", "--rm", "busybox", "sh", "-c", "echo out; echo err >&2; exit 42"]);
+    let ended = sandbox.dhow([
+        "run",
+        "--rm",
+        "--network",
+        "none",
+        "busybox",
+        "sh",
+        "-c",
+        "echo out; echo err >&2; exit 42",
+    ]);
     assert_eq!((ended.stdout.as_str(), ended.stderr.as_str(), ended.code), ("out\n", "err\n", 42));
     for (script, code) in [("kill -TERM $$; sleep 0.1", 0), ("sh -c 'kill -9 $$'", 137), ("exit 255", 255)] {
         let ended = sandbox.dhow(["run", "--rm", "busybox", "sh", "-c", script]);
@@ -45,7 +54,7 @@ fn standard_input_reaches_the_container_only_when_asked_for() {
 fn much_output_is_neither_lost_nor_mixed() {
     let sandbox = Sandbox::with_busybox();
     let script = "i=0; while [ $i -lt 3000 ]; do echo out-$i; echo err-$i >&2; i=$((i+1)); done";
-    let ended = sandbox.dhow(["run", "--name", "c", "busybox", "sh", "-c", script]);
+    let ended = sandbox.dhow(["run", "--name", "c", "--network", "none", "busybox", "sh", "-c", script]);
     let lines = |prefix: &str| (0..3000).map(|i| format!("{prefix}-{i}\n")).collect::<String>();
     assert!(ended.stdout == lines("out") && ended.stderr == lines("err"), "code {}", ended.code);
     let logged = sandbox.dhow(["logs", "c"]);

@@ -75,7 +75,16 @@ fn docker_itself_runs_containers_through_the_socket() {
     let version = server.docker(["version", "--format", "{{.Server.Version}} {{.Server.Os}}"]).ok();
     assert!(version.ends_with(" linux"), "{version}");
 
-    let ended = server.docker(["run", "--rm", "busybox", "sh", "-c", "echo out; echo err >&2; exit 5"]);
+    let ended = server.docker([
+        "run",
+        "--rm",
+        "--network",
+        "none",
+        "busybox",
+        "sh",
+        "-c",
+        "echo out; echo err >&2; exit 5",
+    ]);
     assert_eq!((ended.stdout.as_str(), ended.stderr.as_str(), ended.code), ("out\n", "err\n", 5));
     let mut piped = server.docker_command(["run", "--rm", "-i", "busybox", "tr", "a-z", "A-Z"]);
     piped.stdin(std::process::Stdio::piped());

@@ -62,7 +62,10 @@ pub fn launch(plan: &LaunchPlan, stdio: ChildStdio) -> Result<Launched> {
     let started = start(plan, &ready).and_then(|child| {
         // Our copy of the write end goes, so that the pipe ends when the child's does.
         let Ready { prepared, failures, .. } = &mut ready;
-        drop(std::mem::replace(&mut prepared.failure, failures.try_clone().context(|| "dup a pipe".to_owned())?));
+        drop(std::mem::replace(
+            &mut prepared.failure,
+            failures.try_clone().context(|| "dup a pipe".to_owned())?,
+        ));
         settle(plan, child, &ready)
     });
     let Ready { ours, cgroup, prepared, .. } = ready;
@@ -98,7 +101,8 @@ fn start(plan: &LaunchPlan, ready: &Ready) -> Result<Child> {
             (*namespaces, Some(Entered::new_clocks(*offsets)?))
         }
         Scene::Exec { .. } => {
-            let container = ready.container.as_ref().ok_or_else(|| Error::internal("no container to enter"))?;
+            let container =
+                ready.container.as_ref().ok_or_else(|| Error::internal("no container to enter"))?;
             (0, Some(Entered::pid_namespace(container)?))
         }
     };
@@ -127,9 +131,13 @@ impl Entered {
 
     fn new_clocks((monotonic, boot): (i64, i64)) -> Result<Self> {
         let entered = Self { own: own_namespace("time_for_children")?, kind: clone::NEWTIME };
-        process::unshare(clone::NEWTIME).on("unshare", "time namespace").context(|| "set clocks".to_owned())?;
+        process::unshare(clone::NEWTIME)
+            .on("unshare", "time namespace")
+            .context(|| "set clocks".to_owned())?;
         let offsets = format!("monotonic {monotonic} 0\nboottime {boot} 0\n");
-        std::fs::write("/proc/self/timens_offsets", offsets).context(|| "set clocks".to_owned())?;
+        // By thread id: the namespace belongs to the calling thread, which need not be the first.
+        std::fs::write(format!("/proc/{}/timens_offsets", nix::unistd::gettid()), offsets)
+            .context(|| "set clocks".to_owned())?;
         Ok(entered)
     }
 }
@@ -156,9 +164,10 @@ fn settle(plan: &LaunchPlan, child: Child, ready: &Ready) -> Result<(Child, u64)
         return Err(explain(plan, failure));
     }
     // The child is not reaped yet, so its number is its own even if it has ended already.
-    match read.context(|| "read from the new process".to_owned()).and_then(|_| {
-        process::start_ticks(child.pid).context(|| "examine the new process".to_owned())
-    }) {
+    match read
+        .context(|| "read from the new process".to_owned())
+        .and_then(|_| process::start_ticks(child.pid).context(|| "examine the new process".to_owned()))
+    {
         Ok(ticks) => Ok((child, ticks)),
         Err(error) => {
             let _ = process::pidfd_send_signal(child.pidfd.as_fd(), nix::libc::SIGKILL);
@@ -201,18 +210,23 @@ fn explain_exec(plan: &LaunchPlan, failure: Failure, errno: Errno) -> Error {
         }
         (_, child::NO_INTERPRETER) => (
             ErrorKind::CommandNotFound,
-            format!("exec {command}: no such file or directory (the file exists: its interpreter or loader is missing)"),
+            format!(
+                "exec {command}: no such file or directory (the file exists: its interpreter or loader is missing)"
+            ),
         ),
         (Errno::ENOENT, _) if process.searched => {
             (ErrorKind::CommandNotFound, format!("exec: {command:?}: executable file not found in $PATH"))
         }
-        (Errno::ENOENT, _) => {
-            (ErrorKind::CommandNotFound, format!("exec: {command:?}: stat {command}: no such file or directory"))
-        }
+        (Errno::ENOENT, _) => (
+            ErrorKind::CommandNotFound,
+            format!("exec: {command:?}: stat {command}: no such file or directory"),
+        ),
         (_, child::IS_DIRECTORY) => {
             (ErrorKind::CommandNotExecutable, format!("exec: {command:?}: is a directory"))
         }
-        (Errno::EACCES, _) => (ErrorKind::CommandNotExecutable, format!("exec: {command:?}: permission denied")),
+        (Errno::EACCES, _) => {
+            (ErrorKind::CommandNotExecutable, format!("exec: {command:?}: permission denied"))
+        }
         (errno, _) => (ErrorKind::CommandNotExecutable, format!("exec {command}: {}", reason(errno))),
     };
     Error::new(kind, message)

@@ -293,7 +293,7 @@ mod tests {
     fn what_is_no_image_configuration_is_corrupt() {
         for (bad, why) in [
             ("", "not valid JSON"),
-            ("[]", "not valid JSON"),
+            ("[1]", "not valid JSON"),
             ("{}", "has no rootfs"),
             (r#"{"rootfs":{"type":"layers"},"rootfs":{"type":"layers"}}"#, "duplicate field"),
             (r#"{"rootfs":{"type":"base","diff_ids":[]}}"#, "of type \"base\""),

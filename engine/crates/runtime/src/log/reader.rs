@@ -273,15 +273,15 @@ impl LogReader {
             if !self.options.follow {
                 return Ok(false);
             }
-            if let Some(current) = self.files.front() {
-                if !self.complete {
-                    if current.is_at(&self.path).context(what)? {
-                        return Ok(false);
-                    }
-                    // It was renamed: read it to its end once more, now for good.
-                    self.complete = true;
-                    return Ok(true);
+            if let Some(current) = self.files.front()
+                && !self.complete
+            {
+                if current.is_at(&self.path).context(what)? {
+                    return Ok(false);
                 }
+                // It was renamed: read it to its end once more, now for good.
+                self.complete = true;
+                return Ok(true);
             }
             let newer = chain::open(&self.path, self.files.front()).context(what)?;
             self.files.extend(newer);

@@ -3,11 +3,11 @@
 use super::door::Door;
 use super::event_loop::{Monitor, Settings};
 use super::launcher::{KernelLauncher, Launcher, read_spec};
-use super::recorder::Recorder;
+use super::recorder::{AfterExit, Recorder};
 use super::spawn::{CLIENTS_MAX, FIRST_CLIENT_FD, REPORT_FD, SPEC_FD};
 use super::spec::{MonitorKind, MonitorSpec, Report, exit_code_of};
 use crate::log::JsonFileWriter;
-use dhow_model::{Error, Result, ResultExt};
+use dhow_model::{Error, ErrorKind, Result, ResultExt};
 use dhow_sys::{inherited, process, signal};
 use std::fs::File;
 use std::io::Write;
@@ -114,7 +114,11 @@ pub(super) fn supervise(
             // The clients' sockets close without an Exit frame; the report says why.
             let recorded = recorder.start_failed(&error, exit_code_of(&error));
             tell(&failed(&error));
-            return recorded.map(|_| ());
+            return match recorded? {
+                // Another monitor is in charge of it (`Conflict`): then it is not ours to remove.
+                AfterExit::Remove if error.kind() != ErrorKind::Conflict => recorder.remove(),
+                _ => Ok(()),
+            };
         }
     };
     let mut monitor = Monitor::new(rest.settings, rest.console_size, log, door, launcher, recorder)?;

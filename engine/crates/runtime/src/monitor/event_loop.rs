@@ -37,6 +37,9 @@ const QUIET_AFTER_EXIT: Duration = Duration::from_secs(2);
 /// And so long if these still write.
 const DRAIN_AT_MOST: Duration = Duration::from_secs(10);
 
+/// When descriptors are short, connections are tried again after this time.
+const DOOR_AGAIN: Duration = Duration::from_millis(500);
+
 /// A terminal that nobody has open is looked at again after this time: systemd, for one, closes and reopens
 /// its console.
 const TERMINAL_AGAIN: Duration = Duration::from_millis(200);
@@ -68,8 +71,8 @@ pub(super) struct Monitor<'a> {
     poller: Poller,
     /// `None` when no longer in charge.
     door: Option<Door>,
-    /// The door is in the poller.
-    door_is_open: bool,
+    /// When to try the door again after nobody could be let in; `None`: it is in the poller.
+    door_again: Option<Instant>,
     clients: Clients,
     input: Input,
     log: Option<JsonFileWriter>,
@@ -117,7 +120,7 @@ impl<'a> Monitor<'a> {
             recorder,
             poller,
             door: Some(door),
-            door_is_open: true,
+            door_again: None,
             clients: Clients::default(),
             input: if settings.open_stdin { Input::default() } else { Input::none() },
             log,
@@ -266,7 +269,9 @@ impl<'a> Monitor<'a> {
         let now = Instant::now();
         let idle_at = self.warm.then(|| now + IDLE);
         let terminal_at = self.run.as_ref().and_then(|run| run.terminal_again);
-        let wake_at = [until, idle_at, terminal_at, self.clients.patience_ends()].into_iter().flatten().min();
+        let door_at = self.door.as_ref().and(self.door_again);
+        let wake_at =
+            [until, idle_at, terminal_at, door_at, self.clients.patience_ends()].into_iter().flatten().min();
         let mut idle = true;
         for ready in self.poller.wait(wake_at.map(|at| at.saturating_duration_since(now)))? {
             idle = false;
@@ -284,9 +289,11 @@ impl<'a> Monitor<'a> {
     fn arrange(&mut self) -> Result<()> {
         self.input.update(&self.poller)?;
         self.clients.update(&self.poller, self.input.is_full());
-        if let (Some(door), false) = (&self.door, self.door_is_open) {
+        if let Some(door) = &self.door
+            && self.door_again.is_some_and(|at| at <= Instant::now())
+        {
             self.poller.add(door, Token::Door, true, false)?;
-            self.door_is_open = true;
+            self.door_again = None;
         }
         let Some(run) = &mut self.run else { return Ok(()) };
         let limit = if run.ended.is_some() { BEHIND_MAX_AFTER_EXIT } else { BEHIND_MAX };
@@ -348,9 +355,9 @@ impl<'a> Monitor<'a> {
                 }
                 Ok(None) => return,
                 Err(_) => {
-                    // Out of descriptors or memory. They wait in the backlog until something happens.
+                    // Out of descriptors or memory: they wait in the backlog.
                     self.poller.remove(door);
-                    self.door_is_open = false;
+                    self.door_again = Some(Instant::now() + DOOR_AGAIN);
                     return;
                 }
             }

@@ -36,6 +36,7 @@ struct Shell {
 }
 
 impl Launcher for Shell {
+    #[expect(clippy::zombie_processes, reason = "the monitor reaps it through its pidfd")]
     fn launch(&mut self, stdio: ChildStdio) -> Result<Process> {
         if self.script == "missing" {
             return Err(Error::new(

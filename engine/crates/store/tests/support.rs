@@ -1,0 +1,245 @@
+//! A scratch root, commands that must succeed, tar archives by hand, and trees compared file by file.
+
+use dhow_model::{Digest, Layout, Result};
+use dhow_store::content::{Content, digest_of};
+use dhow_store::layer::{Durability, Expected, InstalledLayer, LayerSource, LayerStore, UnpackedLayers};
+use dhow_sys::{fsat, xattr};
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::os::fd::AsFd;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// A store below a directory of its own.
+pub struct Scratch {
+    pub dir: tempfile::TempDir,
+    pub layout: Layout,
+    pub content: Content,
+    pub layers: UnpackedLayers,
+}
+
+impl Scratch {
+    pub fn new() -> Self {
+        assert!(nix::unistd::geteuid().is_root(), "these tests need root");
+        let dir = tempfile::Builder::new().prefix("dhow-store-").tempdir().unwrap();
+        let layout = Layout::new(dir.path().join("root"), dir.path().join("run"));
+        let content = Content::open(&layout).unwrap();
+        let layers = UnpackedLayers::open(&layout).unwrap().with_durability(Durability::Memory);
+        Self { dir, layout, content, layers }
+    }
+
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    pub fn install(&self, tar: &[u8]) -> Result<InstalledLayer> {
+        let diff_id = digest_of(tar);
+        let expected = Expected { diff_id: Some(&diff_id), blob: None };
+        self.layers.install(LayerSource::Bytes(tar), expected, &())
+    }
+
+    pub fn export(&self, diff_id: &Digest) -> Vec<u8> {
+        let mut out = Vec::new();
+        self.layers.export_tar(diff_id, &mut out).unwrap();
+        out
+    }
+
+    /// What is in `layers/tmp` and `content/tmp`: nothing, when nobody works.
+    pub fn leftovers(&self) -> Vec<PathBuf> {
+        let list = |dir: PathBuf| std::fs::read_dir(dir).unwrap().map(|e| e.unwrap().path());
+        list(self.layout.layers().join("tmp")).chain(list(self.layout.content().join("tmp"))).collect()
+    }
+}
+
+/// Runs a shell script in `dir`; gives what it printed.
+pub fn sh(dir: &Path, script: &str) -> String {
+    let out = Command::new("bash").args(["-euo", "pipefail", "-c", script]).current_dir(dir).output().unwrap();
+    assert!(
+        out.status.success(),
+        "{script}\n{}\n{}",
+        String::from_utf8_lossy(&out.stdout),
+        String::from_utf8_lossy(&out.stderr)
+    );
+    String::from_utf8(out.stdout).unwrap()
+}
+
+/// Everything about one file that an archive can carry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Facts {
+    pub mode: u32,
+    pub owner: (u32, u32),
+    pub special: u64,
+    pub mtime: (i64, u32),
+    pub size: u64,
+    /// The first path of the same inode, by name; empty for files with one name.
+    pub same_as: Vec<u8>,
+    pub target: Vec<u8>,
+    pub xattrs: Vec<(String, Vec<u8>)>,
+    pub content: String,
+}
+
+/// Paths without `/` at the start; the root is the empty path.
+pub type Facted = BTreeMap<Vec<u8>, Facts>;
+
+/// Reads a tree. `ignore_xattrs`: prefixes of names.
+pub fn facts(root: &Path, ignore_xattrs: &[&str]) -> Facted {
+    let mut all = Facted::new();
+    let mut first_names: BTreeMap<u64, Vec<u8>> = BTreeMap::new();
+    let root = fsat::open_directory(root).unwrap();
+    let mut todo = vec![(root.try_clone().unwrap(), Vec::new())];
+    let mut roots = vec![(root, Vec::<u8>::new(), Vec::<u8>::new())];
+    while let Some((dir, prefix)) = todo.pop() {
+        let mut names: Vec<_> = fsat::list_directory(dir.as_fd()).unwrap().into_iter().map(|l| l.name).collect();
+        names.sort();
+        for name in names {
+            let mut path = prefix.clone();
+            if !path.is_empty() {
+                path.push(b'/');
+            }
+            path.extend_from_slice(name.as_bytes());
+            roots.push((dir.try_clone().unwrap(), name.as_bytes().to_vec(), path.clone()));
+            if fsat::stat_at(dir.as_fd(), Path::new(&name)).unwrap().is_dir() {
+                let inner = fsat::open_at(dir.as_fd(), Path::new(&name), libc::O_RDONLY | libc::O_DIRECTORY, 0);
+                todo.push((inner.unwrap(), path));
+            }
+        }
+        // Few descriptors at a time: facts of what is known so far.
+        for (dir, name, path) in roots.drain(..) {
+            let one = fact(dir.as_fd(), Path::new(OsStr::from_bytes(&name)), &path, &mut first_names, ignore_xattrs);
+            all.insert(path, one);
+        }
+    }
+    all
+}
+
+fn fact(
+    dir: std::os::fd::BorrowedFd<'_>,
+    name: &Path,
+    path: &[u8],
+    first_names: &mut BTreeMap<u64, Vec<u8>>,
+    ignore_xattrs: &[&str],
+) -> Facts {
+    let stat = fsat::stat_at(dir, name).unwrap();
+    let mut same_as = Vec::new();
+    if stat.links > 1 && !stat.is_dir() {
+        same_as.clone_from(first_names.entry(stat.inode).or_insert_with(|| path.to_vec()));
+    }
+    let target = if stat.is_symlink() { fsat::read_link_at(dir, name).unwrap() } else { "".into() };
+    let content = if stat.is_file() {
+        let fd = fsat::open_at(dir, name, libc::O_RDONLY, 0).unwrap();
+        digest_of(&fsat::Mapping::of_file(&fd).unwrap()).to_string()
+    } else {
+        String::new()
+    };
+    let xattrs = xattr::list_at(dir, name)
+        .unwrap()
+        .into_iter()
+        .filter(|n| !ignore_xattrs.iter().any(|prefix| n.as_bytes().starts_with(prefix.as_bytes())))
+        .map(|n| (n.to_string_lossy().into_owned(), xattr::get_at(dir, name, &n).unwrap().unwrap()))
+        .collect();
+    Facts {
+        mode: stat.mode,
+        owner: (stat.uid, stat.gid),
+        special: if matches!(stat.kind(), libc::S_IFCHR | libc::S_IFBLK) { stat.special } else { 0 },
+        mtime: (stat.mtime.seconds, stat.mtime.nanos),
+        size: if stat.is_dir() { 0 } else { stat.size },
+        same_as,
+        target: target.as_bytes().to_vec(),
+        xattrs,
+        content,
+    }
+}
+
+/// Fails with the first differences.
+pub fn assert_same(left: &Facted, right: &Facted, what: &str) {
+    let mut differences = Vec::new();
+    for path in left.keys().chain(right.keys()).collect::<std::collections::BTreeSet<_>>() {
+        if left.get(path) != right.get(path) {
+            let name = String::from_utf8_lossy(path);
+            differences.push(format!("{name:?}\n  {:?}\n  {:?}", left.get(path), right.get(path)));
+        }
+    }
+    let shown = differences.iter().take(8).cloned().collect::<Vec<_>>().join("\n");
+    assert!(differences.is_empty(), "{what}: {} differences\n{shown}", differences.len());
+}
+
+/// A tar by hand, for what no tool would write.
+#[derive(Default)]
+pub struct Tar(pub Vec<u8>);
+
+impl Tar {
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    pub fn dir(self, name: &str, mode: u32) -> Self {
+        self.raw(name.as_bytes(), b'5', b"", mode, b"")
+    }
+
+    pub fn file(self, name: &str, data: &[u8]) -> Self {
+        self.raw(name.as_bytes(), b'0', b"", 0o644, data)
+    }
+
+    pub fn symlink(self, name: &str, target: &str) -> Self {
+        self.raw(name.as_bytes(), b'2', target.as_bytes(), 0o777, b"")
+    }
+
+    pub fn hard_link(self, name: &str, target: &str) -> Self {
+        self.raw(name.as_bytes(), b'1', target.as_bytes(), 0o644, b"")
+    }
+
+    /// Records for the next member.
+    pub fn pax(mut self, records: &[(&str, &[u8])]) -> Self {
+        let mut body = Vec::new();
+        for (key, value) in records {
+            let rest = key.len() + value.len() + 3;
+            let length = (1..8).map(|digits| rest + digits).find(|l| l.to_string().len() + rest == *l).unwrap();
+            body.extend_from_slice(format!("{length} {key}=").as_bytes());
+            body.extend_from_slice(value);
+            body.push(b'\n');
+        }
+        self.block(b"pax", b'x', b"", 0o644, body.len());
+        self.data(&body);
+        self
+    }
+
+    /// Any member; names of any length and bytes.
+    pub fn raw(mut self, name: &[u8], flag: u8, link: &[u8], mode: u32, data: &[u8]) -> Self {
+        let mut short_name = name;
+        if name.len() > 100 {
+            self = self.pax(&[("path", name)]);
+            short_name = b"long";
+        }
+        self.block(short_name, flag, link, mode, data.len());
+        self.data(data);
+        self
+    }
+
+    pub fn end(mut self) -> Vec<u8> {
+        self.0.extend_from_slice(&[0; 1024]);
+        self.0
+    }
+
+    fn block(&mut self, name: &[u8], flag: u8, link: &[u8], mode: u32, size: usize) {
+        let mut block = [0u8; 512];
+        block[..name.len()].copy_from_slice(name);
+        block[100..107].copy_from_slice(format!("{mode:07o}").as_bytes());
+        block[108..115].copy_from_slice(b"0000000");
+        block[116..123].copy_from_slice(b"0000000");
+        block[124..135].copy_from_slice(format!("{size:011o}").as_bytes());
+        block[136..147].copy_from_slice(format!("{:011o}", 1_600_000_000).as_bytes());
+        block[156] = flag;
+        block[157..157 + link.len()].copy_from_slice(link);
+        block[257..265].copy_from_slice(b"ustar\x0000");
+        block[148..156].fill(b' ');
+        let sum: u32 = block.iter().map(|&b| u32::from(b)).sum();
+        block[148..156].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
+        self.0.extend_from_slice(&block);
+    }
+
+    fn data(&mut self, data: &[u8]) {
+        self.0.extend_from_slice(data);
+        self.0.resize(self.0.len().next_multiple_of(512), 0);
+    }
+}
