@@ -61,12 +61,16 @@ fn parse_host(host: &str) -> Result<PathBuf> {
     match host.split_once("://") {
         Some(("unix", "")) => Ok(PathBuf::from(DEFAULT_SOCKET)),
         Some(("unix", path)) if path.starts_with('/') => Ok(PathBuf::from(path)),
-        Some(("unix", path)) => Err(Error::invalid(format!("invalid host {host:?}: {path:?} is not an absolute path"))),
+        Some(("unix", path)) => {
+            Err(Error::invalid(format!("invalid host {host:?}: {path:?} is not an absolute path")))
+        }
         Some(("tcp", _)) => Err(Error::unsupported(format!(
             "cannot serve on {host}: TCP without TLS gives root to everyone who can connect, and TLS is not \
              supported yet; use unix:///PATH, or SSH"
         ))),
-        Some(("fd", _)) => Err(Error::unsupported(format!("cannot serve on {host}: socket activation is not supported yet"))),
+        Some(("fd", _)) => {
+            Err(Error::unsupported(format!("cannot serve on {host}: socket activation is not supported yet")))
+        }
         _ => Err(Error::invalid(format!("invalid host {host:?}: want unix:///PATH"))),
     }
 }
@@ -174,7 +178,10 @@ fn remove_stale(path: &Path) -> Result<()> {
         Err(error) => return Err(error).context(what),
     };
     if !metadata.file_type().is_socket() {
-        return Err(Error::conflict(format!("listen on {}: the file is there and is not a socket", path.display())));
+        return Err(Error::conflict(format!(
+            "listen on {}: the file is there and is not a socket",
+            path.display()
+        )));
     }
     match StdStream::connect(path) {
         Ok(_) => Err(Error::conflict(format!("listen on {}: another server answers there", path.display()))),

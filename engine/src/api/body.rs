@@ -84,7 +84,8 @@ fn parse_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
 
 /// A JSON answer.
 pub(super) fn json<T: Serialize>(status: StatusCode, value: &T) -> ApiResult {
-    let mut text = serde_json::to_vec(value).map_err(|e| Error::internal(format!("encode the answer: {e}")))?;
+    let mut text =
+        serde_json::to_vec(value).map_err(|e| Error::internal(format!("encode the answer: {e}")))?;
     text.push(b'\n');
     Ok((status, [(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))], text).into_response())
 }
@@ -219,7 +220,9 @@ mod tests {
     #[test]
     fn a_verb_that_fails_early_fails_the_request() {
         runtime().block_on(async {
-            let error = stream_from("application/x-tar", |_| Err(Error::not_found("No such image: x"))).await.unwrap_err();
+            let error = stream_from("application/x-tar", |_| Err(Error::not_found("No such image: x")))
+                .await
+                .unwrap_err();
             assert_eq!(error.into_response().status(), 404);
         });
     }
@@ -256,7 +259,11 @@ mod tests {
     #[test]
     fn a_body_is_read_in_any_pieces() {
         runtime().block_on(async {
-            let chunks = futures_util::stream::iter([Ok::<_, io::Error>(Bytes::from("abc")), Ok(Bytes::new()), Ok(Bytes::from("defg"))]);
+            let chunks = futures_util::stream::iter([
+                Ok::<_, io::Error>(Bytes::from("abc")),
+                Ok(Bytes::new()),
+                Ok(Bytes::from("defg")),
+            ]);
             let mut reader = BodyReader::new(Body::from_stream(chunks));
             let text = tokio::task::spawn_blocking(move || {
                 let mut text = String::new();
@@ -281,7 +288,10 @@ mod tests {
                 Request::builder().header("content-type", kind).body(Body::from(body)).unwrap()
             };
             let parse = |r| async { Json::<serde_json::Value>::from_request(r, &()).await.map(|j| j.0) };
-            assert_eq!(parse(request("application/json; charset=utf-8", "{}")).await.unwrap(), serde_json::json!({}));
+            assert_eq!(
+                parse(request("application/json; charset=utf-8", "{}")).await.unwrap(),
+                serde_json::json!({})
+            );
             assert!(parse(request("text/plain", "{}")).await.is_err());
             assert!(parse(request("application/json", "")).await.is_err());
             assert!(parse(request("application/json", "{} x")).await.is_err());

@@ -85,7 +85,10 @@ mod tests {
         assert_eq!(parse_keys(None).unwrap(), [16, 17]);
         assert_eq!(parse_keys(Some("")).unwrap(), [16, 17]);
         assert_eq!(parse_keys(Some("ctrl-a,b")).unwrap(), [1, b'b']);
-        assert_eq!(parse_keys(Some("ctrl-@,ctrl-[,ctrl-],ctrl-^,ctrl-_,ctrl-\\")).unwrap(), [0, 27, 29, 30, 31, 28]);
+        assert_eq!(
+            parse_keys(Some("ctrl-@,ctrl-[,ctrl-],ctrl-^,ctrl-_,ctrl-\\")).unwrap(),
+            [0, 27, 29, 30, 31, 28]
+        );
         let error = parse_keys(Some("ctrl-a,shift-b")).unwrap_err();
         assert_eq!(
             error.to_string(),

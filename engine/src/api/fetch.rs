@@ -28,9 +28,9 @@ pub(super) async fn get(url: &str) -> Result<Body> {
     // `docker import` accepts a host and a path without scheme, and means http.
     let mut target = if url.contains("://") { url.to_owned() } else { format!("http://{url}") };
     for _ in 0..=REDIRECTS_MAX {
-        let response = tokio::time::timeout(ANSWER_TIMEOUT, get_once(&target))
-            .await
-            .map_err(|_| Error::new(ErrorKind::Unavailable, format!("get {target}: no answer within {ANSWER_TIMEOUT:?}")))??;
+        let response = tokio::time::timeout(ANSWER_TIMEOUT, get_once(&target)).await.map_err(|_| {
+            Error::new(ErrorKind::Unavailable, format!("get {target}: no answer within {ANSWER_TIMEOUT:?}"))
+        })??;
         let status = response.status();
         if status == http::StatusCode::OK {
             return Ok(Body::new(response.into_body()));
@@ -39,7 +39,10 @@ pub(super) async fn get(url: &str) -> Result<Body> {
         match location.filter(|_| status.is_redirection()) {
             Some(location) => target = resolve(&target, location),
             None => {
-                return Err(Error::new(ErrorKind::Unavailable, format!("get {target}: the server answered {status}")));
+                return Err(Error::new(
+                    ErrorKind::Unavailable,
+                    format!("get {target}: the server answered {status}"),
+                ));
             }
         }
     }
@@ -76,8 +79,9 @@ async fn get_once(url: &str) -> Result<Response<Incoming>> {
     let host = authority.host().trim_start_matches('[').trim_end_matches(']');
     let what = || format!("get {url}");
     let unavailable = ErrorKind::Unavailable;
-    let stream =
-        TcpStream::connect((host, authority.port_u16().unwrap_or(80))).await.context_kind(unavailable, what)?;
+    let stream = TcpStream::connect((host, authority.port_u16().unwrap_or(80)))
+        .await
+        .context_kind(unavailable, what)?;
     let (mut sender, connection) =
         http1::handshake(TokioIo::new(stream)).await.context_kind(unavailable, what)?;
     // Ends with the body; its failure is the body's.

@@ -108,9 +108,17 @@ mod tests {
 
     #[test]
     fn truth_is_dockers() {
-        for (value, want) in
-            [("1", true), ("true", true), ("yes", true), ("x", true), ("", false), ("0", false), (" False ", false), ("none", false), ("No", false)]
-        {
+        for (value, want) in [
+            ("1", true),
+            ("true", true),
+            ("yes", true),
+            ("x", true),
+            ("", false),
+            ("0", false),
+            (" False ", false),
+            ("none", false),
+            ("No", false),
+        ] {
             assert_eq!(params(&[("a", value)]).flag("a"), want, "{value:?}");
         }
         assert!(!params(&[]).flag("a"));

@@ -98,13 +98,18 @@ async fn versioned(mut request: Request, next: Next) -> Response {
     headers.extend(api_version.map(|v| (HeaderName::from_static("api-version"), v)));
     headers.insert("docker-experimental", HeaderValue::from_static("false"));
     headers.insert("ostype", HeaderValue::from_static("linux"));
-    headers.insert(header::SERVER, HeaderValue::from_static(concat!("dhow/", env!("CARGO_PKG_VERSION"), " (linux)")));
+    headers.insert(
+        header::SERVER,
+        HeaderValue::from_static(concat!("dhow/", env!("CARGO_PKG_VERSION"), " (linux)")),
+    );
     response
 }
 
 /// `/v1.44/info` → 1.44 and `/info`. `None` when there is no version in front.
 fn split_version(uri: &Uri) -> dhow_model::Result<Option<(Version, Uri)>> {
-    let Some((text, rest)) = uri.path().strip_prefix("/v").and_then(|p| p.split_once('/')) else { return Ok(None) };
+    let Some((text, rest)) = uri.path().strip_prefix("/v").and_then(|p| p.split_once('/')) else {
+        return Ok(None);
+    };
     let Some(version) = Version::parse(text) else { return Ok(None) };
     if version > API_VERSION {
         return Err(Error::invalid(format!(
@@ -207,7 +212,7 @@ mod tests {
         for (path, status, message) in [
             ("/v1.50/nonsense", 404, "page not found"),
             ("/v1.99/info", 400, "client version 1.99 is too new"),
-            ("/networks", 501, "networks (GET /networks) is not supported by dhow yet"),
+            ("/networks", 501, "not supported by dhow yet: networks (GET /networks)"),
             ("/v1.44/containers/x/logs", 400, "you must choose at least one stream"),
             ("/containers/json?filters=x", 400, "invalid filter: x"),
             ("/images/a%2Fb:c/json", 404, "No such image: a/b:c"),

@@ -41,7 +41,9 @@ pub(super) fn status_of(kind: ErrorKind) -> StatusCode {
         ErrorKind::Unsupported => StatusCode::NOT_IMPLEMENTED,
         ErrorKind::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
         // `ErrorKind` is open for more kinds: unknown ones are ours to explain.
-        ErrorKind::StartFailed | ErrorKind::Corrupt | ErrorKind::Internal | _ => StatusCode::INTERNAL_SERVER_ERROR,
+        ErrorKind::StartFailed | ErrorKind::Corrupt | ErrorKind::Internal | _ => {
+            StatusCode::INTERNAL_SERVER_ERROR
+        }
     }
 }
 

@@ -23,23 +23,23 @@ fn assert_counted_without_gap(sandbox: &Sandbox, who: &str) {
 fn containers_outlive_a_killed_server() {
     let sandbox = Sandbox::with_busybox();
     let mut server = sandbox.serve();
-    server.docker(["run", "-d", "--name", "c", "busybox", "sh", "-c", COUNT]).ok();
+    server.docker(["run", "-d", "--name", "box", "busybox", "sh", "-c", COUNT]).ok();
     server.docker(["run", "-d", "--name", "ends", "busybox", "sh", "-c", "sleep 2; exit 9"]).ok();
-    let pid = sandbox.pid("c");
+    let pid = sandbox.pid("box");
     server.live.signal(Signal::SIGKILL);
     assert_eq!(server.live.wait(), 137);
 
-    let before = reached(&sandbox, "c");
-    eventually("it goes on counting", || reached(&sandbox, "c") > before + 3);
-    assert_eq!(sandbox.pid("c"), pid);
+    let before = reached(&sandbox, "box");
+    eventually("it goes on counting", || reached(&sandbox, "box") > before + 3);
+    assert_eq!(sandbox.pid("box"), pid);
     assert_eq!(sandbox.ok(["wait", "ends"]), "9", "an exit that no server saw is on record");
-    assert_eq!(sandbox.ok(["exec", "c", "echo", "still here"]), "still here");
+    assert_eq!(sandbox.ok(["exec", "box", "echo", "still here"]), "still here");
 
     let server = sandbox.serve();
-    assert_eq!(server.docker(["ps", "--format", "{{.Names}}"]).ok(), "c");
-    assert_eq!(server.docker(["inspect", "--format", "{{.State.Pid}}", "c"]).ok(), pid.to_string());
-    server.docker(["stop", "-t", "0", "c"]).ok();
-    assert_counted_without_gap(&sandbox, "c");
+    assert_eq!(server.docker(["ps", "--format", "{{.Names}}"]).ok(), "box");
+    assert_eq!(server.docker(["inspect", "--format", "{{.State.Pid}}", "box"]).ok(), pid.to_string());
+    server.docker(["stop", "-t", "0", "box"]).ok();
+    assert_counted_without_gap(&sandbox, "box");
     let actions: Vec<String> =
         sandbox.events().iter().filter_map(|e| e["Action"].as_str().map(str::to_owned)).collect();
     assert_eq!(actions.iter().filter(|a| *a == "die").count(), 2, "{actions:?}");
@@ -48,19 +48,19 @@ fn containers_outlive_a_killed_server() {
 #[test]
 fn containers_outlive_a_killed_command_line() {
     let sandbox = Sandbox::with_busybox();
-    let mut attached = sandbox.live(["run", "--rm", "--name", "c", "busybox", "sh", "-c", COUNT]);
+    let mut attached = sandbox.live(["run", "--rm", "--name", "box", "busybox", "sh", "-c", COUNT]);
     attached.expect("3\n");
     attached.signal(Signal::SIGKILL);
     assert_eq!(attached.wait(), 137);
-    let before = reached(&sandbox, "c");
-    eventually("it goes on counting", || reached(&sandbox, "c") > before + 3);
-    let mut joined = sandbox.live(["attach", "c"]);
+    let before = reached(&sandbox, "box");
+    eventually("it goes on counting", || reached(&sandbox, "box") > before + 3);
+    let mut joined = sandbox.live(["attach", "box"]);
     eventually("one can attach again", || joined.stdout().lines().count() > 2);
     joined.signal(Signal::SIGKILL);
     joined.wait();
-    assert_counted_without_gap(&sandbox, "c");
+    assert_counted_without_gap(&sandbox, "box");
     // `--rm` is the monitor's affair, not the client's.
-    sandbox.ok(["stop", "-t", "0", "c"]);
+    sandbox.ok(["stop", "-t", "0", "box"]);
     eventually("--rm removes it", || sandbox.container_ids().is_empty());
     sandbox.assert_no_containers();
 }
@@ -92,15 +92,15 @@ fn commands_killed_at_any_moment_leave_nothing_half_made() {
 #[test]
 fn a_container_whose_monitor_was_killed_is_settled() {
     let sandbox = Sandbox::with_busybox();
-    sandbox.ok(["run", "-d", "--name", "c", "busybox", "sleep", "1000"]);
-    let pid = sandbox.pid("c");
+    sandbox.ok(["run", "-d", "--name", "box", "busybox", "sleep", "1000"]);
+    let pid = sandbox.pid("box");
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
     let parent = status.lines().find_map(|l| l.strip_prefix("PPid:\t")).unwrap().parse().unwrap();
     let command = std::fs::read_to_string(format!("/proc/{parent}/cmdline")).unwrap();
     assert!(command.split('\0').any(|word| word == "monitor"), "{command}");
     nix::sys::signal::kill(nix::unistd::Pid::from_raw(parent), Signal::SIGKILL).unwrap();
-    eventually("the engine notices", || sandbox.container_state("c")["Status"] == "exited");
+    eventually("the engine notices", || sandbox.container_state("box")["Status"] == "exited");
     eventually("its process is gone", || !std::path::Path::new(&format!("/proc/{pid}")).exists());
-    sandbox.ok(["start", "c"]);
-    assert_eq!(sandbox.container_state("c")["Status"], "running");
+    sandbox.ok(["start", "box"]);
+    assert_eq!(sandbox.container_state("box")["Status"], "running");
 }

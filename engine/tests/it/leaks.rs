@@ -142,7 +142,8 @@ fn files(root: &Path, state: &Path) -> Vec<String> {
     ];
     let left =
         places.iter().flat_map(|p| names_in(p).into_iter().map(|n| format!("file: {}", p.join(n).display())));
-    // `layers/tmp` itself stays.
-    let layers = names_in(&root.join("layers")).into_iter().filter(|n| n != "tmp");
+    // These two belong to all layers, and stay.
+    let layers =
+        names_in(&root.join("layers")).into_iter().filter(|n| !["tmp", "lock"].contains(&n.as_str()));
     left.chain(layers.map(|n| format!("file: {}", root.join("layers").join(n).display()))).collect()
 }

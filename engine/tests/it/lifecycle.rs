@@ -130,22 +130,22 @@ fn ps_shows_what_docker_shows() {
 fn logs_by_time_by_count_and_followed() {
     let sandbox = Sandbox::with_busybox();
     let script = "for i in 1 2 3; do echo line $i; sleep 1.1; done; echo partial line | tr -d '\\n'";
-    let id = sandbox.ok(["run", "-d", "--name", "c", "busybox", "sh", "-c", script]);
-    let mut follower = sandbox.live(["logs", "-f", "c"]);
+    let id = sandbox.ok(["run", "-d", "--name", "box", "busybox", "sh", "-c", script]);
+    let mut follower = sandbox.live(["logs", "-f", "box"]);
     follower.expect("line 2");
     assert!(!follower.stdout().contains("line 3"), "lines come as they are written");
     assert_eq!(follower.wait(), 0, "following ends with the container");
     assert_eq!(follower.stdout(), "line 1\nline 2\nline 3\npartial line");
 
-    assert_eq!(sandbox.ok(["logs", "--tail", "2", "c"]), "line 3\npartial line");
-    assert_eq!(sandbox.ok(["logs", "--tail", "0", "c"]), "");
-    let stamped = sandbox.ok(["logs", "-t", "c"]);
+    assert_eq!(sandbox.ok(["logs", "--tail", "2", "box"]), "line 3\npartial line");
+    assert_eq!(sandbox.ok(["logs", "--tail", "0", "box"]), "");
+    let stamped = sandbox.ok(["logs", "-t", "box"]);
     let stamps: Vec<&str> = stamped.lines().map(|l| l.split(' ').next().unwrap()).collect();
     assert!(stamps.iter().all(|s| s.len() == 30 && s.ends_with('Z')), "{stamped}");
-    assert_eq!(sandbox.ok(["logs", "--since", stamps[1], "c"]), "line 2\nline 3\npartial line");
-    assert_eq!(sandbox.ok(["logs", "--until", stamps[1], "c"]), "line 1\nline 2");
+    assert_eq!(sandbox.ok(["logs", "--since", stamps[1], "box"]), "line 2\nline 3\npartial line");
+    assert_eq!(sandbox.ok(["logs", "--until", stamps[1], "box"]), "line 1\nline 2");
 
-    let path = sandbox.inspect("c")["LogPath"].as_str().unwrap().to_owned();
+    let path = sandbox.inspect("box")["LogPath"].as_str().unwrap().to_owned();
     assert!(path.ends_with(&format!("{id}-json.log")), "{path}");
     let file = std::fs::read_to_string(path).unwrap();
     let first: Value = serde_json::from_str(file.lines().next().unwrap()).unwrap();
@@ -158,8 +158,8 @@ fn logs_are_rotated() {
     let sandbox = Sandbox::with_busybox();
     let options = ["--log-opt", "max-size=10k", "--log-opt", "max-file=3"];
     let script = "i=0; while [ $i -lt 2000 ]; do echo number $i; i=$((i+1)); done";
-    sandbox.ok([&["run", "--name", "c"], &options[..], &["busybox", "sh", "-c", script]].concat());
-    let path = sandbox.inspect("c")["LogPath"].as_str().unwrap().to_owned();
+    sandbox.ok([&["run", "--name", "box"], &options[..], &["busybox", "sh", "-c", script]].concat());
+    let path = sandbox.inspect("box")["LogPath"].as_str().unwrap().to_owned();
     let directory = std::path::Path::new(&path).parent().unwrap();
     let logs: Vec<String> =
         crate::sandbox::names_in(directory).into_iter().filter(|n| n.contains("-json.log")).collect();
@@ -167,7 +167,7 @@ fn logs_are_rotated() {
     for name in &logs {
         assert!(directory.join(name).metadata().unwrap().len() <= 10_240, "{name} is too large");
     }
-    let kept = sandbox.ok(["logs", "c"]);
+    let kept = sandbox.ok(["logs", "box"]);
     assert!(kept.ends_with("number 1999"), "the newest lines are kept");
     let numbers: Vec<u32> =
         kept.lines().map(|l| l.strip_prefix("number ").unwrap().parse().unwrap()).collect();
@@ -177,13 +177,13 @@ fn logs_are_rotated() {
 #[test]
 fn wait_reports_every_code_even_of_one_that_is_gone() {
     let sandbox = Sandbox::with_busybox();
-    sandbox.ok(["create", "--name", "a", "busybox", "sh", "-c", "sleep 0.3; exit 3"]);
-    sandbox.ok(["create", "--name", "b", "busybox", "sh", "-c", "exit 4"]);
-    sandbox.ok(["start", "a", "b"]);
-    assert_eq!(sandbox.ok(["wait", "a", "b"]), "3\n4");
-    assert_eq!(sandbox.ok(["wait", "a"]), "3");
-    sandbox.ok(["run", "-d", "--rm", "--name", "r", "busybox", "sh", "-c", "sleep 0.5; exit 6"]);
-    assert_eq!(sandbox.ok(["wait", "r"]), "6");
+    sandbox.ok(["create", "--name", "one", "busybox", "sh", "-c", "sleep 0.3; exit 3"]);
+    sandbox.ok(["create", "--name", "two", "busybox", "sh", "-c", "exit 4"]);
+    sandbox.ok(["start", "one", "two"]);
+    assert_eq!(sandbox.ok(["wait", "one", "two"]), "3\n4");
+    assert_eq!(sandbox.ok(["wait", "one"]), "3");
+    sandbox.ok(["run", "-d", "--rm", "--name", "gone", "busybox", "sh", "-c", "sleep 0.5; exit 6"]);
+    assert_eq!(sandbox.ok(["wait", "gone"]), "6");
     eventually("--rm removes it", || sandbox.container_ids().len() == 2);
 }
 
@@ -191,9 +191,9 @@ fn wait_reports_every_code_even_of_one_that_is_gone() {
 fn attach_joins_several_clients_and_start_attaches() {
     let sandbox = Sandbox::with_busybox();
     let script = "read line; echo got $line; exit 8";
-    sandbox.ok(["run", "-d", "-i", "--name", "c", "busybox", "sh", "-c", script]);
-    let mut watching = sandbox.live(["attach", "--no-stdin", "c"]);
-    let mut typing = sandbox.live(["attach", "c"]);
+    sandbox.ok(["run", "-d", "-i", "--name", "box", "busybox", "sh", "-c", script]);
+    let mut watching = sandbox.live(["attach", "--no-stdin", "box"]);
+    let mut typing = sandbox.live(["attach", "box"]);
     // Both must be there before the line is sent; nothing tells so but the sockets.
     std::thread::sleep(Duration::from_millis(500));
     typing.send("hello\n");
@@ -208,33 +208,45 @@ fn attach_joins_several_clients_and_start_attaches() {
 #[test]
 fn exec_runs_beside_the_first_process() {
     let sandbox = Sandbox::with_busybox();
-    sandbox.ok(["run", "-d", "--name", "c", "-e", "OF=container", "-w", "/home", "busybox", "sleep", "1000"]);
-    let ended = sandbox.dhow(["exec", "c", "sh", "-c", "echo out; echo err >&2; exit 33"]);
+    sandbox.ok([
+        "run",
+        "-d",
+        "--name",
+        "box",
+        "-e",
+        "OF=container",
+        "-w",
+        "/home",
+        "busybox",
+        "sleep",
+        "1000",
+    ]);
+    let ended = sandbox.dhow(["exec", "box", "sh", "-c", "echo out; echo err >&2; exit 33"]);
     assert_eq!((ended.stdout.as_str(), ended.stderr.as_str(), ended.code), ("out\n", "err\n", 33));
     let seen = sandbox.ok([
         "exec",
         "-e",
         "OF_EXEC=1",
-        "c",
+        "box",
         "sh",
         "-c",
-        "echo $OF $OF_EXEC; pwd; id -u; ps | grep -c 'sleep 1000'",
+        "echo $OF $OF_EXEC; pwd; id -u; ps | grep -c '[s]leep 1000'",
     ]);
-    assert_eq!(seen, "container 1\n/home\n0\n2");
-    assert_eq!(sandbox.ok(["exec", "-u", "app", "-w", "/", "c", "sh", "-c", "id -un; pwd"]), "app\n/");
-    assert_eq!(sandbox.dhow_with_input(["exec", "-i", "c", "cat"], b"through\n").ok(), "through");
-    assert_eq!(sandbox.ok(["exec", "-d", "c", "sh", "-c", "echo 1 >/tmp/detached"]), "");
-    eventually("it ran", || sandbox.dhow(["exec", "c", "test", "-s", "/tmp/detached"]).code == 0);
-    sandbox.dhow(["exec", "c", "no-such-program"]).fails(127, "executable file not found in $PATH");
-    sandbox.dhow(["exec", "c", "/etc"]).fails(126, "/etc");
+    assert_eq!(seen, "container 1\n/home\n0\n1");
+    assert_eq!(sandbox.ok(["exec", "-u", "app", "-w", "/", "box", "sh", "-c", "id -un; pwd"]), "app\n/");
+    assert_eq!(sandbox.dhow_with_input(["exec", "-i", "box", "cat"], b"through\n").ok(), "through");
+    assert_eq!(sandbox.ok(["exec", "-d", "box", "sh", "-c", "echo 1 >/tmp/detached"]), "");
+    eventually("it ran", || sandbox.dhow(["exec", "box", "test", "-s", "/tmp/detached"]).code == 0);
+    sandbox.dhow(["exec", "box", "no-such-program"]).fails(127, "executable file not found in $PATH");
+    sandbox.dhow(["exec", "box", "/etc"]).fails(126, "/etc");
     for namespace in ["mnt", "pid", "net", "uts", "ipc", "cgroup"] {
         let link = format!("/proc/{{}}/ns/{namespace}");
-        let of_exec = sandbox.ok(["exec", "c", "readlink", &link.replace("{}", "self")]);
-        let of_first = std::fs::read_link(link.replace("{}", &sandbox.pid("c").to_string())).unwrap();
+        let of_exec = sandbox.ok(["exec", "box", "readlink", &link.replace("{}", "self")]);
+        let of_first = std::fs::read_link(link.replace("{}", &sandbox.pid("box").to_string())).unwrap();
         assert_eq!(of_exec, of_first.to_str().unwrap());
     }
-    sandbox.ok(["stop", "-t", "0", "c"]);
-    sandbox.dhow(["exec", "c", "true"]).fails(1, "is not running");
+    sandbox.ok(["stop", "-t", "0", "box"]);
+    sandbox.dhow(["exec", "box", "true"]).fails(1, "is not running");
 }
 
 #[test]
@@ -249,11 +261,11 @@ fn events_tell_the_whole_story_in_order() {
             break;
         }
     }
-    sandbox.dhow(["run", "--name", "c", "busybox", "sh", "-c", "exit 3"]);
-    sandbox.ok(["rm", "c"]);
-    follower.expect("destroy c");
+    sandbox.dhow(["run", "--name", "box", "busybox", "sh", "-c", "exit 3"]);
+    sandbox.ok(["rm", "box"]);
+    follower.expect("destroy box");
     let told: Vec<String> =
-        follower.stdout().lines().filter(|l| l.ends_with(" c")).map(|l| l.replace(" c", "")).collect();
+        follower.stdout().lines().filter(|l| l.ends_with(" box")).map(|l| l.replace(" box", "")).collect();
     let mut wanted = ["create", "attach", "start", "die", "destroy"].iter();
     let mut next = wanted.next();
     for action in &told {

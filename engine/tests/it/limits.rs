@@ -90,13 +90,14 @@ fn cpu_time_is_limited() {
 fn shares_and_cpu_sets_are_set() {
     let sandbox = Sandbox::with_busybox();
     let flags = ["--cpu-shares", "512", "--cpuset-cpus", "0"];
-    let id = sandbox.ok([&["run", "-d", "--name", "c"], &flags[..], &["busybox", "sleep", "1000"]].concat());
+    let id =
+        sandbox.ok([&["run", "-d", "--name", "box"], &flags[..], &["busybox", "sleep", "1000"]].concat());
     let (weight, path) = cgroup_file(&id, &["cpu.shares", "cpu.weight"]);
     // runc's conversion: 1 + ((shares - 2) * 9999) / 262142.
     assert_eq!(weight.trim(), if path.ends_with("cpu.shares") { "512" } else { "20" });
     assert_eq!(cgroup_file(&id, &["cpuset.cpus"]).0.trim(), "0");
     assert_eq!(
-        sandbox.ok(["exec", "c", "sh", "-c", "grep Cpus_allowed_list /proc/self/status | cut -f2"]),
+        sandbox.ok(["exec", "box", "sh", "-c", "grep Cpus_allowed_list /proc/self/status | cut -f2"]),
         "0"
     );
     for (flag, bad) in [("--cpuset-cpus", "999"), ("--cpus", "-1"), ("--cpus", "999"), ("--cpu-shares", "x")]
@@ -109,15 +110,15 @@ fn shares_and_cpu_sets_are_set() {
 #[test]
 fn every_controller_of_the_machine_holds_the_container() {
     let sandbox = Sandbox::with_busybox();
-    let id = sandbox.ok(["run", "-d", "--name", "c", "busybox", "sleep", "1000"]);
-    let pid = sandbox.pid("c");
+    let id = sandbox.ok(["run", "-d", "--name", "box", "busybox", "sleep", "1000"]);
+    let pid = sandbox.pid("box");
     let table = std::fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap();
     for line in table.lines() {
         // In hybrid mode also the v2 hierarchy, by whose ids tracing tells containers apart.
         assert!(line.ends_with(&format!("/dhow/{id}")) || line.contains(":name="), "{table}");
     }
     assert_eq!(
-        sandbox.ok(["exec", "c", "sh", "-c", "grep -v :/$ /proc/self/cgroup | grep -v name= | wc -l"]),
+        sandbox.ok(["exec", "box", "sh", "-c", "grep -v :/$ /proc/self/cgroup | grep -v name= | wc -l"]),
         "0"
     );
 }

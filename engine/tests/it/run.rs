@@ -24,7 +24,9 @@ fn streams_stay_apart_and_exit_codes_pass_through() {
         "echo out; echo err >&2; exit 42",
     ]);
     assert_eq!((ended.stdout.as_str(), ended.stderr.as_str(), ended.code), ("out\n", "err\n", 42));
-    for (script, code) in [("kill -TERM $$; sleep 0.1", 0), ("sh -c 'kill -9 $$'", 137), ("exit 255", 255)] {
+    for (script, code) in
+        [("kill -TERM $$; sleep 0.1", 0), ("sh -c 'kill -9 $$'; exit $?", 137), ("exit 255", 255)]
+    {
         let ended = sandbox.dhow(["run", "--rm", "busybox", "sh", "-c", script]);
         if code == 0 {
             // A first process without a handler is not killed by its own TERM: it runs to its end.
@@ -54,10 +56,10 @@ fn standard_input_reaches_the_container_only_when_asked_for() {
 fn much_output_is_neither_lost_nor_mixed() {
     let sandbox = Sandbox::with_busybox();
     let script = "i=0; while [ $i -lt 3000 ]; do echo out-$i; echo err-$i >&2; i=$((i+1)); done";
-    let ended = sandbox.dhow(["run", "--name", "c", "--network", "none", "busybox", "sh", "-c", script]);
+    let ended = sandbox.dhow(["run", "--name", "box", "--network", "none", "busybox", "sh", "-c", script]);
     let lines = |prefix: &str| (0..3000).map(|i| format!("{prefix}-{i}\n")).collect::<String>();
     assert!(ended.stdout == lines("out") && ended.stderr == lines("err"), "code {}", ended.code);
-    let logged = sandbox.dhow(["logs", "c"]);
+    let logged = sandbox.dhow(["logs", "box"]);
     assert!(logged.stdout == lines("out") && logged.stderr == lines("err"), "the log differs");
 }
 

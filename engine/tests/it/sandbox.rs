@@ -159,9 +159,15 @@ impl Sandbox {
     /// Every event so far, oldest first.
     #[track_caller]
     pub(crate) fn events(&self) -> Vec<Value> {
-        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap().as_secs() + 1;
-        let text = self.ok(["events", "--since", "0", "--until", &now.to_string(), "--format", "{{json .}}"]);
+        let text = self.dhow(Self::all_events().iter()).ok();
         text.lines().map(|l| serde_json::from_str(l).unwrap_or_else(|e| panic!("event {l:?}: {e}"))).collect()
+    }
+
+    /// With `--until`, events end at a moment; one in the future would be waited for.
+    fn all_events() -> Vec<String> {
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+        let until = format!("{}.{:09}", now.as_secs(), now.subsec_nanos());
+        ["events", "--since", "0", "--until", &until, "--format", "{{json .}}"].map(str::to_owned).to_vec()
     }
 
     /// Asserts that the engine holds no container and no half-made file, whatever was tried before.
@@ -189,7 +195,8 @@ impl Sandbox {
         if !self.root().exists() {
             return Ok(());
         }
-        let events = run(&["events", "--since", "0", "--until", "2147483647", "--format", "{{json .}}"]);
+        let events = Self::all_events();
+        let events = run(&events.iter().map(String::as_str).collect::<Vec<_>>());
         let ids = events.map(|text| leaks::containers_of_events(&text));
         let removed = remove_all(&["ps", "-aq"], &["rm", "-f", "-v"])
             .and_then(|_| remove_all(&["images", "-aq", "--no-trunc"], &["rmi", "-f"]));
@@ -234,21 +241,44 @@ impl Ended {
         self.stdout.strip_suffix('\n').unwrap_or(&self.stdout).to_owned()
     }
 
-    /// Asserts a failure with that code and one clear line. Beside it only what Docker's users know: that an
-    /// image is not there locally, a hint at the end, and warnings of what comes with a later version.
+    /// Asserts a failure with that code and one clear line.
     #[track_caller]
-    pub(crate) fn fails(&self, code: i32, fragment: &str) -> &Self {
-        assert_eq!(self.code, code, "{self:#?}");
-        let known = ["Run 'dhow ", "See 'dhow ", "Unable to find image ", "WARNING: "];
+    pub(crate) fn fails(&self, code: i32, fragment: &str) {
+        if let Some(complaint) = self.why_not_failed(code, fragment) {
+            panic!("{complaint}");
+        }
+    }
+
+    /// What is wrong with a failure that should have that code and one clear line on standard error. Beside it
+    /// only what Docker's users know: that an image is not there locally, a last line that sums up, a hint,
+    /// and warnings of what comes with a later version.
+    pub(crate) fn why_not_failed(&self, code: i32, fragment: &str) -> Option<String> {
+        let known = [
+            "Run 'dhow ",
+            "See 'dhow ",
+            "Unable to find image ",
+            "WARNING: ",
+            "dhow: failed to start containers: ",
+        ];
         let own = |line: &&str| !line.trim().is_empty() && !known.iter().any(|k| line.starts_with(k));
         let lines: Vec<&str> = self.stderr.lines().filter(own).collect();
-        assert!(
-            self.stderr.to_lowercase().contains(&fragment.to_lowercase()),
-            "the message does not say {fragment:?}: {self:#?}"
-        );
-        assert!(lines.len() == 1 || code == 0, "want one line, not {}: {self:#?}", lines.len());
-        self
+        let Self { stdout, stderr, .. } = self;
+        if self.code != code {
+            Some(format!("the code is {}, not {code}: {stdout}{stderr}", self.code))
+        } else if !stderr.to_lowercase().contains(&fragment.to_lowercase()) {
+            Some(format!("the message does not say {fragment:?}: {stderr}"))
+        } else if lines.len() != 1 && code != 0 {
+            Some(format!("{} lines, not one: {stderr}", lines.len()))
+        } else {
+            None
+        }
     }
+}
+
+/// Reports every case of a table that went wrong, not only the first.
+#[track_caller]
+pub(crate) fn assert_none(complaints: &[String]) {
+    assert!(complaints.is_empty(), "{} cases went wrong:\n{}", complaints.len(), complaints.join("\n"));
 }
 
 /// A running `dhow serve`.

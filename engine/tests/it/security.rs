@@ -35,14 +35,14 @@ fn image(sandbox: &Sandbox, name: &str, make: impl FnOnce(&mut Tar)) {
 fn no_descriptor_leaks_into_run_or_exec() {
     let sandbox = Sandbox::with_busybox();
     let count = "ls -l /proc/self/fd /proc/1/fd | grep -c ' -> /$'; ls /proc/1/fd | tr '\\n' ' '";
-    let flags = ["run", "--name", "c", "-d", "busybox", "sh", "-c", "while :; do sleep 1; done"];
+    let flags = ["run", "--name", "box", "-d", "busybox", "sh", "-c", "while :; do sleep 1; done"];
     finish(with_open_descriptors(&sandbox, &flags), b"").ok();
-    let output = finish(with_open_descriptors(&sandbox, &["exec", "c", "sh", "-c", count]), b"").stdout;
+    let output = finish(with_open_descriptors(&sandbox, &["exec", "box", "sh", "-c", count]), b"").stdout;
     assert_eq!(output, "0\n0 1 2 ", "pid 1 holds more than its streams, or something leads to the host");
     let own = ["run", "--rm", "busybox", "ls", "/proc/self/fd"];
     // The fourth is the directory that `ls` reads.
     assert_eq!(finish(with_open_descriptors(&sandbox, &own), b"").ok(), "0\n1\n2\n3");
-    let monitor = fs::read_to_string(format!("/proc/{}/status", sandbox.pid("c"))).unwrap();
+    let monitor = fs::read_to_string(format!("/proc/{}/status", sandbox.pid("box"))).unwrap();
     let parent = monitor.lines().find_map(|l| l.strip_prefix("PPid:\t")).unwrap();
     for fd in names_in(Path::new(&format!("/proc/{parent}/fd"))) {
         let target = fs::read_link(format!("/proc/{parent}/fd/{fd}")).unwrap_or_default();
@@ -57,11 +57,11 @@ fn a_working_directory_in_proc_self_fd_never_leads_to_the_host() {
     let marker = sandbox.path("marker");
     fs::write(&marker, "the host's").unwrap();
     let up = format!("../../../../../../../..{}", marker.display());
-    sandbox.ok(["run", "-d", "--name", "c", "busybox", "sleep", "1000"]);
+    sandbox.ok(["run", "-d", "--name", "box", "busybox", "sleep", "1000"]);
     for number in DESCRIPTORS {
         let directory = format!("/proc/self/fd/{number}");
         for verb in [&["run", "--rm"][..], &["exec"]] {
-            let target = if verb[0] == "run" { "busybox" } else { "c" };
+            let target = if verb[0] == "run" { "busybox" } else { "box" };
             let arguments = [verb, &["-w", &directory, target, "cat", &up]].concat();
             let ended = finish(with_open_descriptors(&sandbox, &arguments), b"");
             assert!(ended.code != 0 && !ended.stdout.contains("the host's"), "{ended:?}");
@@ -75,8 +75,8 @@ fn capabilities_are_dockers_and_the_inheritable_set_is_empty() {
     let sandbox = Sandbox::with_busybox();
     let default = "CapInh:\t0000000000000000\nCapPrm:\t00000000a80425fb\nCapEff:\t00000000a80425fb\n\
                    CapBnd:\t00000000a80425fb\nCapAmb:\t0000000000000000";
-    sandbox.ok(["run", "-d", "--name", "c", "busybox", "sleep", "1000"]);
-    for command in [&["run", "--rm", "busybox"][..], &["exec", "c"]] {
+    sandbox.ok(["run", "-d", "--name", "box", "busybox", "sleep", "1000"]);
+    for command in [&["run", "--rm", "busybox"][..], &["exec", "box"]] {
         let read = ["grep", "^Cap", "/proc/self/status"];
         assert_eq!(sandbox.ok(command.iter().chain(&read)), default, "{command:?}");
     }
@@ -122,7 +122,7 @@ fn the_engines_binary_cannot_be_overwritten_through_proc_self_exe() {
         "run",
         "-d",
         "--name",
-        "c",
+        "box",
         "-v",
         &volume,
         "busybox",
@@ -132,10 +132,10 @@ fn the_engines_binary_cannot_be_overwritten_through_proc_self_exe() {
     ]);
     for _ in 0..20 {
         sandbox.dhow(["run", "--rm", "-v", &volume, "busybox", "/attack/self"]);
-        sandbox.dhow(["exec", "c", "/attack/self"]);
-        sandbox.dhow(["exec", "c", "sh", "-c", overwrite]);
+        sandbox.dhow(["exec", "box", "/attack/self"]);
+        sandbox.dhow(["exec", "box", "sh", "-c", overwrite]);
     }
-    assert_eq!(sandbox.ok(["logs", "c"]), "", "something could be written");
+    assert_eq!(sandbox.ok(["logs", "box"]), "", "something could be written");
     assert_eq!(fixtures::sha256_of(Path::new(DHOW)), before);
 }
 
@@ -346,7 +346,7 @@ fn supplementary_groups_are_the_users_own() {
 #[test]
 fn nobody_else_reaches_the_engines_directories() {
     let sandbox = Sandbox::with_busybox();
-    sandbox.ok(["run", "-d", "--name", "c", "busybox", "sleep", "1000"]);
+    sandbox.ok(["run", "-d", "--name", "box", "busybox", "sleep", "1000"]);
     for top in [sandbox.root(), sandbox.state()] {
         let mut open = vec![top.clone()];
         let mut checked = 0;
@@ -385,8 +385,8 @@ fn nobody_else_reaches_the_engines_directories() {
 fn no_socket_of_ours_can_be_reached_from_a_container() {
     let sandbox = Sandbox::with_busybox();
     let _server = sandbox.serve();
-    sandbox.ok(["run", "-d", "--name", "c", "--network", "host", "busybox", "sleep", "1000"]);
-    let sockets = sandbox.ok(["exec", "c", "cat", "/proc/net/unix"]);
+    sandbox.ok(["run", "-d", "--name", "box", "--network", "host", "busybox", "sleep", "1000"]);
+    let sockets = sandbox.ok(["exec", "box", "cat", "/proc/net/unix"]);
     let own = sandbox.path("");
     let abstracts: Vec<&str> = sockets
         .lines()
@@ -396,7 +396,7 @@ fn no_socket_of_ours_can_be_reached_from_a_container() {
     assert_eq!(abstracts, Vec::<&str>::new());
     let listening = sandbox.ok([
         "exec",
-        "c",
+        "box",
         "sh",
         "-c",
         &format!("ls -d {} {} 2>/dev/null; true", own.display(), "/run/dhow"),
@@ -408,7 +408,7 @@ fn no_socket_of_ours_can_be_reached_from_a_container() {
 #[test]
 fn cgroups_are_read_only_and_the_kernels_knobs_are_covered() {
     let sandbox = Sandbox::with_busybox();
-    sandbox.ok(["run", "-d", "--name", "c", "busybox", "sleep", "1000"]);
+    sandbox.ok(["run", "-d", "--name", "box", "busybox", "sleep", "1000"]);
     let script = "for d in /sys/fs/cgroup /sys/fs/cgroup/*; do mkdir $d/made 2>/dev/null && echo made $d; done; \
                   for d in /sys/fs/cgroup/*; do (echo 1 >$d/release_agent) 2>/dev/null && echo agent $d; \
                   (echo 1 >$d/notify_on_release) 2>/dev/null && echo notify $d; done; \
@@ -420,7 +420,7 @@ fn cgroups_are_read_only_and_the_kernels_knobs_are_covered() {
                   for f in /proc/kcore /proc/keys /proc/timer_list /proc/interrupts /proc/scsi /sys/firmware; do \
                     test -e $f && (cat $f; ls -A $f) 2>/dev/null | grep -v -x -F $f | head -c 20; done; \
                   dd if=/proc/kcore of=/dev/null count=1 2>&1 | grep -c '^0+0 records out'";
-    for command in [&["run", "--rm", "busybox"][..], &["exec", "c"]] {
+    for command in [&["run", "--rm", "busybox"][..], &["exec", "box"]] {
         assert_eq!(
             sandbox.dhow(command.iter().chain(&["sh", "-c", script])).stdout.trim(),
             "1",

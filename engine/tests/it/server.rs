@@ -91,14 +91,14 @@ fn docker_itself_runs_containers_through_the_socket() {
     assert_eq!(crate::sandbox::finish(piped, b"through docker\n").ok(), "THROUGH DOCKER");
     assert!(server.docker(["run", "--rm", "hello-world"]).ok().contains("Hello from inside a container!"));
 
-    let id = server.docker(["run", "-d", "--name", "c", "-m", "64m", "busybox", "sleep", "1000"]).ok();
-    assert_eq!(sandbox.inspect("c")["Id"], id.as_str(), "both doors lead to one engine");
-    assert_eq!(server.docker(["exec", "-e", "A=1", "c", "sh", "-c", "echo $A; exit 4"]).code, 4);
-    assert_eq!(server.docker(["ps", "--format", "{{.Names}} {{.Image}}"]).ok(), "c busybox");
-    assert_eq!(server.docker(["inspect", "c", "--format", "{{.HostConfig.Memory}}"]).ok(), "67108864");
-    assert_eq!(server.docker(["stop", "-t", "0", "c"]).ok(), "c");
-    assert_eq!(server.docker(["wait", "c"]).ok(), "137");
-    assert_eq!(server.docker(["rm", "c"]).ok(), "c");
+    let id = server.docker(["run", "-d", "--name", "box", "-m", "64m", "busybox", "sleep", "1000"]).ok();
+    assert_eq!(sandbox.inspect("box")["Id"], id.as_str(), "both doors lead to one engine");
+    assert_eq!(server.docker(["exec", "-e", "A=1", "box", "sh", "-c", "echo $A; exit 4"]).code, 4);
+    assert_eq!(server.docker(["ps", "--format", "{{.Names}} {{.Image}}"]).ok(), "box busybox");
+    assert_eq!(server.docker(["inspect", "box", "--format", "{{.HostConfig.Memory}}"]).ok(), "67108864");
+    assert_eq!(server.docker(["stop", "-t", "0", "box"]).ok(), "box");
+    assert_eq!(server.docker(["wait", "box"]).ok(), "137");
+    assert_eq!(server.docker(["rm", "box"]).ok(), "box");
     let images = server.docker(["images", "--format", "{{.Repository}}:{{.Tag}}"]).ok();
     assert!(images.lines().any(|l| l == "busybox:latest"), "{images}");
     server.docker(["tag", "busybox", "other:1"]).ok();

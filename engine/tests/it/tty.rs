@@ -47,14 +47,14 @@ fn control_c_interrupts_the_program_and_not_the_client() {
 fn control_p_control_q_detaches_and_attach_comes_back() {
     let sandbox = Sandbox::with_busybox();
     let mut terminal =
-        Terminal::spawn(&sandbox.command(["run", "-it", "--name", "c", "busybox", "sh"]), 24, 80);
+        Terminal::spawn(&sandbox.command(["run", "-it", "--name", "box", "busybox", "sh"]), 24, 80);
     terminal.expect("# ");
     terminal.send("kept=here\n");
     terminal.send("\u{10}\u{11}");
     assert_eq!(terminal.wait(), 0, "{}", terminal.text());
-    assert_eq!(sandbox.container_state("c")["Status"], "running");
+    assert_eq!(sandbox.container_state("box")["Status"], "running");
 
-    let mut terminal = Terminal::spawn(&sandbox.command(["attach", "c"]), 24, 80);
+    let mut terminal = Terminal::spawn(&sandbox.command(["attach", "box"]), 24, 80);
     terminal.send("echo is-$kept\n");
     terminal.expect("is-here");
     // Ctrl-P alone is a key like any other, a moment later.
@@ -62,21 +62,21 @@ fn control_p_control_q_detaches_and_attach_comes_back() {
     terminal.send("exit 3\n");
     assert_eq!(terminal.wait(), 3);
 
-    sandbox.ok(["start", "c"]);
-    let keys = ["attach", "--detach-keys", "ctrl-a,d", "c"];
+    sandbox.ok(["start", "box"]);
+    let keys = ["attach", "--detach-keys", "ctrl-a,d", "box"];
     let mut terminal = Terminal::spawn(&sandbox.command(keys), 24, 80);
     terminal.send("\n");
     terminal.expect("# ");
     terminal.send("\u{1}d");
     assert_eq!(terminal.wait(), 0);
-    assert_eq!(sandbox.container_state("c")["Status"], "running");
+    assert_eq!(sandbox.container_state("box")["Status"], "running");
 }
 
 #[test]
 fn exec_with_a_terminal() {
     let sandbox = Sandbox::with_busybox();
-    sandbox.ok(["run", "-d", "--name", "c", "busybox", "sleep", "1000"]);
-    let mut terminal = Terminal::spawn(&sandbox.command(["exec", "-it", "c", "sh"]), 21, 71);
+    sandbox.ok(["run", "-d", "--name", "box", "busybox", "sleep", "1000"]);
+    let mut terminal = Terminal::spawn(&sandbox.command(["exec", "-it", "box", "sh"]), 21, 71);
     terminal.expect("# ");
     terminal.send("stty size\n");
     terminal.expect("21 71");

@@ -115,8 +115,6 @@ pub(crate) struct Prepared {
     pub program: Program,
     /// The pipe that failures go to.
     pub failure: OwnedFd,
-    /// Closed by the parent when the child may go on; `None` when it need not wait.
-    pub go: Option<OwnedFd>,
 }
 
 /// What the child tells of a failure: three native-endian words.
@@ -194,10 +192,6 @@ pub(crate) fn run(prepared: &Prepared) -> ! {
     signal::unblock_all();
     // Nobody in the container may look into this copy of the monitor before it has become the program.
     let _ = process::set_dumpable(false);
-    if let Some(go) = &prepared.go {
-        // End of file: the parent has written the id maps.
-        let _ = process::read_once(go.as_fd(), &mut [0]);
-    }
     for (step, op) in prepared.ops.iter().enumerate() {
         if let Err(Failed(errno, detail)) = state.carry_out(op) {
             let failure =

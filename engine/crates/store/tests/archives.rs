@@ -244,7 +244,11 @@ fn damaged_members_are_named() {
             let mut spoilt = Layouted { files: whole.files.clone(), layer: whole.layer.clone() };
             let name = spoilt.files[at].0.clone();
             match spoil {
-                0 => *spoilt.files[at].1.last_mut().unwrap() ^= 0x20,
+                0 => {
+                    // In the data of the layer's file; a digit or a brace of the others.
+                    let at_byte = if spoilt.files[at].1.len() > 1024 { 513 } else { 20 };
+                    spoilt.files[at].1[at_byte] ^= 0x01;
+                }
                 1 => spoilt.files[at].1.truncate(5),
                 _ => {
                     spoilt.files.remove(at);

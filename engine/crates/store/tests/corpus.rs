@@ -15,7 +15,7 @@ mkdir -p a/b/c empty 'name with blanks' d-01777 d-setgid
 chmod 1777 d-01777; chmod 2775 d-setgid; chown 0:50 d-setgid
 echo hello > a/file; echo inside > d-setgid/in; : > a/zero
 head -c 3000000 /dev/urandom > a/big
-head -c 20000000 /dev/zero | tr '\0' x > a/large
+head -c 9000000 /dev/zero | tr '\0' x > a/large
 echo 1 > a/b/one; ln a/b/one a/b/c/two; ln a/b/one three
 ln -s ../file a/b/relative; ln -s /etc/passwd absolute; ln -s nowhere dangling; ln -s a link-to-dir
 ln -s "$(printf 'x%.0s' $(seq 1 300))" long-target

@@ -155,7 +155,8 @@ fn buildahs_layers_merge_to_what_buildah_shows() {
     buildah $opts commit -q $c mid >/dev/null; buildah $opts rm $c >/dev/null
     c=$(buildah $opts from --pull=never localhost/mid); m=$(buildah $opts mount $c)
     rm $m/soft; mkdir $m/soft; echo in > $m/soft/in; rm $m/hard; mkdir -p $m/del; echo back > $m/del/back
-    buildah $opts commit -q $c top >/dev/null
+    buildah $opts commit -q $c top >/dev/null; buildah $opts rm $c >/dev/null
+    c=$(buildah $opts from --pull=never localhost/top); m=$(buildah $opts mount $c)
     mkdir want; tar --xattrs --xattrs-include='*' --format=posix -cf - -C $m . | tar --xattrs --xattrs-include='*' --numeric-owner -p -xf - -C want
     buildah $opts rm $c >/dev/null
     buildah $opts push -q localhost/top oci-archive:$PWD/top.tar:localhost/top:latest >/dev/null

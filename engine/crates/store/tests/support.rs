@@ -12,15 +12,15 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 /// A store below a directory of its own.
-pub struct Scratch {
-    pub dir: tempfile::TempDir,
-    pub layout: Layout,
-    pub content: Content,
-    pub layers: UnpackedLayers,
+pub(crate) struct Scratch {
+    pub(crate) dir: tempfile::TempDir,
+    pub(crate) layout: Layout,
+    pub(crate) content: Content,
+    pub(crate) layers: UnpackedLayers,
 }
 
 impl Scratch {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         assert!(nix::unistd::geteuid().is_root(), "these tests need root");
         let dir = tempfile::Builder::new().prefix("dhow-store-").tempdir().unwrap();
         let layout = Layout::new(dir.path().join("root"), dir.path().join("run"));
@@ -29,31 +29,31 @@ impl Scratch {
         Self { dir, layout, content, layers }
     }
 
-    pub fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
 
-    pub fn install(&self, tar: &[u8]) -> Result<InstalledLayer> {
+    pub(crate) fn install(&self, tar: &[u8]) -> Result<InstalledLayer> {
         let diff_id = digest_of(tar);
         let expected = Expected { diff_id: Some(&diff_id), blob: None };
         self.layers.install(LayerSource::Bytes(tar), expected, &())
     }
 
-    pub fn export(&self, diff_id: &Digest) -> Vec<u8> {
+    pub(crate) fn export(&self, diff_id: &Digest) -> Vec<u8> {
         let mut out = Vec::new();
         self.layers.export_tar(diff_id, &mut out).unwrap();
         out
     }
 
     /// What is in `layers/tmp` and `content/tmp`: nothing, when nobody works.
-    pub fn leftovers(&self) -> Vec<PathBuf> {
+    pub(crate) fn leftovers(&self) -> Vec<PathBuf> {
         let list = |dir: PathBuf| std::fs::read_dir(dir).unwrap().map(|e| e.unwrap().path());
         list(self.layout.layers().join("tmp")).chain(list(self.layout.content().join("tmp"))).collect()
     }
 }
 
 /// Runs a shell script in `dir`; gives what it printed.
-pub fn sh(dir: &Path, script: &str) -> String {
+pub(crate) fn sh(dir: &Path, script: &str) -> String {
     let out = Command::new("bash").args(["-euo", "pipefail", "-c", script]).current_dir(dir).output().unwrap();
     assert!(
         out.status.success(),
@@ -66,24 +66,24 @@ pub fn sh(dir: &Path, script: &str) -> String {
 
 /// Everything about one file that an archive can carry.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Facts {
-    pub mode: u32,
-    pub owner: (u32, u32),
-    pub special: u64,
-    pub mtime: (i64, u32),
-    pub size: u64,
+pub(crate) struct Facts {
+    pub(crate) mode: u32,
+    pub(crate) owner: (u32, u32),
+    pub(crate) special: u64,
+    pub(crate) mtime: (i64, u32),
+    pub(crate) size: u64,
     /// The first path of the same inode, by name; empty for files with one name.
-    pub same_as: Vec<u8>,
-    pub target: Vec<u8>,
-    pub xattrs: Vec<(String, Vec<u8>)>,
-    pub content: String,
+    pub(crate) same_as: Vec<u8>,
+    pub(crate) target: Vec<u8>,
+    pub(crate) xattrs: Vec<(String, Vec<u8>)>,
+    pub(crate) content: String,
 }
 
 /// Paths without `/` at the start; the root is the empty path.
-pub type Facted = BTreeMap<Vec<u8>, Facts>;
+pub(crate) type Facted = BTreeMap<Vec<u8>, Facts>;
 
 /// Reads a tree. `ignore_xattrs`: prefixes of names.
-pub fn facts(root: &Path, ignore_xattrs: &[&str]) -> Facted {
+pub(crate) fn facts(root: &Path, ignore_xattrs: &[&str]) -> Facted {
     let mut all = Facted::new();
     let mut first_names: BTreeMap<u64, Vec<u8>> = BTreeMap::new();
     let root = fsat::open_directory(root).unwrap();
@@ -152,7 +152,7 @@ fn fact(
 }
 
 /// Fails with the first differences.
-pub fn assert_same(left: &Facted, right: &Facted, what: &str) {
+pub(crate) fn assert_same(left: &Facted, right: &Facted, what: &str) {
     let mut differences = Vec::new();
     for path in left.keys().chain(right.keys()).collect::<std::collections::BTreeSet<_>>() {
         if left.get(path) != right.get(path) {
@@ -166,31 +166,31 @@ pub fn assert_same(left: &Facted, right: &Facted, what: &str) {
 
 /// A tar by hand, for what no tool would write.
 #[derive(Default)]
-pub struct Tar(pub Vec<u8>);
+pub(crate) struct Tar(pub(crate) Vec<u8>);
 
 impl Tar {
-    pub fn new() -> Self {
+    pub(crate) fn new() -> Self {
         Self::default()
     }
 
-    pub fn dir(self, name: &str, mode: u32) -> Self {
+    pub(crate) fn dir(self, name: &str, mode: u32) -> Self {
         self.raw(name.as_bytes(), b'5', b"", mode, b"")
     }
 
-    pub fn file(self, name: &str, data: &[u8]) -> Self {
+    pub(crate) fn file(self, name: &str, data: &[u8]) -> Self {
         self.raw(name.as_bytes(), b'0', b"", 0o644, data)
     }
 
-    pub fn symlink(self, name: &str, target: &str) -> Self {
+    pub(crate) fn symlink(self, name: &str, target: &str) -> Self {
         self.raw(name.as_bytes(), b'2', target.as_bytes(), 0o777, b"")
     }
 
-    pub fn hard_link(self, name: &str, target: &str) -> Self {
+    pub(crate) fn hard_link(self, name: &str, target: &str) -> Self {
         self.raw(name.as_bytes(), b'1', target.as_bytes(), 0o644, b"")
     }
 
     /// Records for the next member.
-    pub fn pax(mut self, records: &[(&str, &[u8])]) -> Self {
+    pub(crate) fn pax(mut self, records: &[(&str, &[u8])]) -> Self {
         let mut body = Vec::new();
         for (key, value) in records {
             let rest = key.len() + value.len() + 3;
@@ -205,7 +205,7 @@ impl Tar {
     }
 
     /// Any member; names of any length and bytes.
-    pub fn raw(mut self, name: &[u8], flag: u8, link: &[u8], mode: u32, data: &[u8]) -> Self {
+    pub(crate) fn raw(mut self, name: &[u8], flag: u8, link: &[u8], mode: u32, data: &[u8]) -> Self {
         let mut short_name = name;
         if name.len() > 100 {
             self = self.pax(&[("path", name)]);
@@ -216,7 +216,7 @@ impl Tar {
         self
     }
 
-    pub fn end(mut self) -> Vec<u8> {
+    pub(crate) fn end(mut self) -> Vec<u8> {
         self.0.extend_from_slice(&[0; 1024]);
         self.0
     }
@@ -230,6 +230,7 @@ impl Tar {
         block[124..135].copy_from_slice(format!("{size:011o}").as_bytes());
         block[136..147].copy_from_slice(format!("{:011o}", 1_600_000_000).as_bytes());
         block[156] = flag;
+        assert!(link.len() <= 100, "a longer target needs a linkpath record");
         block[157..157 + link.len()].copy_from_slice(link);
         block[257..265].copy_from_slice(b"ustar\x0000");
         block[148..156].fill(b' ');

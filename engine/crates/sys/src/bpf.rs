@@ -67,6 +67,8 @@ pub fn attach_device_program(cgroup: BorrowedFd<'_>, program: BorrowedFd<'_>) ->
         attach_flags: BPF_F_ALLOW_MULTI,
     };
     // SAFETY: the structure lives through the call; its size is the last argument.
-    check(unsafe { libc::syscall(libc::SYS_bpf, BPF_PROG_ATTACH, &raw const attributes, size_of::<AttachAttr>()) })?;
+    check(unsafe {
+        libc::syscall(libc::SYS_bpf, BPF_PROG_ATTACH, &raw const attributes, size_of::<AttachAttr>())
+    })?;
     Ok(())
 }

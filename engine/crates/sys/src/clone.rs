@@ -78,9 +78,7 @@ pub fn fork_with(
     }
     // SAFETY: without CLONE_VM the child has its own copy of the stack and returns here like fork(2); the
     // structure is the size that the last argument says; `pidfd` outlives the call.
-    let pid = check(unsafe {
-        libc::syscall(libc::SYS_clone3, &raw mut arguments, size_of::<CloneArgs>())
-    })?;
+    let pid = check(unsafe { libc::syscall(libc::SYS_clone3, &raw mut arguments, size_of::<CloneArgs>()) })?;
     if pid == 0 {
         child();
     }

@@ -136,7 +136,13 @@ pub(crate) fn with_path<T>(
 ///
 /// # Errors
 /// As the manual has it.
-pub fn open_resolved(dir: BorrowedFd<'_>, path: &Path, flags: i32, mode: u32, resolve: u64) -> Result<OwnedFd> {
+pub fn open_resolved(
+    dir: BorrowedFd<'_>,
+    path: &Path,
+    flags: i32,
+    mode: u32,
+    resolve: u64,
+) -> Result<OwnedFd> {
     with_path("openat2", path, |path| openat2::open(dir, path, flags, mode, resolve))
 }
 
@@ -264,7 +270,23 @@ pub fn rename_at(old_dir: BorrowedFd<'_>, old: &Path, new_dir: BorrowedFd<'_>, n
     rename_with(old_dir, old, new_dir, new, 0)
 }
 
-fn rename_with(old_dir: BorrowedFd<'_>, old: &Path, new_dir: BorrowedFd<'_>, new: &Path, flags: u32) -> Result<()> {
+/// The same by paths, for directories of our own.
+///
+/// # Errors
+/// As the manual has it.
+pub fn rename_new(old: &Path, new: &Path) -> Result<()> {
+    // SAFETY: not a descriptor but the kernel's word for "relative to the working directory".
+    let here = unsafe { BorrowedFd::borrow_raw(libc::AT_FDCWD) };
+    rename_new_at(here, old, here, new)
+}
+
+fn rename_with(
+    old_dir: BorrowedFd<'_>,
+    old: &Path,
+    new_dir: BorrowedFd<'_>,
+    new: &Path,
+    flags: u32,
+) -> Result<()> {
     two_names("renameat2", old, new, |old, new| {
         // SAFETY: two NUL-terminated strings and numbers.
         done(unsafe {

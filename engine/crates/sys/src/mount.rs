@@ -104,8 +104,9 @@ impl FsContext {
     pub fn mount(&self, attributes: u64) -> Result<OwnedFd> {
         self.config(FSCONFIG_CMD_CREATE, std::ptr::null(), std::ptr::null())?;
         // SAFETY: numbers only.
-        let fd =
-            check(unsafe { libc::syscall(libc::SYS_fsmount, self.0.as_raw_fd(), FSMOUNT_CLOEXEC, attributes) })?;
+        let fd = check(unsafe {
+            libc::syscall(libc::SYS_fsmount, self.0.as_raw_fd(), FSMOUNT_CLOEXEC, attributes)
+        })?;
         owned(fd)
     }
 
@@ -186,7 +187,12 @@ pub fn set_attributes(
 /// `EINVAL` when the filesystem does not support it.
 pub fn map_ids(mount: BorrowedFd<'_>, user_namespace: BorrowedFd<'_>, recursive: bool) -> Result<()> {
     let userns_fd = u64::from(user_namespace.as_raw_fd().unsigned_abs());
-    setattr(mount.as_raw_fd(), c"", &MountAttr { set: ATTR_IDMAP, clear: 0, propagation: 0, userns_fd }, recursive)
+    setattr(
+        mount.as_raw_fd(),
+        c"",
+        &MountAttr { set: ATTR_IDMAP, clear: 0, propagation: 0, userns_fd },
+        recursive,
+    )
 }
 
 /// Changes the propagation of the whole mount tree of this namespace.
@@ -248,5 +254,5 @@ pub fn filesystem_magic(fd: BorrowedFd<'_>) -> Result<i64> {
     // SAFETY: the buffer has the size that the call fills.
     check(libc::c_long::from(unsafe { libc::fstatfs(fd.as_raw_fd(), buffer.as_mut_ptr()) }))?;
     // SAFETY: the call succeeded and filled it.
-    Ok(i64::from(unsafe { buffer.assume_init() }.f_type))
+    Ok(unsafe { buffer.assume_init() }.f_type)
 }

@@ -62,7 +62,11 @@ pub fn wait_pidfd(process: BorrowedFd<'_>, block: bool) -> Result<Option<Ended>>
         if pid == 0 {
             return Ok(None);
         }
-        return Ok(Some(if code == libc::CLD_EXITED { Ended::Exited(status) } else { Ended::Killed(status) }));
+        return Ok(Some(if code == libc::CLD_EXITED {
+            Ended::Exited(status)
+        } else {
+            Ended::Killed(status)
+        }));
     }
 }
 
@@ -79,8 +83,12 @@ pub fn wait_any(block: bool) -> Result<Option<(i32, Ended)>> {
             Err(Errno::EINTR) => {}
             Err(Errno::ECHILD) | Ok(0) => return Ok(None),
             Err(errno) => return Err(errno),
-            Ok(_) if libc::WIFEXITED(status) => return Ok(Some((pid, Ended::Exited(libc::WEXITSTATUS(status))))),
-            Ok(_) if libc::WIFSIGNALED(status) => return Ok(Some((pid, Ended::Killed(libc::WTERMSIG(status))))),
+            Ok(_) if libc::WIFEXITED(status) => {
+                return Ok(Some((pid, Ended::Exited(libc::WEXITSTATUS(status)))));
+            }
+            Ok(_) if libc::WIFSIGNALED(status) => {
+                return Ok(Some((pid, Ended::Killed(libc::WTERMSIG(status)))));
+            }
             Ok(_) => {}
         }
     }
@@ -318,25 +326,13 @@ pub fn dup_above(fd: BorrowedFd<'_>, lowest: i32) -> Result<OwnedFd> {
 pub fn write_once(fd: BorrowedFd<'_>, bytes: &[u8]) -> Result<()> {
     loop {
         // SAFETY: pointer and length of one slice.
-        match check(unsafe { libc::write(fd.as_raw_fd(), bytes.as_ptr().cast(), bytes.len()) } as libc::c_long) {
+        match check(unsafe { libc::write(fd.as_raw_fd(), bytes.as_ptr().cast(), bytes.len()) } as libc::c_long)
+        {
             Err(Errno::EINTR) => {}
             Err(errno) => return Err(errno),
-            Ok(written) => return if written.unsigned_abs() == bytes.len() as u64 { Ok(()) } else { Err(Errno::EIO) },
-        }
-    }
-}
-
-/// read(2) into a buffer; for one-byte signals between parent and child.
-///
-/// # Errors
-/// As read(2).
-pub fn read_once(fd: BorrowedFd<'_>, buffer: &mut [u8]) -> Result<usize> {
-    loop {
-        // SAFETY: pointer and length of one slice.
-        match check(unsafe { libc::read(fd.as_raw_fd(), buffer.as_mut_ptr().cast(), buffer.len()) } as libc::c_long) {
-            Err(Errno::EINTR) => {}
-            Err(errno) => return Err(errno),
-            Ok(read) => return usize::try_from(read).map_err(|_| Errno::EIO),
+            Ok(written) => {
+                return if written.unsigned_abs() == bytes.len() as u64 { Ok(()) } else { Err(Errno::EIO) };
+            }
         }
     }
 }
@@ -408,9 +404,12 @@ pub fn loopback_up() -> Result<()> {
     for (to, from) in request.ifr_name.iter_mut().zip(*b"lo") {
         *to = c_char::from_ne_bytes([from]);
     }
-    request.ifr_ifru.ifru_flags = (libc::IFF_UP | libc::IFF_RUNNING) as i16;
+    request.ifr_ifru.ifru_flags =
+        i16::try_from(libc::IFF_UP | libc::IFF_RUNNING).map_err(|_| Errno::EINVAL)?;
     // SAFETY: the request is what the call reads.
-    check(libc::c_long::from(unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS as _, &raw const request) }))?;
+    check(libc::c_long::from(unsafe {
+        libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS as _, &raw const request)
+    }))?;
     Ok(())
 }
 
@@ -421,9 +420,11 @@ mod tests {
 
     #[test]
     fn a_child_is_started_signalled_and_reaped() {
-        let child = crate::clone::fork_with(0, None, || loop {
-            // SAFETY: pause(2) takes nothing.
-            unsafe { libc::pause() };
+        let child = crate::clone::fork_with(0, None, || {
+            loop {
+                // SAFETY: pause(2) takes nothing.
+                unsafe { libc::pause() };
+            }
         })
         .unwrap();
         assert_eq!(wait_pidfd(child.pidfd.as_fd(), false).unwrap(), None);

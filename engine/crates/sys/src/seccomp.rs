@@ -22,7 +22,7 @@ struct Program {
 /// `EINVAL` for a malformed program, `EACCES` without the right.
 pub fn install(program: &[u8]) -> Result<()> {
     let instructions = program.len() / INSTRUCTION_BYTES;
-    if program.len() % INSTRUCTION_BYTES != 0 || instructions > MAX_INSTRUCTIONS {
+    if !program.len().is_multiple_of(INSTRUCTION_BYTES) || instructions > MAX_INSTRUCTIONS {
         return Err(Errno::EINVAL);
     }
     let length = u16::try_from(instructions).map_err(|_| Errno::EINVAL)?;

@@ -60,7 +60,8 @@ pub fn spawn_detached(
     env: &[impl AsRef<OsStr>],
     fds: &[(OwnedFd, RawFd)],
 ) -> Result<Spawned, Error> {
-    let exe_name = CString::new(exe.as_os_str().as_bytes()).map_err(|_| Errno::EINVAL).on("execve", exe.display())?;
+    let exe_name =
+        CString::new(exe.as_os_str().as_bytes()).map_err(|_| Errno::EINVAL).on("execve", exe.display())?;
     let executable = open_executable(&exe_name).on("open", exe.display())?;
     let strings = |list: Vec<&OsStr>| -> Result<Vec<CString>, Error> {
         list.into_iter()
@@ -69,7 +70,8 @@ pub fn spawn_detached(
     };
     let argv_strings = strings(argv.iter().map(AsRef::as_ref).collect())?;
     let env_strings = strings(env.iter().map(AsRef::as_ref).collect())?;
-    let pointers = |list: &[CString]| list.iter().map(|s| s.as_ptr()).chain([std::ptr::null()]).collect::<Vec<_>>();
+    let pointers =
+        |list: &[CString]| list.iter().map(|s| s.as_ptr()).chain([std::ptr::null()]).collect::<Vec<_>>();
 
     let null = std::fs::OpenOptions::new()
         .read(true)
@@ -91,7 +93,8 @@ pub fn spawn_detached(
         let copy = dup_above(*fd, first_unused).on("fcntl(F_DUPFD_CLOEXEC)", fd)?;
         lifted.push((copy, *target));
     }
-    let executable = dup_above(executable.as_raw_fd(), first_unused).on("fcntl(F_DUPFD_CLOEXEC)", exe.display())?;
+    let executable =
+        dup_above(executable.as_raw_fd(), first_unused).on("fcntl(F_DUPFD_CLOEXEC)", exe.display())?;
 
     let mut middle_stack = vec![0u128; STACK_BYTES / 16];
     let mut program_stack = vec![0u128; STACK_BYTES / 16];
@@ -239,9 +242,11 @@ mod tests {
     #[test]
     fn a_shell_runs_detached_with_its_descriptors_only() {
         let (mut ours, theirs) = UnixStream::pair().unwrap();
-        let script = "echo $A; ls /proc/self/fd | tr '\\n' ' '; pwd; readlink /proc/$$/fd/0; cat /proc/$$/stat";
+        let script =
+            "echo $A; ls /proc/self/fd | tr '\\n' ' '; pwd; readlink /proc/$$/fd/0; cat /proc/$$/stat";
         let spawned =
-            spawn_detached(Path::new("/bin/sh"), &["sh", "-c", script], &["A=b"], &[(theirs.into(), 1)]).unwrap();
+            spawn_detached(Path::new("/bin/sh"), &["sh", "-c", script], &["A=b"], &[(theirs.into(), 1)])
+                .unwrap();
         let mut text = String::new();
         ours.read_to_string(&mut text).unwrap();
         let lines: Vec<&str> = text.lines().collect();
@@ -250,6 +255,34 @@ mod tests {
         assert_eq!(stat[0], spawned.pid.to_string());
         assert_eq!(stat[5], spawned.pid.to_string(), "its own session");
         assert_ne!(stat[3], std::process::id().to_string(), "not our child");
+    }
+
+    /// CVE-2019-5736: whoever reaches the program's `/proc/PID/exe` cannot write to the file, not even after the
+    /// program has ended and the text-busy protection with it.
+    #[test]
+    fn the_program_file_is_out_of_reach_of_its_proc_exe() {
+        let dir = tempfile::tempdir().unwrap();
+        let program = dir.path().join("sleep");
+        std::fs::copy("/bin/busybox", &program).expect("busybox-static is installed");
+        let none: [&str; 0] = [];
+        let spawned = spawn_detached(&program, &["sleep", "100"], &none, &[]).unwrap();
+        let exe = std::fs::File::open(format!("/proc/{}/exe", spawned.pid)).unwrap();
+        crate::process::pidfd_send_signal(spawned.pidfd.as_fd(), libc::SIGKILL).unwrap();
+        let again = format!("/proc/self/fd/{}", exe.as_raw_fd());
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(5);
+        // Busy while it runs, read-only for ever after.
+        let errno = loop {
+            let error = std::fs::OpenOptions::new().write(true).open(&again).unwrap_err();
+            let errno = error.raw_os_error().unwrap();
+            if errno != libc::ETXTBSY || std::time::Instant::now() > deadline {
+                break errno;
+            }
+        };
+        assert_eq!(Errno::from_raw(errno), Errno::EROFS);
+        assert!(
+            std::fs::OpenOptions::new().write(true).open(&program).is_ok(),
+            "by its own path it is a plain file"
+        );
     }
 
     #[test]

@@ -19,7 +19,9 @@ use std::path::{Path, PathBuf};
 pub fn set(file: BorrowedFd<'_>, name: &OsStr, value: &[u8]) -> Result<()> {
     with_path("fsetxattr", Path::new(name), |name| {
         // SAFETY: a NUL-terminated string, and a buffer with its length.
-        done(unsafe { libc::fsetxattr(file.as_raw_fd(), name.as_ptr(), value.as_ptr().cast(), value.len(), 0) })
+        done(unsafe {
+            libc::fsetxattr(file.as_raw_fd(), name.as_ptr(), value.as_ptr().cast(), value.len(), 0)
+        })
     })
     .map_err(|error| named(error, name, &Descriptor(file)))
 }
@@ -121,7 +123,8 @@ fn at<T>(
     let mut path = PathBuf::from(format!("/proc/self/fd/{}", dir.as_raw_fd()));
     path.push(if file.as_os_str().is_empty() { Path::new(".") } else { file });
     let c_name = CString::new(name.as_bytes()).map_err(|_| Errno::EINVAL).on(call_name, file.display())?;
-    with_path(call_name, &path, |path| call(path, &c_name)).map_err(|error| named(error, name, &file.display()))
+    with_path(call_name, &path, |path| call(path, &c_name))
+        .map_err(|error| named(error, name, &file.display()))
 }
 
 /// A call that fills a buffer and tells the length, with a buffer that grows until it fits.

@@ -27,7 +27,9 @@ pub(in crate::api) fn parse(mut body: Value, machine: &Machine) -> Result<(Creat
     check_networking(body.networking_config.as_ref())?;
     check_healthcheck(body.healthcheck.as_ref())?;
     let mut host_config = body.host_config.clone().unwrap_or_default();
-    if body.network_disabled == Some(true) && matches!(non_empty(&host_config.network_mode), None | Some("default")) {
+    if body.network_disabled == Some(true)
+        && matches!(non_empty(&host_config.network_mode), None | Some("default"))
+    {
         host_config.network_mode = Some("none".to_owned());
     }
     let spec = CreateSpec {
@@ -72,7 +74,9 @@ fn normalise(body: &mut Value) {
     }
     // Sets are objects with empty values: {} or null.
     for field in ["Volumes", "ExposedPorts"] {
-        for value in body.get_mut(field).and_then(Value::as_object_mut).into_iter().flat_map(|o| o.values_mut()) {
+        for value in
+            body.get_mut(field).and_then(Value::as_object_mut).into_iter().flat_map(|o| o.values_mut())
+        {
             *value = json!({});
         }
     }
@@ -82,7 +86,8 @@ fn normalise(body: &mut Value) {
 /// the generated types lack.
 fn check_words(body: &Value) -> Result<()> {
     let host = body.get("HostConfig").unwrap_or(&Value::Null);
-    let word = |value: &Value, path: &str| value.pointer(path).and_then(Value::as_str).unwrap_or("").to_owned();
+    let word =
+        |value: &Value, path: &str| value.pointer(path).and_then(Value::as_str).unwrap_or("").to_owned();
     let policy = word(host, "/RestartPolicy/Name");
     if !["", "no", "always", "on-failure", "unless-stopped"].contains(&policy.as_str()) {
         return Err(Error::invalid(format!(
@@ -95,26 +100,32 @@ fn check_words(body: &Value) -> Result<()> {
     }
     let isolation = word(host, "/Isolation");
     if !["", "default"].contains(&isolation.as_str()) {
-        return Err(Error::invalid(format!("invalid isolation ({isolation}): linux only supports \"default\"")));
+        return Err(Error::invalid(format!(
+            "invalid isolation ({isolation}): linux only supports \"default\""
+        )));
     }
     for mount in host.get("Mounts").and_then(Value::as_array).into_iter().flatten() {
         let kind = word(mount, "/Type");
         if !["bind", "volume", "tmpfs", "image", "cluster", "npipe"].contains(&kind.as_str()) {
-            return Err(Error::invalid(format!("invalid mount config for type {kind:?}: mount type unknown")));
+            return Err(Error::invalid(format!(
+                "invalid mount config for type {kind:?}: mount type unknown"
+            )));
         }
         let propagation = word(mount, "/BindOptions/Propagation");
-        if !["", "private", "rprivate", "shared", "rshared", "slave", "rslave"].contains(&propagation.as_str()) {
+        if !["", "private", "rprivate", "shared", "rshared", "slave", "rslave"]
+            .contains(&propagation.as_str())
+        {
             return Err(Error::invalid(format!(
                 "invalid mount config for type {kind:?}: invalid propagation mode: {propagation}"
             )));
         }
     }
     if !word(body, "/MacAddress").is_empty() {
-        return unsupported("--mac-address (Config.MacAddress), which needs a bridge network,");
+        return unsupported("--mac-address (Config.MacAddress), which needs a bridge network");
     }
     for field in ["KernelMemory", "KernelMemoryTCP"] {
         if host.get(field).and_then(Value::as_i64).is_some_and(|n| n != 0) {
-            return unsupported(format!("HostConfig.{field}, which kernels no longer have,"));
+            return unsupported(format!("HostConfig.{field}, which kernels no longer have"));
         }
     }
     Ok(())

@@ -34,7 +34,11 @@ pub(in crate::api) fn show(recorded: &Event) -> EventMessage<'_> {
     EventMessage {
         status: old_form.then_some(event.action.as_str()),
         id: old_form.then_some(event.actor.as_str()),
-        from: event.attributes.get("image").filter(|_| event.kind == EventType::Container).map(String::as_str),
+        from: event
+            .attributes
+            .get("image")
+            .filter(|_| event.kind == EventType::Container)
+            .map(String::as_str),
         message: wire::EventMessage {
             typ: Some(kind),
             action: Some(event.action.clone()),

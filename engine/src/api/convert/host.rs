@@ -2,7 +2,9 @@
 //! three have files of their own.
 
 use super::machine::Machine;
-use super::{mounts, non_empty, refuse_list, resources, security, sorted, unsorted, unsupported, volume_driver};
+use super::{
+    mounts, non_empty, refuse_list, resources, security, sorted, unsorted, unsupported, volume_driver,
+};
 use bollard_stubs::models as wire;
 use dhow_model::container::{
     HostConfig, LOG_MAX_FILES, LOG_MAX_SIZE_BYTES, LogConfig, LogDriver, NetworkMode, RestartPolicy,
@@ -17,7 +19,11 @@ use std::net::IpAddr;
 const NO_BRIDGE: &str = "bridge networks are not there yet: the container has only loopback";
 
 /// Reads a whole `HostConfig`.
-pub(super) fn parse(host: &wire::HostConfig, machine: &Machine, warnings: &mut Vec<String>) -> Result<HostConfig> {
+pub(super) fn parse(
+    host: &wire::HostConfig,
+    machine: &Machine,
+    warnings: &mut Vec<String>,
+) -> Result<HostConfig> {
     refuse_list(&host.links, "--link (HostConfig.Links)")?;
     refuse_list(&host.volumes_from, "--volumes-from (HostConfig.VolumesFrom)")?;
     volume_driver(host.volume_driver.as_deref())?;
@@ -34,7 +40,9 @@ pub(super) fn parse(host: &wire::HostConfig, machine: &Machine, warnings: &mut V
     match &host.isolation {
         None | Some(wire::HostConfigIsolationEnum::EMPTY | wire::HostConfigIsolationEnum::DEFAULT) => {}
         Some(other) => {
-            return Err(Error::invalid(format!("invalid isolation ({other}): linux only supports \"default\"")));
+            return Err(Error::invalid(format!(
+                "invalid isolation ({other}): linux only supports \"default\""
+            )));
         }
     }
     let network = parse_network(non_empty(&host.network_mode).unwrap_or(""), warnings)?;
@@ -51,7 +59,9 @@ pub(super) fn parse(host: &wire::HostConfig, machine: &Machine, warnings: &mut V
     }
     let annotations = sorted(&host.annotations);
     if annotations.contains_key("") {
-        return Err(Error::invalid("invalid Annotations: the empty string is not permitted as an annotation key"));
+        return Err(Error::invalid(
+            "invalid Annotations: the empty string is not permitted as an annotation key",
+        ));
     }
     Ok(HostConfig {
         mounts: mounts::parse(host)?,
@@ -89,9 +99,9 @@ fn parse_network(mode: &str, warnings: &mut Vec<String>) -> Result<NetworkMode> 
             warnings.push(NO_BRIDGE.to_owned());
             Ok(NetworkMode::None)
         }
-        container if container.starts_with("container:") => {
-            Err(Error::unsupported(format!("--network {container}: joining another container's network is not supported by dhow yet")))
-        }
+        container if container.starts_with("container:") => Err(Error::unsupported(format!(
+            "--network {container}: joining another container's network is not supported by dhow yet"
+        ))),
         name => Err(Error::unsupported(format!(
             "--network {name}: bridge and named networks are not supported by dhow yet; use --network host or --network none"
         ))),
@@ -99,7 +109,11 @@ fn parse_network(mode: &str, warnings: &mut Vec<String>) -> Result<NetworkMode> 
 }
 
 fn refuse_ports(host: &wire::HostConfig, network: &NetworkMode, warnings: &mut Vec<String>) -> Result<()> {
-    let published = host.port_bindings.iter().flatten().any(|(_, bindings)| bindings.as_ref().is_some_and(|b| !b.is_empty()));
+    let published = host
+        .port_bindings
+        .iter()
+        .flatten()
+        .any(|(_, bindings)| bindings.as_ref().is_some_and(|b| !b.is_empty()));
     if !published && host.publish_all_ports != Some(true) {
         return Ok(());
     }
@@ -107,7 +121,9 @@ fn refuse_ports(host: &wire::HostConfig, network: &NetworkMode, warnings: &mut V
         warnings.push("Published ports are discarded when using host network mode".to_owned());
         return Ok(());
     }
-    Err(Error::unsupported("published ports need bridge networks, which dhow does not have yet; use --network host"))
+    Err(Error::unsupported(
+        "published ports need bridge networks, which dhow does not have yet; use --network host",
+    ))
 }
 
 fn parse_restart(policy: Option<&wire::RestartPolicy>) -> Result<RestartPolicy> {
@@ -154,13 +170,18 @@ const IPC_SYSCTLS: [&str; 8] = [
 fn check_sysctl(name: &str, network: &NetworkMode, ipc: Namespace, uts: Namespace) -> Result<()> {
     let refuse = |why: &str| Err(Error::invalid(format!("sysctl \"{name}\" {why}")));
     // The name becomes a path below /proc/sys.
-    let safe = name.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-/".contains(&b)) && !name.contains("..");
+    let safe =
+        name.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-/".contains(&b)) && !name.contains("..");
     if !safe || name.contains("//") || name.starts_with('/') {
         return refuse("is malformed");
     }
     let dotted = name.replace('/', ".");
     if dotted.starts_with("net.") {
-        return if *network == NetworkMode::Host { refuse("not allowed in host network namespace") } else { Ok(()) };
+        return if *network == NetworkMode::Host {
+            refuse("not allowed in host network namespace")
+        } else {
+            Ok(())
+        };
     }
     if IPC_SYSCTLS.contains(&dotted.as_str()) || dotted.starts_with("fs.mqueue.") {
         return if ipc == Namespace::Host { refuse("not allowed in host ipc namespace") } else { Ok(()) };
@@ -180,7 +201,7 @@ fn parse_extra_host(text: &str) -> Result<String> {
         return Err(bad());
     }
     if address == "host-gateway" {
-        return unsupported("--add-host NAME:host-gateway, which needs a bridge network,");
+        return unsupported("--add-host NAME:host-gateway, which needs a bridge network");
     }
     let bare = address.strip_prefix('[').and_then(|a| a.strip_suffix(']')).unwrap_or(address);
     let parsed: IpAddr =
@@ -209,7 +230,7 @@ fn parse_log(config: Option<&wire::HostConfigLogConfig>) -> Result<LogConfig> {
     let driver = match non_empty(&config.typ) {
         None | Some("json-file") => LogDriver::JsonFile,
         Some("none") => LogDriver::None,
-        Some(other) => return unsupported(format!("--log-driver {other:?} (only json-file and none are there) and")),
+        Some(other) => return unsupported(format!("--log-driver {other:?} (json-file and none are)")),
     };
     if let (LogDriver::None, Some((option, _))) = (driver, options.first_key_value()) {
         return Err(Error::invalid(format!("unknown log opt '{option}' for none log driver")));
@@ -233,10 +254,15 @@ fn parse_log(config: Option<&wire::HostConfigLogConfig>) -> Result<LogConfig> {
                 }
             },
             "max-file" => {
-                log.max_files = value.parse().ok().filter(|n| *n >= 1).ok_or_else(|| bad("max-file cannot be less than 1"))?;
+                log.max_files = value
+                    .parse()
+                    .ok()
+                    .filter(|n| *n >= 1)
+                    .ok_or_else(|| bad("max-file cannot be less than 1"))?;
             }
             "compress" if value == "false" => {}
-            "compress" | "labels" | "labels-regex" | "env" | "env-regex" | "tag" | "mode" | "max-buffer-size" => {
+            "compress" | "labels" | "labels-regex" | "env" | "env-regex" | "tag" | "mode"
+            | "max-buffer-size" => {
                 return unsupported(format!("--log-opt {option}={value}"));
             }
             _ => return Err(Error::invalid(format!("unknown log opt '{option}' for json-file log driver"))),

@@ -80,7 +80,9 @@ pub(in crate::api) fn inspect(found: &InspectedImage, with_virtual_size: bool) -
                 typ: "layers".to_owned(),
                 layers: Some(image.layers.iter().map(Digest::to_string).collect()),
             }),
-            metadata: Some(wire::ImageInspectMetadata { last_tag_time: Some(super::inspect::NEVER.to_owned()) }),
+            metadata: Some(wire::ImageInspectMetadata {
+                last_tag_time: Some(super::inspect::NEVER.to_owned()),
+            }),
             ..wire::ImageInspect::default()
         },
         parent: "",
@@ -196,7 +198,9 @@ mod tests {
             image: image(),
             references: vec![Reference::parse("debian:12").unwrap()],
             lower: vec!["/l/2".into(), "/l/1".into()],
-            raw_config: br#"{"docker_version":"9","config":{"Healthcheck":{"Test":["NONE"]},"OnBuild":["RUN x"]}}"#.to_vec(),
+            raw_config:
+                br#"{"docker_version":"9","config":{"Healthcheck":{"Test":["NONE"]},"OnBuild":["RUN x"]}}"#
+                    .to_vec(),
         };
         let shown = serde_json::to_value(inspect(&found, true)).unwrap();
         assert_eq!(shown["RepoTags"], json!(["debian:12"]));

@@ -101,7 +101,8 @@ impl NetworkSettings {
     /// Without bridges there are no addresses to tell: a host's are the host's, and loopback has none.
     fn of(mode: &str, state: &ContainerState) -> Self {
         // The namespace has no name of its own; while the process lives, this is it.
-        let key = if state.status.has_process() { format!("/proc/{}/ns/net", state.pid) } else { String::new() };
+        let key =
+            if state.status.has_process() { format!("/proc/{}/ns/net", state.pid) } else { String::new() };
         Self {
             known: wire::NetworkSettings {
                 sandbox_id: Some(String::new()),

@@ -37,7 +37,7 @@ fn non_empty(field: &Option<String>) -> Option<&str> {
 
 /// Refuses what the engine does not do.
 fn unsupported<T>(what: impl std::fmt::Display) -> Result<T> {
-    Err(Error::unsupported(format!("{what} is not supported by dhow")))
+    Err(Error::unsupported(format!("not supported by dhow: {what}")))
 }
 
 /// Refuses a list that holds something.

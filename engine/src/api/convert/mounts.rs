@@ -110,10 +110,13 @@ fn parse_bind(text: &str) -> Result<Mount> {
         return Err(invalid());
     }
     let mode = if mode.is_empty() { BindMode::default() } else { parse_bind_mode(mode)? };
-    let target = parse_target(target).map_err(|e| Error::caused(e.kind(), format!("invalid volume specification: '{text}'"), e))?;
+    let target = parse_target(target)
+        .map_err(|e| Error::caused(e.kind(), format!("invalid volume specification: '{text}'"), e))?;
     let source = if source.starts_with('/') {
         if mode.nocopy {
-            return Err(Error::invalid(format!("invalid mode: nocopy: only volumes can be copied into ({text:?})")));
+            return Err(Error::invalid(format!(
+                "invalid mode: nocopy: only volumes can be copied into ({text:?})"
+            )));
         }
         MountSource::Bind {
             path: clean_path(source)?,
@@ -123,7 +126,9 @@ fn parse_bind(text: &str) -> Result<Mount> {
         }
     } else {
         if mode.propagation.is_some() {
-            return Err(Error::invalid(format!("invalid mode: propagation is for host paths only ({text:?})")));
+            return Err(Error::invalid(format!(
+                "invalid mode: propagation is for host paths only ({text:?})"
+            )));
         }
         volume(source, mode.nocopy)?
     };
@@ -269,7 +274,7 @@ impl Tmpfs {
             ("nosuid" | "nodev", None) => {}
             ("suid" | "dev", None) => return unsupported(format!("tmpfs option {option:?}")),
             ("size", Some(percent)) if percent.ends_with('%') => {
-                return unsupported(format!("tmpfs option {option:?}: give the size in bytes, k, m or g; a percentage"));
+                return unsupported(format!("tmpfs option {option:?}: give the size in bytes, k, m or g"));
             }
             ("size", Some(size)) => self.size_bytes = Some(parse_bytes(size)?).filter(|s| *s > 0),
             ("mode", Some(mode)) => {
@@ -287,7 +292,12 @@ impl Tmpfs {
     }
 
     fn into_source(self) -> MountSource {
-        MountSource::Tmpfs { size_bytes: self.size_bytes, mode: self.mode, exec: self.exec, options: self.options }
+        MountSource::Tmpfs {
+            size_bytes: self.size_bytes,
+            mode: self.mode,
+            exec: self.exec,
+            options: self.options,
+        }
     }
 }
 
@@ -365,8 +375,10 @@ fn show_mount(mount: &Mount) -> wire::Mount {
         MountSource::Volume { name, nocopy, anonymous } => {
             shown.typ = Some(wire::MountType::VOLUME);
             shown.source = (!anonymous).then(|| name.clone());
-            shown.volume_options = nocopy
-                .then(|| wire::MountVolumeOptions { no_copy: Some(true), ..wire::MountVolumeOptions::default() });
+            shown.volume_options = nocopy.then(|| wire::MountVolumeOptions {
+                no_copy: Some(true),
+                ..wire::MountVolumeOptions::default()
+            });
         }
         MountSource::Tmpfs { size_bytes, mode, exec, options } => {
             shown.typ = Some(wire::MountType::TMPFS);

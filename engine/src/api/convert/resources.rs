@@ -13,7 +13,11 @@ const MEMORY_MIN_BYTES: u64 = 6 << 20;
 const NANOS_PER_CPU: u64 = 1_000_000_000;
 
 /// Reads all limits, and appends warnings about those that will not do what they look like.
-pub(super) fn parse(host: &wire::HostConfig, machine: &Machine, warnings: &mut Vec<String>) -> Result<Resources> {
+pub(super) fn parse(
+    host: &wire::HostConfig,
+    machine: &Machine,
+    warnings: &mut Vec<String>,
+) -> Result<Resources> {
     refuse_list(&host.blkio_weight_device, "--blkio-weight-device (HostConfig.BlkioWeightDevice)")?;
     refuse_list(&host.blkio_device_read_bps, "--device-read-bps (HostConfig.BlkioDeviceReadBps)")?;
     refuse_list(&host.blkio_device_write_bps, "--device-write-bps (HostConfig.BlkioDeviceWriteBps)")?;
@@ -22,12 +26,12 @@ pub(super) fn parse(host: &wire::HostConfig, machine: &Machine, warnings: &mut V
     refuse_list(&host.device_requests, "--gpus (HostConfig.DeviceRequests)")?;
     refuse_number(host.cpu_realtime_period, "--cpu-rt-period (HostConfig.CpuRealtimePeriod)")?;
     refuse_number(host.cpu_realtime_runtime, "--cpu-rt-runtime (HostConfig.CpuRealtimeRuntime)")?;
-    refuse_number(host.cpu_count, "--cpu-count (HostConfig.CpuCount), which is for Windows,")?;
-    refuse_number(host.cpu_percent, "--cpu-percent (HostConfig.CpuPercent), which is for Windows,")?;
-    refuse_number(host.io_maximum_iops, "--io-maxiops (HostConfig.IOMaximumIOps), which is for Windows,")?;
+    refuse_number(host.cpu_count, "--cpu-count (HostConfig.CpuCount), which is for Windows")?;
+    refuse_number(host.cpu_percent, "--cpu-percent (HostConfig.CpuPercent), which is for Windows")?;
+    refuse_number(host.io_maximum_iops, "--io-maxiops (HostConfig.IOMaximumIOps), which is for Windows")?;
     refuse_number(
         host.io_maximum_bandwidth,
-        "--io-maxbandwidth (HostConfig.IOMaximumBandwidth), which is for Windows,",
+        "--io-maxbandwidth (HostConfig.IOMaximumBandwidth), which is for Windows",
     )?;
     // The docker CLI sends -1 when the flag is not given.
     if host.memory_swappiness.is_some_and(|s| s != -1) {
@@ -49,7 +53,9 @@ pub(super) fn parse(host: &wire::HostConfig, machine: &Machine, warnings: &mut V
         Ok(score @ -1000..=1000) => score,
         _ => {
             let score = host.oom_score_adj.unwrap_or(0);
-            return Err(Error::invalid(format!("Invalid value {score}, range for oom score adj is [-1000, 1000]")));
+            return Err(Error::invalid(format!(
+                "Invalid value {score}, range for oom score adj is [-1000, 1000]"
+            )));
         }
     };
     resources.ulimits = host.ulimits.iter().flatten().map(parse_ulimit).collect::<Result<_>>()?;
@@ -71,7 +77,8 @@ fn parse_memory(host: &wire::HostConfig, into: &mut Resources, warnings: &mut Ve
         }
     };
     into.memory_bytes = limit(host.memory, "Minimum memory limit allowed is 6MB")?;
-    into.memory_reservation_bytes = limit(host.memory_reservation, "Minimum memory reservation allowed is 6MB")?;
+    into.memory_reservation_bytes =
+        limit(host.memory_reservation, "Minimum memory reservation allowed is 6MB")?;
     let swap = host.memory_swap.filter(|swap| *swap != 0);
     match (into.memory_bytes, swap) {
         (_, Some(swap)) if swap < -1 => {
@@ -83,7 +90,9 @@ fn parse_memory(host: &wire::HostConfig, into: &mut Resources, warnings: &mut Ve
             ));
         }
         (None, Some(swap)) if swap > 0 => {
-            return Err(Error::invalid("You should always set the Memory limit when using Memoryswap limit, see usage"));
+            return Err(Error::invalid(
+                "You should always set the Memory limit when using Memoryswap limit, see usage",
+            ));
         }
         _ => into.memory_swap_bytes = swap,
     }
@@ -151,7 +160,8 @@ fn parse_cpu(host: &wire::HostConfig, machine: &Machine, into: &mut Resources) -
 /// Checks a list of CPUs or memory nodes against what is online. Kept as typed.
 fn parse_cpuset(field: &Option<String>, online: &str, word: &str, what: &str) -> Result<String> {
     let Some(text) = non_empty(field) else { return Ok(String::new()) };
-    let asked = parse_list(text).ok_or_else(|| Error::invalid(format!("Invalid value {text} for cpuset {word}")))?;
+    let asked =
+        parse_list(text).ok_or_else(|| Error::invalid(format!("Invalid value {text} for cpuset {word}")))?;
     let available = parse_list(online).unwrap_or_default();
     if asked.is_subset(&available) {
         Ok(text.to_owned())
@@ -164,8 +174,21 @@ fn parse_cpuset(field: &Option<String>, online: &str, word: &str, what: &str) ->
 
 /// getrlimit(2), in Docker's lower case.
 const ULIMITS: [&str; 15] = [
-    "core", "cpu", "data", "fsize", "locks", "memlock", "msgqueue", "nice", "nofile", "nproc", "rss", "rtprio",
-    "rttime", "sigpending", "stack",
+    "core",
+    "cpu",
+    "data",
+    "fsize",
+    "locks",
+    "memlock",
+    "msgqueue",
+    "nice",
+    "nofile",
+    "nproc",
+    "rss",
+    "rtprio",
+    "rttime",
+    "sigpending",
+    "stack",
 ];
 
 fn parse_ulimit(limit: &wire::ResourcesUlimits) -> Result<Ulimit> {
@@ -193,7 +216,7 @@ fn parse_cgroup_parent(text: &str) -> Result<String> {
         return Err(Error::invalid(format!("invalid cgroup-parent: {text:?}")));
     }
     if text.ends_with(".slice") {
-        return unsupported(format!("--cgroup-parent {text:?}: systemd slices; a cgroup path is wanted, and a slice"));
+        return unsupported(format!("--cgroup-parent {text:?}: systemd slices; a cgroup path is wanted"));
     }
     Ok(text.to_owned())
 }
@@ -205,7 +228,9 @@ fn parse_device(device: &wire::DeviceMapping) -> Result<Device> {
     for path in [host_path, container_path] {
         let steps_out = path.split('/').any(|part| part == "..");
         if !path.starts_with('/') || path.contains('\0') || steps_out {
-            return Err(Error::invalid(format!("invalid device path {path:?}: must be absolute, without '..'")));
+            return Err(Error::invalid(format!(
+                "invalid device path {path:?}: must be absolute, without '..'"
+            )));
         }
     }
     check_permissions(permissions)

@@ -65,7 +65,9 @@ fn parse_namespace(mode: &str, flag: &str, what: &str, private: &[&str]) -> Resu
         "" => Ok(Namespace::Private),
         "host" => Ok(Namespace::Host),
         word if private.contains(&word) => Ok(Namespace::Private),
-        word if word.starts_with("container:") => unsupported(format!("{flag} {word}: joining another container")),
+        word if word.starts_with("container:") => {
+            unsupported(format!("{flag} {word}: joining another container"))
+        }
         "none" if flag == "--ipc" => unsupported("--ipc none"),
         word => Err(Error::invalid(format!("invalid {what}: {word}"))),
     }
@@ -76,7 +78,11 @@ fn parse_hidden_paths(host: &wire::HostConfig) -> Result<bool> {
     let verdict = |list: &Option<Vec<String>>, default: &[&str], field: &str| match list {
         None => Ok(false),
         Some(paths) if paths.is_empty() => Ok(true),
-        Some(paths) if paths.iter().all(|p| default.contains(&p.as_str())) && paths.len() == default.len() => Ok(false),
+        Some(paths)
+            if paths.iter().all(|p| default.contains(&p.as_str())) && paths.len() == default.len() =>
+        {
+            Ok(false)
+        }
         Some(_) => unsupported(format!("HostConfig.{field} other than the default or an empty list")),
     };
     let masked = verdict(&host.masked_paths, &MASKED_PATHS, "MaskedPaths")?;
@@ -103,9 +109,8 @@ fn parse_option(option: &str, security: &mut Security) -> Result<()> {
         ("seccomp", "builtin") => security.seccomp = SeccompProfile::Default,
         // The docker CLI sends the profile's text, not its path.
         ("seccomp", text) => {
-            let object: serde_json::Value = serde_json::from_str(text).map_err(|error| {
-                Error::invalid(format!("Decoding seccomp profile failed: {error}"))
-            })?;
+            let object: serde_json::Value = serde_json::from_str(text)
+                .map_err(|error| Error::invalid(format!("Decoding seccomp profile failed: {error}")))?;
             if !object.is_object() {
                 return Err(Error::invalid("Decoding seccomp profile failed: it is not a JSON object"));
             }

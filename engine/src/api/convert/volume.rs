@@ -8,7 +8,9 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 /// Validates a request for a volume: its name, if it has one, and its labels.
-pub(in crate::api) fn parse(body: &wire::VolumeCreateRequest) -> Result<(Option<String>, BTreeMap<String, String>)> {
+pub(in crate::api) fn parse(
+    body: &wire::VolumeCreateRequest,
+) -> Result<(Option<String>, BTreeMap<String, String>)> {
     volume_driver(body.driver.as_deref())?;
     if body.driver_opts.as_ref().is_some_and(|o| !o.is_empty()) {
         return unsupported("volume create --opt (DriverOpts)");

@@ -42,7 +42,8 @@ async fn say(monitor: &mut UnixStream, stream: Stream, bytes: &[u8]) {
 async fn heard(mut monitor: UnixStream) -> (Vec<u8>, bool) {
     let mut all = Vec::new();
     monitor.read_to_end(&mut all).await.unwrap();
-    let (mut decoder, mut bytes, mut typed, mut closed) = (ClientDecoder::default(), &all[..], Vec::new(), false);
+    let (mut decoder, mut bytes, mut typed, mut closed) =
+        (ClientDecoder::default(), &all[..], Vec::new(), false);
     while let Some(frame) = decoder.decode(&mut bytes).unwrap() {
         match frame {
             ClientFrame::Stdin(piece) => typed.extend_from_slice(piece),

@@ -46,7 +46,8 @@ pub(in crate::api) async fn create(
     let (spec, mut warnings) = convert::create::parse(body, &convert::machine::Machine::probe())?;
     let (name, platform) = (params.owned("name"), params.owned("platform"));
     let created =
-        blocking(move || container::create::create(&engine, name.as_deref(), spec, platform.as_deref())).await?;
+        blocking(move || container::create::create(&engine, name.as_deref(), spec, platform.as_deref()))
+            .await?;
     warnings.extend(created.warnings);
     json(StatusCode::CREATED, &wire::ContainerCreateResponse { id: created.id.to_string(), warnings })
 }
@@ -69,7 +70,7 @@ pub(in crate::api) async fn start(
     params: Params,
 ) -> ApiResult {
     if params.text("checkpoint").is_some() {
-        return Err(Error::unsupported("start --checkpoint is not supported by dhow").into());
+        return Err(Error::unsupported("not supported by dhow: start --checkpoint").into());
     }
     blocking(move || container::start::start(&engine, &id)).await?;
     Ok(no_content())
@@ -137,7 +138,8 @@ pub(in crate::api) async fn wait(
                 .filter(|_| condition != WaitCondition::Removed)
                 .map(|message| wire::ContainerWaitExitError { message: Some(message) }),
         };
-        let mut text = serde_json::to_vec(&answer).map_err(|e| Error::internal(format!("encode the answer: {e}")))?;
+        let mut text =
+            serde_json::to_vec(&answer).map_err(|e| Error::internal(format!("encode the answer: {e}")))?;
         text.push(b'\n');
         Ok::<Bytes, Error>(text.into())
     };
@@ -147,7 +149,9 @@ pub(in crate::api) async fn wait(
 /// Rows and columns of a resize.
 pub(super) fn terminal_size(params: &Params) -> Result<(u16, u16)> {
     let side = |name: &str| -> Result<u16> {
-        params.number(name)?.ok_or_else(|| Error::invalid(format!("invalid resize: parameter {name} is missing")))
+        params
+            .number(name)?
+            .ok_or_else(|| Error::invalid(format!("invalid resize: parameter {name} is missing")))
     };
     Ok((side("h")?, side("w")?))
 }
@@ -170,7 +174,7 @@ pub(in crate::api) async fn remove(
     params: Params,
 ) -> ApiResult {
     if params.flag("link") {
-        return Err(Error::unsupported("rm --link is not supported by dhow").into());
+        return Err(Error::unsupported("not supported by dhow: rm --link").into());
     }
     let options = RemoveOptions { force: params.flag("force"), volumes: params.flag("v") };
     blocking(move || container::remove::remove(&engine, &id, options)).await?;

@@ -45,7 +45,8 @@ pub(in crate::api) async fn start(
     let request = Request::from_parts(parts, axum::body::Body::empty());
 
     let detach = body.detach.unwrap_or(false);
-    let options = ExecStart { detach, console_size: convert::exec::console_size(body.console_size.as_ref())? };
+    let options =
+        ExecStart { detach, console_size: convert::exec::console_size(body.console_size.as_ref())? };
     let (record, started) = blocking(move || {
         let record = exec::inspect(&engine, &id)?;
         let started = exec::start(&engine, &id, options);
@@ -69,7 +70,10 @@ pub(in crate::api) async fn start(
 
 /// Whether the session came to be and its command is what failed: then its exit code tells.
 fn is_of_the_command(error: &Error) -> bool {
-    matches!(error.kind(), ErrorKind::CommandNotFound | ErrorKind::CommandNotExecutable | ErrorKind::StartFailed)
+    matches!(
+        error.kind(),
+        ErrorKind::CommandNotFound | ErrorKind::CommandNotExecutable | ErrorKind::StartFailed
+    )
 }
 
 /// `GET /exec/{id}/json`

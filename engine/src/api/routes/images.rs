@@ -65,7 +65,9 @@ pub(in crate::api) async fn post_by_name(
             blocking(move || image::tag::tag(&engine, &name, &target)).await?;
             Ok(StatusCode::CREATED.into_response())
         }
-        Some((_, "push")) => Err(Error::unsupported("pushing to a registry is not supported by dhow yet").into()),
+        Some((_, "push")) => {
+            Err(Error::unsupported("not supported by dhow yet: pushing to a registry").into())
+        }
         None if path == "prune" => prune(engine, params).await,
         _ => Err(ApiError::page_not_found()),
     }
@@ -103,7 +105,13 @@ pub(in crate::api) async fn remove(
 /// `GET /images/get?names=a&names=b`
 pub(in crate::api) async fn save_several(State(engine): State<Engine>, params: Params) -> ApiResult {
     // Some clients send one parameter with commas.
-    let names = params.all("names").iter().flat_map(|n| n.split(',')).filter(|n| !n.is_empty()).map(str::to_owned).collect();
+    let names = params
+        .all("names")
+        .iter()
+        .flat_map(|n| n.split(','))
+        .filter(|n| !n.is_empty())
+        .map(str::to_owned)
+        .collect();
     save(engine, names).await
 }
 
@@ -111,13 +119,18 @@ async fn save(engine: Engine, names: Vec<String>) -> ApiResult {
     if names.is_empty() {
         return Err(Error::invalid("no image names given").into());
     }
-    stream_from("application/x-tar", move |out| image::save::prepare(&engine, &names)?.write(&engine, out)).await
+    stream_from("application/x-tar", move |out| image::save::prepare(&engine, &names)?.write(&engine, out))
+        .await
 }
 
 /// `POST /images/load`
-pub(in crate::api) async fn load(State(engine): State<Engine>, params: Params, request: Request) -> ApiResult {
+pub(in crate::api) async fn load(
+    State(engine): State<Engine>,
+    params: Params,
+    request: Request,
+) -> ApiResult {
     if params.text("platform").is_some() {
-        return Err(Error::unsupported("load --platform is not supported by dhow yet").into());
+        return Err(Error::unsupported("not supported by dhow yet: load --platform").into());
     }
     let mut body = BodyReader::new(request.into_body());
     let loaded = blocking(move || {
@@ -147,7 +160,11 @@ pub(in crate::api) async fn load(State(engine): State<Engine>, params: Params, r
 }
 
 /// `POST /images/create`: an import, or a pull.
-pub(in crate::api) async fn create(State(engine): State<Engine>, params: Params, request: Request) -> ApiResult {
+pub(in crate::api) async fn create(
+    State(engine): State<Engine>,
+    params: Params,
+    request: Request,
+) -> ApiResult {
     match (params.text("fromImage"), params.text("fromSrc")) {
         (Some(name), _) => pull(engine, &with_tag(name, params.text("tag"))).await,
         (None, Some(source)) => {

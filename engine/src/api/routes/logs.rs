@@ -35,5 +35,12 @@ fn parse(params: &Params) -> Result<LogsOptions> {
         // Docker takes anything that is no number for all of it.
         Some(number) => number.parse().ok(),
     };
-    Ok(LogsOptions { follow: params.flag("follow"), stdout, stderr, since: time("since")?, until: time("until")?, tail })
+    Ok(LogsOptions {
+        follow: params.flag("follow"),
+        stdout,
+        stderr,
+        since: time("since")?,
+        until: time("until")?,
+        tail,
+    })
 }

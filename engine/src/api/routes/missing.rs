@@ -37,7 +37,8 @@ pub(in crate::api) async fn answer(request: Request) -> ApiResult {
 
 /// Unknown paths are not found; known ones of Docker's API are not implemented. Pure.
 fn explain(method: &Method, path: &str) -> ApiError {
-    let not_there = |what: &str| ApiError::from(Error::unsupported(format!("{what} is not supported by dhow yet")));
+    let not_there =
+        |what: &str| ApiError::from(Error::unsupported(format!("not supported by dhow yet: {what}")));
     let words: Vec<&str> = path.trim_matches('/').split('/').collect();
     if let Some((_, what)) = NOUNS.iter().find(|(noun, _)| words.first() == Some(noun)) {
         return not_there(&format!("{what} ({method} {path})"));

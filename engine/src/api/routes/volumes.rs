@@ -21,7 +21,9 @@ pub(in crate::api) async fn list(State(engine): State<Engine>, params: Params) -
     let filters = params.filters()?;
     filters.only(&["name", "label", "driver", "dangling"])?;
     if !filters.values("dangling").is_empty() {
-        return Err(dhow_model::Error::unsupported("volume ls --filter dangling is not supported by dhow yet").into());
+        return Err(
+            dhow_model::Error::unsupported("not supported by dhow yet: volume ls --filter dangling").into()
+        );
     }
     let volumes = blocking(move || {
         let records = volume::list(&engine)?;

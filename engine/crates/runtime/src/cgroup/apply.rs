@@ -67,7 +67,8 @@ pub(crate) fn open_joining(paths: &CgroupPaths) -> Result<Joining> {
     let mut joining = Joining::default();
     for v1 in &paths.v1 {
         let path = v1.path.join("tasks");
-        let file = OpenOptions::new().write(true).open(&path).context(|| format!("open {}", path.display()))?;
+        let file =
+            OpenOptions::new().write(true).open(&path).context(|| format!("open {}", path.display()))?;
         joining.tasks.push(file.into());
     }
     if let Some(path) = &paths.unified {
@@ -78,7 +79,11 @@ pub(crate) fn open_joining(paths: &CgroupPaths) -> Result<Joining> {
 
 /// mkdir of the leaf; parents only when they are missing. A leaf that exists is taken over if it is empty: a
 /// crash left it.
-fn make_directory(leaf: &Path, depth: usize, parent_ready: &mut dyn FnMut(&Path) -> Result<()>) -> Result<()> {
+fn make_directory(
+    leaf: &Path,
+    depth: usize,
+    parent_ready: &mut dyn FnMut(&Path) -> Result<()>,
+) -> Result<()> {
     match fs::create_dir(leaf) {
         Ok(()) => return Ok(()),
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
@@ -183,8 +188,8 @@ fn write_limit(plan: &CgroupPlan, write: &LimitWrite) -> Result<()> {
         }
         None => plan.paths.unified.as_deref(),
     };
-    let directory =
-        directory.ok_or_else(|| Error::internal(format!("{} was planned without its hierarchy", write.what)))?;
+    let directory = directory
+        .ok_or_else(|| Error::internal(format!("{} was planned without its hierarchy", write.what)))?;
     for file in &write.files {
         let path = directory.join(file);
         match write_file(&path, &write.value) {
@@ -223,8 +228,9 @@ fn restrict_devices(plan: &CgroupPlan) -> Result<()> {
     let DevicePlan::Only { rules, nodes } = &plan.devices else { return Ok(()) };
     let mut rules = rules.clone();
     for (path, permissions) in nodes {
-        let template = DeviceRule::permitting(permissions)
-            .ok_or_else(|| Error::invalid(format!("invalid device mode {permissions:?}: want a subset of rwm")))?;
+        let template = DeviceRule::permitting(permissions).ok_or_else(|| {
+            Error::invalid(format!("invalid device mode {permissions:?}: want a subset of rwm"))
+        })?;
         for node in devices::host_nodes(path)? {
             rules.push(DeviceRule {
                 block: Some(node.is_block()),
@@ -238,7 +244,8 @@ fn restrict_devices(plan: &CgroupPlan) -> Result<()> {
         let path = v1.path.join("devices.deny");
         write_file(&path, "a").context(|| format!("write {}", path.display()))?;
         let path = v1.path.join("devices.allow");
-        let file = OpenOptions::new().write(true).open(&path).context(|| format!("open {}", path.display()))?;
+        let file =
+            OpenOptions::new().write(true).open(&path).context(|| format!("open {}", path.display()))?;
         for rule in rules {
             (&file)
                 .write_all(rule.to_string().as_bytes())
@@ -271,10 +278,11 @@ mod tests {
         let directory = unified.join(format!("dhow-test-{}", std::process::id()));
         fs::create_dir(&directory).expect("this test needs root");
         let rules = [DeviceRule::parse("c 1:3 rwm").unwrap(), DeviceRule::parse("b *:* m").unwrap()];
-        let attached = dhow_sys::bpf::load_device_program(&device_rules::program(&rules)).and_then(|program| {
-            let cgroup = File::open(&directory).unwrap();
-            dhow_sys::bpf::attach_device_program(cgroup.as_fd(), program.as_fd())
-        });
+        let attached =
+            dhow_sys::bpf::load_device_program(&device_rules::program(&rules)).and_then(|program| {
+                let cgroup = File::open(&directory).unwrap();
+                dhow_sys::bpf::attach_device_program(cgroup.as_fd(), program.as_fd())
+            });
         fs::remove_dir(&directory).unwrap();
         attached.unwrap();
     }

@@ -8,8 +8,18 @@ use std::path::PathBuf;
 
 /// What every container may use: make any node, use the harmless ones and terminals (Docker's list).
 const DEFAULT_RULES: [&str; 12] = [
-    "c *:* m", "b *:* m", "c 1:3 rwm", "c 1:5 rwm", "c 1:7 rwm", "c 1:8 rwm", "c 1:9 rwm", "c 5:0 rwm", "c 5:1 rwm",
-    "c 5:2 rwm", "c 10:200 rwm", "c 136:* rwm",
+    "c *:* m",
+    "b *:* m",
+    "c 1:3 rwm",
+    "c 1:5 rwm",
+    "c 1:7 rwm",
+    "c 1:8 rwm",
+    "c 1:9 rwm",
+    "c 5:0 rwm",
+    "c 5:1 rwm",
+    "c 5:2 rwm",
+    "c 10:200 rwm",
+    "c 136:* rwm",
 ];
 
 /// Device permissions of a container.
@@ -53,7 +63,8 @@ pub(super) fn plan(host: &HostConfig) -> Result<DevicePlan> {
         .chain(host.resources.device_cgroup_rules.iter().map(String::as_str))
         .map(DeviceRule::parse)
         .collect::<Result<_>>()?;
-    let nodes = host.resources.devices.iter().map(|d| (d.host_path.clone().into(), d.permissions.clone())).collect();
+    let nodes =
+        host.resources.devices.iter().map(|d| (d.host_path.clone().into(), d.permissions.clone())).collect();
     Ok(DevicePlan::Only { rules, nodes })
 }
 
@@ -79,7 +90,9 @@ impl DeviceRule {
         };
         let (major, minor) = numbers.split_once(':').ok_or_else(invalid)?;
         Self::permitting(permissions)
-            .map(|rule| -> Result<Self> { Ok(Self { block, major: number(major)?, minor: number(minor)?, ..rule }) })
+            .map(|rule| -> Result<Self> {
+                Ok(Self { block, major: number(major)?, minor: number(minor)?, ..rule })
+            })
             .ok_or_else(invalid)?
     }
 
@@ -125,7 +138,9 @@ impl fmt::Display for DevicePlan {
                 for (index, rule) in rules.iter().enumerate() {
                     write!(f, "{}{rule}", if index == 0 { "" } else { ", " })?;
                 }
-                nodes.iter().try_for_each(|(path, permissions)| write!(f, ", {} {permissions}", path.display()))
+                nodes
+                    .iter()
+                    .try_for_each(|(path, permissions)| write!(f, ", {} {permissions}", path.display()))
             }
         }
     }
@@ -202,6 +217,8 @@ mod tests {
     }
 
     /// Just enough of an interpreter for the six opcodes.
+    // The machine's 32-bit operations drop the upper half.
+    #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
     fn run(code: &[u64], kind: u32, access: u32, major: u32, minor: u32) -> u64 {
         let context = [access << 16 | kind, major, minor];
         let mut r = [0u64; 11];

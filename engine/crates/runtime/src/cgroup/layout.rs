@@ -30,8 +30,19 @@ pub struct V1Hierarchy {
 
 /// The v1 controllers that exist (Documentation/admin-guide/cgroup-v1), to tell them from mount options.
 const V1_CONTROLLERS: [&str; 13] = [
-    "cpu", "cpuacct", "cpuset", "memory", "devices", "freezer", "blkio", "pids", "net_cls", "net_prio", "perf_event",
-    "hugetlb", "rdma",
+    "cpu",
+    "cpuacct",
+    "cpuset",
+    "memory",
+    "devices",
+    "freezer",
+    "blkio",
+    "pids",
+    "net_cls",
+    "net_prio",
+    "perf_event",
+    "hugetlb",
+    "rdma",
 ];
 
 impl CgroupLayout {
@@ -56,15 +67,20 @@ impl CgroupLayout {
         let mut layout = Self::default();
         for line in mountinfo.lines() {
             let Some((left, right)) = line.split_once(" - ") else { continue };
-            let (Some(point), Some(kind)) = (left.split(' ').nth(4), right.split(' ').next()) else { continue };
+            let (Some(point), Some(kind)) = (left.split(' ').nth(4), right.split(' ').next()) else {
+                continue;
+            };
             // Mount points with blanks are escaped as \040; nobody mounts cgroups there.
             let mount_point = PathBuf::from(point);
             match kind {
                 "cgroup2" if layout.unified.is_none() => layout.unified = Some(mount_point),
                 "cgroup" => {
                     let options = right.split(' ').nth(2).unwrap_or_default();
-                    let controllers: Vec<String> =
-                        options.split(',').filter(|o| V1_CONTROLLERS.contains(o)).map(str::to_owned).collect();
+                    let controllers: Vec<String> = options
+                        .split(',')
+                        .filter(|o| V1_CONTROLLERS.contains(o))
+                        .map(str::to_owned)
+                        .collect();
                     let known = layout.v1.iter().any(|h| h.controllers == controllers);
                     if !controllers.is_empty() && !known {
                         layout.v1.push(V1Hierarchy { controllers, mount_point });
@@ -125,7 +141,8 @@ mod tests {
 
     #[test]
     fn pure_v2() {
-        let layout = CgroupLayout::parse("26 25 0:23 / /sys/fs/cgroup rw,nosuid - cgroup2 cgroup2 rw,nsdelegate\n");
+        let layout =
+            CgroupLayout::parse("26 25 0:23 / /sys/fs/cgroup rw,nosuid - cgroup2 cgroup2 rw,nsdelegate\n");
         assert!(layout.is_v2() && layout.v1.is_empty());
     }
 }

@@ -51,7 +51,8 @@ pub struct LimitWrite {
 pub(crate) fn plan(spec: &LaunchSpec, facts: &HostFacts) -> Result<CgroupPlan> {
     let config = &spec.config.host;
     let resources = &config.resources;
-    let parent = if resources.cgroup_parent.is_empty() { &spec.cgroup_parent } else { &resources.cgroup_parent };
+    let parent =
+        if resources.cgroup_parent.is_empty() { &spec.cgroup_parent } else { &resources.cgroup_parent };
     let parts: Vec<&str> = parent.split('/').filter(|part| !part.is_empty()).collect();
     if parts.iter().any(|part| matches!(*part, "." | "..")) || parent.contains('\0') {
         return Err(Error::invalid(format!("invalid cgroup parent {parent:?}")));
@@ -64,11 +65,8 @@ pub(crate) fn plan(spec: &LaunchSpec, facts: &HostFacts) -> Result<CgroupPlan> {
     table.memory(resources)?;
     table.cpu(resources)?;
     table.others(resources)?;
-    let controllers = V2_CONTROLLERS
-        .iter()
-        .filter(|c| table.v2 && layout.has(c))
-        .map(|c| (*c).to_owned())
-        .collect();
+    let controllers =
+        V2_CONTROLLERS.iter().filter(|c| table.v2 && layout.has(c)).map(|c| (*c).to_owned()).collect();
     Ok(CgroupPlan {
         paths: layout.paths_for(&parts.join("/"), spec.id.as_str()),
         depth: parts.len() + 1,
@@ -134,7 +132,13 @@ impl Table<'_> {
     fn swap(&mut self, memory: u64, both: Option<i64>) -> Result<()> {
         let asked = both.is_some_and(|bytes| bytes != 0);
         let value = match both {
-            Some(bytes) if bytes < 0 => if self.v2 { "max".to_owned() } else { "-1".to_owned() },
+            Some(bytes) if bytes < 0 => {
+                if self.v2 {
+                    "max".to_owned()
+                } else {
+                    "-1".to_owned()
+                }
+            }
             Some(bytes) if bytes > 0 => {
                 let both = bytes.unsigned_abs();
                 let swap = both.checked_sub(memory).ok_or_else(|| {
@@ -143,7 +147,13 @@ impl Table<'_> {
                 if self.v2 { swap.to_string() } else { both.to_string() }
             }
             // Docker's default: as much swap as memory.
-            _ => if self.v2 { memory.to_string() } else { memory.saturating_mul(2).to_string() },
+            _ => {
+                if self.v2 {
+                    memory.to_string()
+                } else {
+                    memory.saturating_mul(2).to_string()
+                }
+            }
         };
         let file = if self.v2 { "memory.swap.max" } else { "memory.memsw.limit_in_bytes" };
         self.add("the memory and swap limit", "memory", &[file], value)?;
@@ -171,8 +181,11 @@ impl Table<'_> {
                 self.add("the CPU quota", "cpu", &["cpu.cfs_quota_us"], quota)?;
             }
         } else if let Some(period) = r.cpu_period_us {
-            let (file, value) =
-                if self.v2 { ("cpu.max", format!("max {period}")) } else { ("cpu.cfs_period_us", period.to_string()) };
+            let (file, value) = if self.v2 {
+                ("cpu.max", format!("max {period}"))
+            } else {
+                ("cpu.cfs_period_us", period.to_string())
+            };
             self.add("the CPU period", "cpu", &[file], value)?;
         }
         if let Some(shares) = r.cpu_shares {

@@ -5,8 +5,8 @@ mod device_rules;
 pub mod layout;
 pub mod limits;
 
-pub use device_rules::{DevicePlan, DeviceRule};
 pub(crate) use apply::{Joining, make, open_joining};
+pub use device_rules::{DevicePlan, DeviceRule};
 
 use crate::facts::HostFacts;
 use dhow_model::{ContainerId, Error, Result, ResultExt};
@@ -67,7 +67,11 @@ impl Cgroup {
 
     /// The directory that answers for a controller: v1's hierarchy of it, else v2's.
     fn directory(&self, controller: &str) -> Option<&Path> {
-        self.v1_directory(controller).or(if self.paths.v1.is_empty() { self.paths.unified.as_deref() } else { None })
+        self.v1_directory(controller).or(if self.paths.v1.is_empty() {
+            self.paths.unified.as_deref()
+        } else {
+            None
+        })
     }
 
     fn v1_directory(&self, controller: &str) -> Option<&Path> {
@@ -184,7 +188,12 @@ impl Cgroup {
             }
             (None, Some(directory)) => {
                 let value = if frozen { "1" } else { "0" };
-                (directory.join("cgroup.freeze"), value, directory.join("cgroup.events"), format!("frozen {value}"))
+                (
+                    directory.join("cgroup.freeze"),
+                    value,
+                    directory.join("cgroup.events"),
+                    format!("frozen {value}"),
+                )
             }
             (None, None) => return Err(Error::unsupported("this machine has no cgroup freezer")),
         };
@@ -211,7 +220,8 @@ impl Cgroup {
     pub fn pids(&self) -> Result<Vec<i32>> {
         let Some(directory) = self.directories().next() else { return Ok(Vec::new()) };
         let mut pids = Vec::new();
-        collect_pids(directory, &mut pids).context(|| format!("list processes of {}", directory.display()))?;
+        collect_pids(directory, &mut pids)
+            .context(|| format!("list processes of {}", directory.display()))?;
         Ok(pids)
     }
 

@@ -3,6 +3,7 @@
 use crate::facts::HostFacts;
 use crate::spec::LaunchSpec;
 use crate::step::Step;
+use dhow_model::security::SeccompProfile;
 use dhow_model::{Error, Result};
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -60,7 +61,11 @@ pub(super) fn of_container(spec: &LaunchSpec, facts: &HostFacts) -> Result<Proce
         tty: config.tty,
         capabilities: facts.grantable(security.capability_mask()),
         no_new_privileges: security.no_new_privileges,
-        seccomp: if security.privileged { None } else { spec.seccomp.clone() },
+        // Privileged means unconfined, unless the user gave a profile of their own.
+        seccomp: spec
+            .seccomp
+            .clone()
+            .filter(|_| !security.privileged || matches!(security.seccomp, SeccompProfile::Custom(_))),
     }
     .checked()
 }

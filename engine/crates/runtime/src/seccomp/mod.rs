@@ -29,13 +29,19 @@ const DEFAULT: &str = include_str!("default.json");
 /// # Errors
 /// `InvalidArgument` for a malformed custom profile; `Unsupported` for an action or an architecture that we
 /// cannot offer.
-pub fn compile(profile: &SeccompProfile, capability_mask: u64, kernel: KernelVersion) -> Result<Option<Vec<u8>>> {
+pub fn compile(
+    profile: &SeccompProfile,
+    capability_mask: u64,
+    kernel: KernelVersion,
+) -> Result<Option<Vec<u8>>> {
     let json = match profile {
         SeccompProfile::Unconfined => return Ok(None),
         SeccompProfile::Default => DEFAULT,
         SeccompProfile::Custom(json) => json,
     };
-    compile_json(json, capability_mask, kernel).map(Some).context(|| "decoding seccomp profile failed".to_owned())
+    compile_json(json, capability_mask, kernel)
+        .map(Some)
+        .context(|| "decoding seccomp profile failed".to_owned())
 }
 
 fn compile_json(json: &str, capability_mask: u64, kernel: KernelVersion) -> Result<Vec<u8>> {

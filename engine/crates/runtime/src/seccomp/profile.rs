@@ -99,7 +99,8 @@ impl Profile {
                 continue;
             }
             let action = action(&entry.action, entry.errno_ret.unwrap_or(default_errno))?;
-            let conditions: Vec<Condition> = entry.args.iter().flatten().map(condition).collect::<Result<_>>()?;
+            let conditions: Vec<Condition> =
+                entry.args.iter().flatten().map(condition).collect::<Result<_>>()?;
             for name in entry.names.iter().flatten().chain(&entry.name) {
                 let numbers = table::lookup(name)
                     .ok_or_else(|| Error::invalid(format!("unknown system call {name:?}")))?;

@@ -30,13 +30,15 @@ fn decode(bytes: &[u8]) -> Vec<Instruction> {
         .collect()
 }
 
+// The machine's words are halves of the arguments.
+#[allow(clippy::cast_possible_truncation)]
 fn interpret(program: &[Instruction], call: &Call) -> u32 {
     let word = |offset: u32| match offset {
         0 => call.number,
         4 => call.arch,
         _ => {
             let argument = call.args[(offset as usize - 16) / 8];
-            (if offset % 8 == 0 { argument } else { argument >> 32 }) as u32
+            (if offset.is_multiple_of(8) { argument } else { argument >> 32 }) as u32
         }
     };
     let (mut a, mut pc) = (0u32, 0usize);
@@ -92,16 +94,24 @@ fn the_default_policy() {
     assert_eq!(first("clone3", 0), ENOSYS);
     assert_eq!((first("personality", 0x2_0008), first("personality", 0xffff_ffff)), (ALLOW, ALLOW));
     assert_eq!((first("personality", 0x4_0000), first("personality", 1 << 32)), (EPERM, EPERM));
-    assert_eq!(interpret(&program, &Call { arch: 0x1234, number: 0, args: [0; 6] }), Action::KILL_PROCESS.value());
+    assert_eq!(
+        interpret(&program, &Call { arch: 0x1234, number: 0, args: [0; 6] }),
+        Action::KILL_PROCESS.value()
+    );
     for beyond in [600, 0x3fff_ffff, X32_BIT | 0x0fff_ffff, u32::MAX] {
-        assert_eq!(interpret(&program, &Call { arch: X86_64, number: beyond, args: [0; 6] }), EPERM, "{beyond}");
+        assert_eq!(
+            interpret(&program, &Call { arch: X86_64, number: beyond, args: [0; 6] }),
+            EPERM,
+            "{beyond}"
+        );
     }
 }
 
 #[test]
 fn other_calling_conventions_have_the_same_policy() {
     let program = default_program(Security::default().capability_mask());
-    let i386 = |name: &str, args| interpret(&program, &Call { arch: I386, number: number(name, Arch::X86), args });
+    let i386 =
+        |name: &str, args| interpret(&program, &Call { arch: I386, number: number(name, Arch::X86), args });
     assert_eq!(i386("read", [0; 6]), ALLOW);
     assert_eq!(i386("mount", [0; 6]), EPERM);
     assert_eq!(i386("socket", [38, 0, 0, 0, 0, 0]), EPERM);
@@ -120,7 +130,9 @@ fn other_calling_conventions_have_the_same_policy() {
 #[test]
 fn capabilities_open_calls() {
     let with = |name: &str| {
-        default_program(Security::default().capability_mask() | dhow_model::security::capability_bit(name).unwrap())
+        default_program(
+            Security::default().capability_mask() | dhow_model::security::capability_bit(name).unwrap(),
+        )
     };
     let admin = with("CAP_SYS_ADMIN");
     for name in ["mount", "unshare", "setns", "clone3", "bpf"] {
@@ -154,13 +166,25 @@ fn custom_profiles() {
     assert_eq!(native(&program, "write", [1, 0, 10, 0, 0, 0]), ALLOW);
     assert_eq!(native(&program, "write", [3, 0, 10, 0, 0, 0]), ENOSYS);
     assert_eq!(native(&program, "write", [1, 0, 1 << 32, 0, 0, 0]), ENOSYS, "both conditions");
-    assert_eq!(interpret(&program, &Call { arch: I386, number: 3, args: [0; 6] }), Action::KILL_PROCESS.value());
+    assert_eq!(
+        interpret(&program, &Call { arch: I386, number: 3, args: [0; 6] }),
+        Action::KILL_PROCESS.value()
+    );
     for (bad, why) in [
         ("{", "EOF"),
         (r#"{"defaultAction":"SCMP_ACT_WHATEVER"}"#, "unknown seccomp action"),
-        (r#"{"defaultAction":"SCMP_ACT_ALLOW","syscalls":[{"names":["reed"],"action":"SCMP_ACT_ERRNO"}]}"#, "reed"),
-        (r#"{"defaultAction":"SCMP_ACT_ALLOW","syscalls":[{"names":["read"],"action":"SCMP_ACT_NOTIFY"}]}"#, "NOTIFY"),
-        (r#"{"defaultAction":"SCMP_ACT_ALLOW","syscalls":[{"names":["read"],"action":"SCMP_ACT_ERRNO","args":[{"index":6,"value":0,"op":"SCMP_CMP_EQ"}]}]}"#, "argument 6"),
+        (
+            r#"{"defaultAction":"SCMP_ACT_ALLOW","syscalls":[{"names":["reed"],"action":"SCMP_ACT_ERRNO"}]}"#,
+            "reed",
+        ),
+        (
+            r#"{"defaultAction":"SCMP_ACT_ALLOW","syscalls":[{"names":["read"],"action":"SCMP_ACT_NOTIFY"}]}"#,
+            "NOTIFY",
+        ),
+        (
+            r#"{"defaultAction":"SCMP_ACT_ALLOW","syscalls":[{"names":["read"],"action":"SCMP_ACT_ERRNO","args":[{"index":6,"value":0,"op":"SCMP_CMP_EQ"}]}]}"#,
+            "argument 6",
+        ),
     ] {
         let error = custom(bad).unwrap_err().to_string();
         assert!(error.contains(why) && error.contains("seccomp profile"), "{error}");
@@ -172,9 +196,15 @@ fn custom_profiles() {
 fn the_table_agrees_with_libc() {
     use nix::libc;
     for (name, number) in [
-        ("read", libc::SYS_read), ("clone3", libc::SYS_clone3), ("openat2", libc::SYS_openat2), ("bpf", libc::SYS_bpf),
-        ("mount_setattr", libc::SYS_mount_setattr), ("mseal", libc::SYS_mseal),
-        ("fchmodat2", libc::SYS_fchmodat2), ("rseq", libc::SYS_rseq), ("newfstatat", libc::SYS_newfstatat),
+        ("read", libc::SYS_read),
+        ("clone3", libc::SYS_clone3),
+        ("openat2", libc::SYS_openat2),
+        ("bpf", libc::SYS_bpf),
+        ("mount_setattr", libc::SYS_mount_setattr),
+        ("mseal", libc::SYS_mseal),
+        ("fchmodat2", libc::SYS_fchmodat2),
+        ("rseq", libc::SYS_rseq),
+        ("newfstatat", libc::SYS_newfstatat),
     ] {
         assert_eq!(i64::from(table::lookup(name).unwrap().on(Arch::NATIVE).unwrap()), number, "{name}");
     }
@@ -208,7 +238,7 @@ proptest::proptest! {
             let mask = if compare == Compare::Equal { VALUES[*mask] } else { u64::MAX };
             let condition = Condition { index: *index, compare, mask, value: VALUES[*value] };
             let conditions = if *plain { vec![] } else { vec![condition] };
-            program::Rule { numbers: table[*call % table.len()].1, conditions, action: Action::errno(1 + *call as u32 % 3) }
+            program::Rule { numbers: table[*call % table.len()].1, conditions, action: Action::errno(u32::try_from(1 + *call % 3).unwrap()) }
         }).collect();
         let policy = Policy { default: Action::ALLOW, rules, arches: vec![Arch::X86_64] };
         let program = program::assemble(&policy).unwrap();

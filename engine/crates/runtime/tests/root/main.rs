@@ -2,6 +2,9 @@
 //!
 //! Needs root and Debian's `busybox-static`; without them these tests fail, they never pass silently.
 
+// Tests may unwrap: a panic there is the report.
+#![allow(clippy::unwrap_used)]
+
 mod fixture;
 mod limits;
 mod mounts;

@@ -112,8 +112,7 @@ fn ensure_correction(
     } else {
         std::fs::remove_dir(&tree).and_then(|()| std::fs::write(&tree, b"")).context(correcting)?;
     }
-    let here = fsat::open_directory(Path::new("/")).context(correcting)?;
-    match fsat::rename_new_at(here.as_fd(), &tree, here.as_fd(), &target) {
+    match fsat::rename_new(&tree, &target) {
         // Another process was faster: the same result.
         Ok(()) | Err(dhow_sys::Error { errno: Errno::EEXIST, .. }) => {}
         Err(error) => return Err(error).context(correcting),

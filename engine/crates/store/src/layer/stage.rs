@@ -6,9 +6,9 @@
 use crate::db::private_directory;
 use dhow_model::{Error, Layout, Result, ResultExt};
 use dhow_sys::fsat;
-use std::fs::File;
+use std::fs::{File, Permissions};
 use std::os::fd::AsFd;
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 
 /// A locked directory; removed with all its content when it is dropped.
@@ -27,6 +27,7 @@ impl Stage {
         loop {
             let made = tempfile::Builder::new()
                 .prefix("layer-")
+                .permissions(Permissions::from_mode(0o700))
                 .tempdir_in(&tmp)
                 .context(|| format!("make a directory in {}", tmp.display()))?;
             let Ok(directory) = File::open(made.path()) else { continue };
@@ -49,8 +50,7 @@ impl Stage {
 
     /// Gives the directory its place; `false`, and removes it, when the place is taken.
     pub(super) fn publish(mut self, target: &Path) -> Result<bool> {
-        let here = std::os::fd::OwnedFd::from(File::open("/").context(|| "open /".to_owned())?);
-        match fsat::rename_new_at(here.as_fd(), &self.path, here.as_fd(), target) {
+        match fsat::rename_new(&self.path, target) {
             Ok(()) => {
                 self.keep = true;
                 sync_parent(target)?;

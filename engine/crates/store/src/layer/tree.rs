@@ -139,15 +139,25 @@ impl Tree {
         opened
     }
 
-    /// Opens a directory by a name longer than the kernel takes. Symbolic links are for [`resolve`]'s callers.
+    /// Opens a directory by a name longer than the kernel takes, from the nearest one above it that is open.
+    /// Symbolic links on the way are `ENOTDIR` or `ELOOP`.
     fn walk_long(&self, name: &[u8]) -> Result<OwnedFd, Errno> {
-        let mut here: Option<OwnedFd> = None;
-        for part in name.split(|&b| b == b'/') {
-            let dir = here.as_ref().map_or(self.root.as_fd(), AsFd::as_fd);
-            let next = fsat::open_at(dir, path(part), libc::O_PATH | libc::O_DIRECTORY, 0);
-            here = Some(next.map_err(|error| error.errno)?);
+        let mut above = name.len();
+        let mut here: Rc<OwnedFd> = loop {
+            match name[..above].iter().rposition(|&b| b == b'/') {
+                None => break Rc::clone(&self.root),
+                Some(slash) => above = slash,
+            }
+            if let Some(open) = self.open.get(&name[..above]) {
+                break Rc::clone(open);
+            }
+        };
+        let rest = if Rc::ptr_eq(&here, &self.root) { name } else { &name[above + 1..] };
+        for part in rest.split(|&b| b == b'/') {
+            let next = fsat::open_at(here.as_fd(), path(part), libc::O_PATH | libc::O_DIRECTORY, 0);
+            here = Rc::new(next.map_err(|error| error.errno)?);
         }
-        here.ok_or(Errno::ENOENT)
+        Rc::try_unwrap(here).map_err(|_| Errno::ENOENT)
     }
 }
 

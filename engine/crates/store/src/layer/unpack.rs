@@ -33,8 +33,8 @@ const ENTRIES_MAX: u64 = 8_000_000;
 const RESERVE_BYTES: u64 = 32 << 20;
 /// How many files everybody else may still make.
 const RESERVE_INODES: u64 = 1000;
-/// The room is looked at again after so much data,
-const CHECK_BYTES: u64 = 64 << 20;
+/// The room is looked at again after so much data (less than the reserve, or it would be used up in between),
+const CHECK_BYTES: u64 = 16 << 20;
 /// or so many members.
 const CHECK_ENTRIES: u64 = 8192;
 /// Files from this size on are reserved in one piece before they are written.
@@ -338,7 +338,9 @@ impl Unpacker {
 
     fn finish(mut self, tar_bytes: u64) -> Result<Unpacked> {
         self.settle_payloads()?;
-        let directories = std::mem::take(&mut self.directories);
+        let mut directories: Vec<_> = std::mem::take(&mut self.directories).into_iter().collect();
+        // Neighbours together, so that their parents are open already.
+        directories.sort_unstable_by(|(_, a), (_, b)| a.name.as_bytes().cmp(b.name.as_bytes()));
         let mut implied = Vec::new();
         for (inode, DirectoryTime { name, mtime }) in directories {
             let Some((parent, stat)) = self.find(&name) else { continue };

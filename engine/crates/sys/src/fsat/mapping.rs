@@ -33,14 +33,7 @@ impl Mapping {
         }
         // SAFETY: a fresh mapping at an address of the kernel's choice.
         let start = unsafe {
-            libc::mmap(
-                std::ptr::null_mut(),
-                length,
-                libc::PROT_READ,
-                libc::MAP_PRIVATE,
-                file.as_raw_fd(),
-                0,
-            )
+            libc::mmap(std::ptr::null_mut(), length, libc::PROT_READ, libc::MAP_PRIVATE, file.as_raw_fd(), 0)
         };
         if start == libc::MAP_FAILED {
             return Err(Errno::last()).on("mmap", Descriptor(file));

@@ -104,23 +104,53 @@ fn refusals() {
         (json!({"Image": "x", "Hostname": "a\n127.0.0.1 evil"}), InvalidArgument, "invalid hostname"),
         (json!({"Image": "x", "Hostname": "a".repeat(65)}), InvalidArgument, "invalid hostname"),
         (json!({"Image": "x", "StopSignal": "BOGUS"}), InvalidArgument, "invalid signal: BOGUS"),
-        (json!({"Image": "x", "ExposedPorts": {"http": {}}}), InvalidArgument, "invalid port specification: \"http\""),
-        (json!({"Image": "x", "ExposedPorts": {"80/icmp": {}}}), InvalidArgument, "invalid port specification"),
+        (
+            json!({"Image": "x", "ExposedPorts": {"http": {}}}),
+            InvalidArgument,
+            "invalid port specification: \"http\"",
+        ),
+        (
+            json!({"Image": "x", "ExposedPorts": {"80/icmp": {}}}),
+            InvalidArgument,
+            "invalid port specification",
+        ),
         (json!({"Image": "x", "Volumes": {"/a:/b": {}}}), InvalidArgument, "bind mounts are not allowed"),
         (json!({"Image": "x", "Volumes": {"a": {}}}), InvalidArgument, "must be absolute"),
-        (json!({"Image": "x", "HostConfig": {"RestartPolicy": {"Name": "sometimes"}}}), InvalidArgument,
-         "invalid restart policy: unknown policy 'sometimes'; use one of 'no', 'always', 'on-failure', or 'unless-stopped'"),
-        (json!({"Image": "x", "HostConfig": {"CgroupnsMode": "odd"}}), InvalidArgument, "invalid cgroup namespace mode: odd"),
+        (
+            json!({"Image": "x", "HostConfig": {"RestartPolicy": {"Name": "sometimes"}}}),
+            InvalidArgument,
+            "invalid restart policy: unknown policy 'sometimes'; use one of 'no', 'always', 'on-failure', or 'unless-stopped'",
+        ),
+        (
+            json!({"Image": "x", "HostConfig": {"CgroupnsMode": "odd"}}),
+            InvalidArgument,
+            "invalid cgroup namespace mode: odd",
+        ),
         (json!({"Image": "x", "HostConfig": {"Isolation": "hyperv"}}), InvalidArgument, "invalid isolation"),
-        (json!({"Image": "x", "HostConfig": {"Mounts": [{"Type": "odd", "Target": "/a"}]}}), InvalidArgument, "mount type unknown"),
-        (json!({"Image": "x", "HostConfig": {"Mounts": [{"Type": "bind", "BindOptions": {"Propagation": "odd"}}]}}),
-         InvalidArgument, "invalid propagation mode: odd"),
+        (
+            json!({"Image": "x", "HostConfig": {"Mounts": [{"Type": "odd", "Target": "/a"}]}}),
+            InvalidArgument,
+            "mount type unknown",
+        ),
+        (
+            json!({"Image": "x", "HostConfig": {"Mounts": [{"Type": "bind", "BindOptions": {"Propagation": "odd"}}]}}),
+            InvalidArgument,
+            "invalid propagation mode: odd",
+        ),
         (json!({"Image": "x", "MacAddress": "00:11:22:33:44:55"}), Unsupported, "MacAddress"),
         (json!({"Image": "x", "HostConfig": {"KernelMemory": 1}}), Unsupported, "KernelMemory"),
         (json!({"Image": "x", "Healthcheck": {"Test": ["CMD", "true"]}}), Unsupported, "Healthcheck"),
         (json!({"Image": "x", "Healthcheck": {"Interval": 1000000000}}), Unsupported, "Healthcheck"),
-        (json!({"Image": "x", "NetworkingConfig": {"EndpointsConfig": {"mine": {}}}}), Unsupported, "--network mine"),
-        (json!({"Image": "x", "NetworkingConfig": {"EndpointsConfig": {"none": {"Aliases": ["a"]}}}}), Unsupported, "EndpointsConfig"),
+        (
+            json!({"Image": "x", "NetworkingConfig": {"EndpointsConfig": {"mine": {}}}}),
+            Unsupported,
+            "--network mine",
+        ),
+        (
+            json!({"Image": "x", "NetworkingConfig": {"EndpointsConfig": {"none": {"Aliases": ["a"]}}}}),
+            Unsupported,
+            "EndpointsConfig",
+        ),
     ] {
         let error = parsed(body.clone()).map(|s| panic!("{body}: {s:?}")).unwrap_or_else(|e| e);
         assert_eq!(error.kind(), kind, "{body}: {error}");

@@ -178,9 +178,13 @@ fn any_mount(target: String) -> impl Strategy<Value = Mount> {
         }),
         any::<bool>().prop_map(|nocopy| MountSource::Volume { name: "vol".into(), nocopy, anonymous: false }),
     ];
-    let tmpfs = (proptest::option::of(1u64..1 << 40), proptest::option::of(1u32..0o7777), any::<bool>()).prop_map(
-        |(size_bytes, mode, exec)| MountSource::Tmpfs { size_bytes, mode, exec, options: vec!["uid=7".into()] },
-    );
+    let tmpfs = (proptest::option::of(1u64..1 << 40), proptest::option::of(1u32..0o7777), any::<bool>())
+        .prop_map(|(size_bytes, mode, exec)| MountSource::Tmpfs {
+            size_bytes,
+            mode,
+            exec,
+            options: vec!["uid=7".into()],
+        });
     let mount_syntax = prop_oneof![
         (any::<bool>(), any::<bool>(), propagation).prop_map(|(create, recursive, propagation)| {
             MountSource::Bind { path: "/src".into(), create, recursive, propagation }
@@ -233,7 +237,11 @@ fn any_resources() -> impl Strategy<Value = Resources> {
             blkio_weight,
             ulimits: vec![Ulimit { name: "core".into(), soft: 0, hard: -1 }],
             cgroup_parent: String::new(),
-            devices: vec![Device { host_path: "/dev/a".into(), container_path: "/dev/b".into(), permissions: "rw".into() }],
+            devices: vec![Device {
+                host_path: "/dev/a".into(),
+                container_path: "/dev/b".into(),
+                permissions: "rw".into(),
+            }],
             device_cgroup_rules: vec!["c 1:* r".into()],
         }
     })

@@ -56,7 +56,8 @@ fn shown(state: ContainerState) -> serde_json::Value {
 #[test]
 fn a_running_container() {
     let started_at = Some(Timestamp::from_seconds(1_700_000_000));
-    let all = shown(ContainerState { status: Status::Running, pid: 42, started_at, ..ContainerState::default() });
+    let all =
+        shown(ContainerState { status: Status::Running, pid: 42, started_at, ..ContainerState::default() });
     assert_eq!(all["Name"], "/calm_hopper");
     assert_eq!(all["Path"], "/e");
     assert_eq!(all["Args"], json!(["c", "d"]));

@@ -14,7 +14,9 @@ fn one(value: serde_json::Value) -> Mount {
 }
 
 fn refusal(value: serde_json::Value) -> String {
-    parse(&host(value.clone())).map(|m| panic!("{value} was taken for {m:?}")).unwrap_or_else(|e| e.to_string())
+    parse(&host(value.clone()))
+        .map(|m| panic!("{value} was taken for {m:?}"))
+        .unwrap_or_else(|e| e.to_string())
 }
 
 fn bind(path: &str, propagation: Propagation) -> MountSource {
@@ -38,7 +40,11 @@ fn binds() {
         ("/b", "/b", false, named("", false)),
     ] {
         let mount = one(json!({ "Binds": [text] }));
-        assert_eq!(mount, Mount { target: target.into(), readonly, source, written_as: MountSyntax::Volume }, "{text}");
+        assert_eq!(
+            mount,
+            Mount { target: target.into(), readonly, source, written_as: MountSyntax::Volume },
+            "{text}"
+        );
     }
 }
 
@@ -60,7 +66,7 @@ fn bad_binds_are_refused_in_dockers_words() {
         ("v:/b:rslave", "invalid volume name"),
         ("ab:/b:rslave", "invalid mode: propagation is for host paths only"),
         ("./a:/b", "includes invalid characters for a local volume name"),
-        ("/a:/b:z", "mount option \"z\" (SELinux relabelling) is not supported by dhow"),
+        ("/a:/b:z", "not supported by dhow: mount option \"z\" (SELinux relabelling)"),
         ("/a\0b:/c", "contains a NUL byte"),
     ] {
         let message = refusal(json!({ "Binds": [text] }));
@@ -89,14 +95,20 @@ fn mount_objects() {
         }
     );
     assert_eq!(
-        one(json!({"Mounts": [{"Type": "volume", "Target": "/b", "VolumeOptions": {"NoCopy": true}}]})).source,
+        one(json!({"Mounts": [{"Type": "volume", "Target": "/b", "VolumeOptions": {"NoCopy": true}}]}))
+            .source,
         named("", true)
     );
     assert_eq!(
         one(json!({"Mounts": [{"Type": "tmpfs", "Target": "/b",
             "TmpfsOptions": {"SizeBytes": 4096, "Mode": 448, "Options": [["exec"], ["uid", "5"]]}}]}))
         .source,
-        MountSource::Tmpfs { size_bytes: Some(4096), mode: Some(0o700), exec: true, options: vec!["uid=5".into()] }
+        MountSource::Tmpfs {
+            size_bytes: Some(4096),
+            mode: Some(0o700),
+            exec: true,
+            options: vec!["uid=5".into()]
+        }
     );
 }
 
@@ -109,10 +121,22 @@ fn bad_mount_objects_name_the_field() {
         (json!({"Type": "bind", "Source": "/a", "Target": "b"}), "must be absolute"),
         (json!({"Target": "/b"}), "mount type unknown"),
         (json!({"Type": "tmpfs", "Target": "/b", "Source": "/a"}), "field Source must not be specified"),
-        (json!({"Type": "bind", "Source": "/a", "Target": "/b", "VolumeOptions": {}}), "field VolumeOptions must not be specified"),
-        (json!({"Type": "volume", "Source": "vol", "Target": "/b", "VolumeOptions": {"Subpath": "x"}}), "volume-subpath"),
-        (json!({"Type": "volume", "Source": "vol", "Target": "/b", "VolumeOptions": {"DriverConfig": {"Name": "nfs"}}}), "volume driver \"nfs\""),
-        (json!({"Type": "bind", "Source": "/a", "Target": "/b", "BindOptions": {"ReadOnlyForceRecursive": true}}), "bind-recursive=readonly"),
+        (
+            json!({"Type": "bind", "Source": "/a", "Target": "/b", "VolumeOptions": {}}),
+            "field VolumeOptions must not be specified",
+        ),
+        (
+            json!({"Type": "volume", "Source": "vol", "Target": "/b", "VolumeOptions": {"Subpath": "x"}}),
+            "volume-subpath",
+        ),
+        (
+            json!({"Type": "volume", "Source": "vol", "Target": "/b", "VolumeOptions": {"DriverConfig": {"Name": "nfs"}}}),
+            "volume driver \"nfs\"",
+        ),
+        (
+            json!({"Type": "bind", "Source": "/a", "Target": "/b", "BindOptions": {"ReadOnlyForceRecursive": true}}),
+            "bind-recursive=readonly",
+        ),
         (json!({"Type": "image", "Source": "x", "Target": "/b"}), "--mount type=image"),
         (json!({"Type": "tmpfs", "Target": "/b", "TmpfsOptions": {"SizeBytes": -1}}), "invalid tmpfs size"),
     ] {

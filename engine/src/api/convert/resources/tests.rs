@@ -58,16 +58,40 @@ fn refusals_are_dockers() {
         (json!({"Memory": 6 * mb - 1}), "Minimum memory limit allowed is 6MB"),
         (json!({"Memory": -1}), "Minimum memory limit allowed is 6MB"),
         (json!({"MemoryReservation": mb}), "Minimum memory reservation allowed is 6MB"),
-        (json!({"Memory": 10 * mb, "MemorySwap": 9 * mb}), "Minimum memoryswap limit should be larger than memory limit, see usage"),
-        (json!({"MemorySwap": 9 * mb}), "You should always set the Memory limit when using Memoryswap limit, see usage"),
+        (
+            json!({"Memory": 10 * mb, "MemorySwap": 9 * mb}),
+            "Minimum memoryswap limit should be larger than memory limit, see usage",
+        ),
+        (
+            json!({"MemorySwap": 9 * mb}),
+            "You should always set the Memory limit when using Memoryswap limit, see usage",
+        ),
         (json!({"Memory": 10 * mb, "MemorySwap": -2}), "invalid memory swap limit: -2"),
-        (json!({"Memory": 10 * mb, "MemoryReservation": 11 * mb}), "Minimum memory limit can not be less than memory reservation limit, see usage"),
-        (json!({"NanoCpus": 2_000_000_001_i64}), "range of CPUs is from 0.01 to 2.00, as there are only 2 CPUs available"),
+        (
+            json!({"Memory": 10 * mb, "MemoryReservation": 11 * mb}),
+            "Minimum memory limit can not be less than memory reservation limit, see usage",
+        ),
+        (
+            json!({"NanoCpus": 2_000_000_001_i64}),
+            "range of CPUs is from 0.01 to 2.00, as there are only 2 CPUs available",
+        ),
         (json!({"NanoCpus": -1}), "range of CPUs is from 0.01 to 2.00, as there are only 2 CPUs available"),
-        (json!({"NanoCpus": 1, "CpuPeriod": 1000}), "Conflicting options: Nano CPUs and CPU Period cannot both be set"),
-        (json!({"NanoCpus": 1, "CpuQuota": 1000}), "Conflicting options: Nano CPUs and CPU Quota cannot both be set"),
-        (json!({"CpuPeriod": 999}), "CPU cfs period can not be less than 1ms (i.e. 1000) or larger than 1s (i.e. 1000000)"),
-        (json!({"CpuPeriod": 1_000_001}), "CPU cfs period can not be less than 1ms (i.e. 1000) or larger than 1s (i.e. 1000000)"),
+        (
+            json!({"NanoCpus": 1, "CpuPeriod": 1000}),
+            "Conflicting options: Nano CPUs and CPU Period cannot both be set",
+        ),
+        (
+            json!({"NanoCpus": 1, "CpuQuota": 1000}),
+            "Conflicting options: Nano CPUs and CPU Quota cannot both be set",
+        ),
+        (
+            json!({"CpuPeriod": 999}),
+            "CPU cfs period can not be less than 1ms (i.e. 1000) or larger than 1s (i.e. 1000000)",
+        ),
+        (
+            json!({"CpuPeriod": 1_000_001}),
+            "CPU cfs period can not be less than 1ms (i.e. 1000) or larger than 1s (i.e. 1000000)",
+        ),
         (json!({"CpuQuota": 999}), "CPU cfs quota can not be less than 1ms (i.e. 1000)"),
         (json!({"CpuShares": -1}), "invalid CPU shares (-1): value must be a positive integer"),
         (json!({"CpusetCpus": "x"}), "Invalid value x for cpuset cpus"),
@@ -75,19 +99,32 @@ fn refusals_are_dockers() {
         (json!({"CpusetMems": "1"}), "Requested memory nodes are not available - requested 1, available: 0"),
         (json!({"BlkioWeight": 9}), "Range of blkio weight is from 10 to 1000"),
         (json!({"OomScoreAdj": 1001}), "Invalid value 1001, range for oom score adj is [-1000, 1000]"),
-        (json!({"OomScoreAdj": 99_999_999_999_i64}), "Invalid value 99999999999, range for oom score adj is [-1000, 1000]"),
+        (
+            json!({"OomScoreAdj": 99_999_999_999_i64}),
+            "Invalid value 99999999999, range for oom score adj is [-1000, 1000]",
+        ),
         (json!({"Ulimits": [{"Name": "bogus", "Soft": 1, "Hard": 1}]}), "invalid ulimit type: bogus"),
-        (json!({"Ulimits": [{"Name": "core", "Soft": 2, "Hard": 1}]}), "ulimit soft limit must be less than or equal to hard limit: 2 > 1"),
-        (json!({"Ulimits": [{"Name": "core", "Soft": -1, "Hard": 1}]}), "ulimit soft limit must be less than or equal to hard limit: -1 > 1"),
+        (
+            json!({"Ulimits": [{"Name": "core", "Soft": 2, "Hard": 1}]}),
+            "ulimit soft limit must be less than or equal to hard limit: 2 > 1",
+        ),
+        (
+            json!({"Ulimits": [{"Name": "core", "Soft": -1, "Hard": 1}]}),
+            "ulimit soft limit must be less than or equal to hard limit: -1 > 1",
+        ),
         (json!({"DeviceCgroupRules": ["c 1 rwm"]}), "invalid device cgroup rule format: 'c 1 rwm'"),
         (json!({"DeviceCgroupRules": ["x 1:1 rwm"]}), "invalid device cgroup rule format: 'x 1:1 rwm'"),
         (json!({"CgroupParent": "a/../.."}), "invalid cgroup-parent"),
         (json!({"CgroupParent": "x.slice"}), "systemd slices"),
         (json!({"Devices": [{"PathOnHost": "dev/x"}]}), "invalid device path"),
-        (json!({"Devices": [{"PathOnHost": "/dev/x", "PathInContainer": "/dev/../etc/passwd"}]}), "invalid device path"),
+        (
+            json!({"Devices": [{"PathOnHost": "/dev/x", "PathInContainer": "/dev/../etc/passwd"}]}),
+            "invalid device path",
+        ),
         (json!({"Devices": [{"PathOnHost": "/dev/x", "CgroupPermissions": "rx"}]}), "bad mode specified: rx"),
     ] {
-        let message = parsed(value.clone()).map(|r| panic!("{value}: {r:?}")).unwrap_or_else(|e| e.to_string());
+        let message =
+            parsed(value.clone()).map(|r| panic!("{value}: {r:?}")).unwrap_or_else(|e| e.to_string());
         assert!(message.contains(words), "{value}: {message}");
     }
 }

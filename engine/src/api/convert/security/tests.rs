@@ -10,7 +10,9 @@ fn parsed(value: Value) -> Result<Security> {
 
 #[test]
 fn capabilities_in_any_spelling() {
-    let security = parsed(json!({"CapAdd": ["net_admin", "CAP_SYS_TIME", "Cap_Net_Admin"], "CapDrop": ["all"]})).unwrap();
+    let security =
+        parsed(json!({"CapAdd": ["net_admin", "CAP_SYS_TIME", "Cap_Net_Admin"], "CapDrop": ["all"]}))
+            .unwrap();
     assert_eq!(security.cap_add, ["CAP_NET_ADMIN", "CAP_SYS_TIME"]);
     assert_eq!(security.cap_drop, ["ALL"]);
     let error = parsed(json!({"CapAdd": ["fly"]})).unwrap_err();
@@ -20,7 +22,9 @@ fn capabilities_in_any_spelling() {
 
 #[test]
 fn namespaces() {
-    let security = parsed(json!({"PidMode": "host", "IpcMode": "shareable", "UTSMode": "", "CgroupnsMode": "host"})).unwrap();
+    let security =
+        parsed(json!({"PidMode": "host", "IpcMode": "shareable", "UTSMode": "", "CgroupnsMode": "host"}))
+            .unwrap();
     assert_eq!(
         (security.pid, security.ipc, security.uts, security.cgroup),
         (Namespace::Host, Namespace::Private, Namespace::Private, Namespace::Host)
@@ -49,7 +53,11 @@ fn security_options() {
     assert_eq!(options(&["seccomp=builtin"]).unwrap().seccomp, SeccompProfile::Default);
     let text = r#"{"defaultAction":"SCMP_ACT_ALLOW"}"#;
     assert_eq!(options(&[&format!("seccomp={text}")]).unwrap().seccomp, SeccompProfile::Custom(text.into()));
-    assert!(options(&["apparmor=unconfined", "label=disable", "systempaths=unconfined"]).unwrap().systempaths_unconfined);
+    assert!(
+        options(&["apparmor=unconfined", "label=disable", "systempaths=unconfined"])
+            .unwrap()
+            .systempaths_unconfined
+    );
     for (option, kind, words) in [
         ("bogus", ErrorKind::InvalidArgument, "invalid --security-opt 1: \"bogus\""),
         ("bogus=1", ErrorKind::InvalidArgument, "invalid --security-opt 2: \"bogus=1\""),
@@ -70,8 +78,14 @@ fn hidden_paths() {
     // What the docker CLI makes of `systempaths=unconfined`.
     assert!(parsed(json!({"MaskedPaths": [], "ReadonlyPaths": []})).unwrap().systempaths_unconfined);
     assert!(!parsed(json!({"MaskedPaths": null})).unwrap().systempaths_unconfined);
-    assert!(!parsed(json!({"MaskedPaths": MASKED_PATHS, "ReadonlyPaths": READONLY_PATHS})).unwrap().systempaths_unconfined);
-    for half in [json!({"MaskedPaths": []}), json!({"MaskedPaths": ["/proc/keys"]}), json!({"ReadonlyPaths": []})] {
+    assert!(
+        !parsed(json!({"MaskedPaths": MASKED_PATHS, "ReadonlyPaths": READONLY_PATHS}))
+            .unwrap()
+            .systempaths_unconfined
+    );
+    for half in
+        [json!({"MaskedPaths": []}), json!({"MaskedPaths": ["/proc/keys"]}), json!({"ReadonlyPaths": []})]
+    {
         assert_eq!(parsed(half.clone()).unwrap_err().kind(), ErrorKind::Unsupported, "{half}");
     }
 }

@@ -1,0 +1,118 @@
+//! Detached mounts of what the host has: tmpfs, cgroup directories, bind sources.
+
+use crate::rootfs::{c_path, c_string};
+use crate::step::{BindPlan, MountStep};
+use dhow_model::mount::Propagation;
+use dhow_model::{Error, ErrorKind, Result, ResultExt};
+use dhow_sys::mount::{self, FsContext, OPEN_TREE_CLONE, RECURSIVE};
+use dhow_sys::{Errno, OnErrno};
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+/// A tmpfs with these options, as a detached mount.
+pub(super) fn tmpfs(options: &[String], attributes: u64, target: &str) -> Result<OwnedFd> {
+    let context = FsContext::open(c"tmpfs").on("fsopen", "tmpfs").context(|| format!("mount at {target}"))?;
+    for option in options {
+        let set = match option.split_once('=') {
+            Some((key, value)) => context.set(&c_string(key)?, &c_string(value)?),
+            None => context.set_flag(&c_string(option.as_str())?),
+        };
+        set.on("fsconfig", option).context_kind(ErrorKind::InvalidArgument, || {
+            format!("tmpfs at {target}: option {option:?} is refused")
+        })?;
+    }
+    context.mount(attributes).on("fsmount", "tmpfs").context(|| format!("mount at {target}"))
+}
+
+/// A copy of the mount at a cgroup directory. Its root is the container's own directory, which is also the root
+/// of its cgroup namespace.
+pub(super) fn cgroup_view(path: Option<&Path>, attributes: u64) -> Result<OwnedFd> {
+    let path = path.ok_or_else(|| Error::internal("a cgroup mount was planned without its directory"))?;
+    let view = || -> Result<OwnedFd, Errno> {
+        let text = c_path(path).map_err(|_| Errno::EINVAL)?;
+        let tree = mount::open_tree(None, &text, OPEN_TREE_CLONE)?;
+        mount::set_attributes(tree.as_fd(), attributes, 0, mount::PRIVATE, false)?;
+        Ok(tree)
+    };
+    view().on("open_tree", path.display()).context(|| "mount cgroups".to_owned())
+}
+
+/// A copy of the mount tree at a host path, with the flags and the propagation of the step.
+pub(super) fn bind_source(bind: &BindPlan, step: &MountStep) -> Result<OwnedFd> {
+    let path = &bind.path;
+    let flags = OPEN_TREE_CLONE | if bind.recursive { RECURSIVE } else { 0 };
+    let text = c_path(path)?;
+    let tree = match mount::open_tree(None, &text, flags) {
+        Err(Errno::ENOENT) if bind.create => {
+            std::fs::create_dir_all(path)
+                .context_kind(ErrorKind::StartFailed, || format!("make bind source {}", path.display()))?;
+            mount::open_tree(None, &text, flags)
+        }
+        other => other,
+    };
+    let tree = tree.map_err(|errno| match errno {
+        Errno::ENOENT => Error::invalid(format!(
+            "invalid mount config for type \"bind\": bind source path does not exist: {}",
+            path.display()
+        )),
+        errno => Error::caused(
+            ErrorKind::StartFailed,
+            format!("mount {} at {}", path.display(), step.target),
+            errno,
+        ),
+    })?;
+    let (propagation, tree_wide) = match step.propagation {
+        Propagation::Rprivate => (mount::PRIVATE, true),
+        Propagation::Private => (mount::PRIVATE, false),
+        Propagation::Rslave => (mount::SLAVE, true),
+        Propagation::Slave => (mount::SLAVE, false),
+        Propagation::Rshared => (mount::SHARED, true),
+        Propagation::Shared => (mount::SHARED, false),
+    };
+    if propagation == mount::SHARED || propagation == mount::SLAVE {
+        check_propagation(path, propagation)?;
+    }
+    let attributes = step.flags.attributes();
+    let set = if tree_wide == bind.recursive {
+        mount::set_attributes(tree.as_fd(), attributes, 0, propagation, bind.recursive)
+    } else {
+        mount::set_attributes(tree.as_fd(), attributes, 0, 0, bind.recursive)
+            .and_then(|()| mount::set_attributes(tree.as_fd(), 0, 0, propagation, tree_wide))
+    };
+    set.on("mount_setattr", path.display())
+        .context_kind(ErrorKind::StartFailed, || format!("mount at {}", step.target))?;
+    Ok(tree)
+}
+
+/// Docker's rule: what is to be shared must lie on a shared mount, what is to be a slave on a shared or slave
+/// one; else nothing would ever travel, silently.
+fn check_propagation(path: &Path, wanted: u64) -> Result<()> {
+    let real = std::fs::canonicalize(path).context(|| format!("resolve {}", path.display()))?;
+    let table =
+        std::fs::read_to_string("/proc/thread-self/mountinfo").context(|| "read mountinfo".to_owned())?;
+    let holder = table
+        .lines()
+        .filter_map(|line| {
+            let (left, _) = line.split_once(" - ")?;
+            let mut fields = left.split(' ');
+            let point = PathBuf::from(fields.nth(4)?);
+            let tags: Vec<&str> = fields.skip(1).collect();
+            real.starts_with(&point).then_some((point, tags))
+        })
+        .max_by_key(|(point, _)| point.components().count());
+    let has = |tag: &str| holder.as_ref().is_some_and(|(_, tags)| tags.iter().any(|t| t.starts_with(tag)));
+    let (fine, word) = if wanted == mount::SHARED {
+        (has("shared:"), "a shared")
+    } else {
+        (has("shared:") || has("master:"), "a shared or slave")
+    };
+    if fine {
+        return Ok(());
+    }
+    let point = holder.map(|(point, _)| point).unwrap_or_default();
+    Err(Error::invalid(format!(
+        "path {} is mounted on {} but it is not {word} mount",
+        path.display(),
+        point.display()
+    )))
+}
