@@ -25,12 +25,12 @@ fn config(options: &EngineOptions) -> Config {
 
 /// Each connection is a pipe in memory into the router that `dhow serve` puts on a socket.
 fn in_process(options: &EngineOptions) -> Result<Connector> {
-    let engine = Engine::open(config(options))?;
+    let router = api::router(Engine::open(config(options))?);
     Ok(Arc::new(move || {
-        let engine = engine.clone();
+        let router = router.clone();
         Box::pin(async move {
             let (client, server) = tokio::io::duplex(PIPE_BYTES);
-            tokio::spawn(api::serve_stream(engine, server));
+            tokio::spawn(api::serve_router(router, server));
             Ok(Box::new(client) as Box<dyn Stream>)
         })
     }))

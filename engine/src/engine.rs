@@ -1,5 +1,6 @@
 //! The services that verbs use, behind one cheap handle.
 
+use crate::events::Bell;
 use dhow_model::{ContainerId, Layout, Result, ResultExt};
 use dhow_runtime::HostFacts;
 use dhow_store::content::Content;
@@ -45,6 +46,7 @@ struct Services {
     content: Content,
     layers: UnpackedLayers,
     facts: OnceLock<HostFacts>,
+    bell: Bell,
     /// Clients that attached before the start: the monitor's ends of their sockets.
     early_clients: Mutex<HashMap<ContainerId, Vec<UnixStream>>>,
 }
@@ -76,6 +78,7 @@ impl Engine {
             helper,
             connections: Mutex::new(vec![db]),
             facts: OnceLock::new(),
+            bell: Bell::default(),
             early_clients: Mutex::default(),
         }));
         crate::recover::recover(&engine)?;
@@ -130,6 +133,11 @@ impl Engine {
         }
         let facts = dhow_runtime::facts::probe()?;
         Ok(self.0.facts.get_or_init(|| facts))
+    }
+
+    /// Rings when events were committed.
+    pub(crate) fn bell(&self) -> &Bell {
+        &self.0.bell
     }
 
     /// Keeps the monitor's end of an attached client until the container starts.

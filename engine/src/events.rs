@@ -1,21 +1,23 @@
 //! Durable events: making them, and following them from any process.
 //!
-//! A reader holds a cursor (the sequence number that it has seen) and an inotify watch on `ROOT/notify`. It
-//! makes the watch first, then reads everything after its cursor, then waits: so nothing is missed, and
-//! nothing polls.
+//! A reader holds a cursor (the sequence number that it has seen) and listens to a bell, which rings when any
+//! process has committed events. It listens first, then reads everything after its cursor, then waits: so
+//! nothing is missed.
 
 use crate::Engine;
 use crate::filters::Filters;
 use dhow_model::event::{Event, EventType, NewEvent};
-use dhow_model::{Digest, Error, Result, ResultExt, Timestamp};
+use dhow_model::{Digest, Error, Layout, Result, ResultExt, Timestamp};
 use dhow_store::db::ContainerRecord;
 use dhow_store::watch::EventWatch;
 use futures_util::Stream;
 use std::collections::{BTreeMap, VecDeque};
 use std::os::fd::AsRawFd;
-use std::time::SystemTime;
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
+use tokio::sync::watch;
 
 /// Now.
 pub(crate) fn now() -> Timestamp {
@@ -56,36 +58,68 @@ pub(crate) fn readable<T: AsRawFd>(watch: T) -> Result<AsyncFd<T>> {
 /// How many rows are read at a time.
 const BATCH: usize = 256;
 
+/// How long a wake-up may be late if the process that committed was killed before it could wake us.
+const SAFETY_PERIOD: Duration = Duration::from_secs(1);
+
+/// One thread per engine that sleeps until events were committed, and tells all followers. Started with the
+/// first follower; ends when the engine is gone.
+#[derive(Default)]
+pub(crate) struct Bell(Mutex<Option<watch::Receiver<()>>>);
+
+impl Bell {
+    fn listen(&self, layout: &Layout) -> Result<watch::Receiver<()>> {
+        let mut slot = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(receiver) = slot.as_ref().filter(|receiver| receiver.has_changed().is_ok()) {
+            return Ok(receiver.clone());
+        }
+        let events = EventWatch::new(layout)?;
+        let (sender, receiver) = watch::channel(());
+        std::thread::Builder::new()
+            .name("dhow-events".to_owned())
+            .stack_size(64 << 10)
+            .spawn(move || {
+                // An error of the futex would repeat: the followers see the closed channel, and begin anew.
+                while !sender.is_closed() && events.wait(Some(SAFETY_PERIOD)).is_ok() {
+                    events.drain();
+                    sender.send_replace(());
+                }
+            })
+            .context(|| "start the thread that waits for events".to_owned())?;
+        *slot = Some(receiver.clone());
+        Ok(receiver)
+    }
+}
+
 /// Follows events from a cursor on.
 pub(crate) struct Follower {
     engine: Engine,
-    watch: AsyncFd<EventWatch>,
+    bell: watch::Receiver<()>,
     cursor: i64,
     pending: VecDeque<Event>,
 }
 
 impl Follower {
-    /// Starts after `cursor`, or after the newest event. Must be called inside a tokio runtime.
+    /// Starts after `cursor`, or after the newest event.
     pub(crate) fn new(engine: &Engine, cursor: Option<i64>) -> Result<Self> {
-        let watch = EventWatch::new(engine.layout())?;
-        let watch = readable(watch)?;
+        let bell = engine.bell().listen(engine.layout())?;
         let cursor = match cursor {
             Some(cursor) => cursor,
             None => engine.db()?.read(|txn| txn.last_seq())?,
         };
-        Ok(Self { engine: engine.clone(), watch, cursor, pending: VecDeque::new() })
+        Ok(Self { engine: engine.clone(), bell, cursor, pending: VecDeque::new() })
     }
 
     /// The next event; waits for as long as it takes.
     pub(crate) async fn next(&mut self) -> Result<Event> {
         loop {
+            // Before the rows are read: a commit after this rings again.
+            self.bell.mark_unchanged();
             if let Some(event) = self.next_recorded()? {
                 return Ok(event);
             }
-            let mut ready = self.watch.readable().await.context(|| "wait for events".to_owned())?;
-            // Drained before the rows are read: a write after this wakes us again.
-            ready.get_inner().drain()?;
-            ready.clear_ready();
+            if self.bell.changed().await.is_err() {
+                self.bell = self.engine.bell().listen(self.engine.layout())?;
+            }
         }
     }
 

@@ -18,7 +18,6 @@ use dhow_model::state::{Move, Status};
 use dhow_model::{ContainerId, Result, ResultExt};
 use dhow_store::db::ContainerRecord;
 use dhow_store::lock;
-use nix::unistd::Pid;
 use std::collections::BTreeSet;
 
 /// 128 + SIGKILL: how a process ends whose monitor died.
@@ -36,9 +35,8 @@ fn claims_work(status: Status) -> bool {
 pub(crate) fn recover(engine: &Engine) -> Result<()> {
     let active = engine.db()?.read(|txn| txn.container_summaries_at(&CLAIMS_WORK))?;
     for summary in active {
-        // A live pid is taken for the monitor here; the verbs that address a container look at its lock.
-        let monitor = Pid::from_raw(summary.state.monitor_pid);
-        if monitor.as_raw() != 0 && nix::sys::signal::kill(monitor, None).is_ok() {
+        // The lock says whether the monitor lives, not its pid: that may be a zombie's, or someone else's.
+        if lock::monitor_alive(engine.layout(), &summary.id)? {
             continue;
         }
         let record = engine.db()?.read(|txn| txn.container(&summary.id))?;

@@ -25,7 +25,7 @@ use tokio::task::JoinSet;
 pub const DEFAULT_SOCKET: &str = "/run/dhow/dhow.sock";
 
 /// Requests at hand when a stop comes get this long; streams that go on for ever are cut then.
-const GRACE: Duration = Duration::from_secs(5);
+const GRACE: Duration = Duration::from_secs(2);
 
 /// After a failure of accept(2) that is likely to come again at once (no descriptors left).
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);

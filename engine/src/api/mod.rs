@@ -22,8 +22,8 @@ mod server;
 mod status;
 
 pub use router::router;
-pub use server::serve_stream;
 pub(crate) use server::serve_unix;
+pub use server::{serve_router, serve_stream};
 
 /// The newest API version that is spoken.
 const API_VERSION: Version = Version { major: 1, minor: 53 };

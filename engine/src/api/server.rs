@@ -2,8 +2,9 @@
 
 use super::router::router;
 use crate::Engine;
-use axum::{Extension, Router};
+use axum::Router;
 use hyper::server::conn::http1;
+use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use std::future::Future;
@@ -19,12 +20,21 @@ use tokio::net::UnixStream;
 /// A client that has connected must send its request's head within this time.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Serves one connection from inside this process until it closes or is upgraded.
+/// Serves one connection from inside this process until it closes or is upgraded. Who serves several makes
+/// the [`router`] once, and uses [`serve_router`]: making it takes longer than most requests.
 pub async fn serve_stream<I>(engine: Engine, io: I)
 where
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    serve_connection(router(engine), io, std::future::pending(), std::future::pending()).await;
+    serve_router(router(engine), io).await;
+}
+
+/// As [`serve_stream`], over a router that is there.
+pub async fn serve_router<I>(router: Router, io: I)
+where
+    I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
+    serve_connection(router, None, io, std::future::pending(), std::future::pending()).await;
 }
 
 /// Serves one connection of a unix socket, and lets go of it when the client has gone.
@@ -33,10 +43,10 @@ pub(crate) async fn serve_unix(router: Router, stream: UnixStream, stop: impl Fu
     // next written to.
     match Peer::of(&stream) {
         Ok(peer) => {
-            let router = router.layer(Extension(peer.clone()));
-            serve_connection(router, stream, stop, async move { peer.gone().await }).await;
+            let watched = peer.clone();
+            serve_connection(router, Some(peer), stream, stop, async move { watched.gone().await }).await;
         }
-        Err(_) => serve_connection(router, stream, stop, std::future::pending()).await,
+        Err(_) => serve_connection(router, None, stream, stop, std::future::pending()).await,
     }
 }
 
@@ -46,13 +56,21 @@ pub(crate) async fn serve_unix(router: Router, stream: UnixStream, stop: impl Fu
 /// A client that closes only its sending side still gets its answer.
 async fn serve_connection<I>(
     router: Router,
+    peer: Option<Peer>,
     io: I,
     stop: impl Future<Output = ()>,
     gone: impl Future<Output = ()>,
 ) where
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
-    let service = TowerToHyperService::new(router);
+    let table = TowerToHyperService::new(router);
+    // A request that takes the connection over watches the peer itself from then on.
+    let service = service_fn(move |mut request| {
+        if let Some(peer) = &peer {
+            request.extensions_mut().insert(peer.clone());
+        }
+        table.call(request)
+    });
     let connection = http1::Builder::new()
         .half_close(true)
         .timer(TokioTimer::new())
@@ -137,7 +155,7 @@ mod tests {
     fn a_vanished_client_ends_a_waiting_request() {
         block_on(async {
             let (mut client, server) = UnixStream::pair().unwrap();
-            let router = Router::new().route("/wait", post(|| std::future::pending::<&str>()));
+            let router = Router::new().route("/wait", post(std::future::pending::<&str>));
             let served = tokio::spawn(serve_unix(router, server, std::future::pending()));
             client.write_all(b"POST /wait HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
             tokio::time::sleep(Duration::from_millis(20)).await;

@@ -103,8 +103,10 @@ fn check_platform(image: &Image, platform: Option<&str>) -> Result<()> {
 /// The request over the image's defaults. Pure.
 fn merge(id: &ContainerId, spec: CreateSpec, image: &Image) -> Result<ContainerConfig> {
     let from: &ImageConfig = &image.config;
-    // A given entrypoint replaces the image's command too: its arguments were meant for the old one.
-    let (entrypoint, cmd) = match (spec.entrypoint, spec.cmd) {
+    // A given entrypoint replaces the image's command too: its arguments were meant for the old one. An empty
+    // list is no entrypoint at all, and keeps the command.
+    let (entrypoint, cmd) = match (spec.entrypoint, spec.cmd.filter(|cmd| !cmd.is_empty())) {
+        (Some(entrypoint), cmd) if entrypoint.is_empty() => (entrypoint, cmd.unwrap_or_else(|| from.cmd.clone())),
         (Some(entrypoint), cmd) => (entrypoint, cmd.unwrap_or_default()),
         (None, Some(cmd)) => (from.entrypoint.clone(), cmd),
         (None, None) => (from.entrypoint.clone(), from.cmd.clone()),
@@ -243,6 +245,8 @@ mod tests {
         assert_eq!(argv(None, Some(&["x"])).unwrap(), ["/e", "x"]);
         assert_eq!(argv(Some(&["/n"]), None).unwrap(), ["/n"]);
         assert_eq!(argv(Some(&[""]), Some(&["x"])).unwrap(), ["x"]);
+        assert_eq!(argv(Some(&[]), None).unwrap(), ["c"]);
+        assert_eq!(argv(None, Some(&[])).unwrap(), ["/e", "c"]);
         assert_eq!(argv(Some(&[""]), None).unwrap_err().to_string(), "no command specified");
     }
 

@@ -1,7 +1,7 @@
 //! Known attacks, one test for each row of the list that applies to what there is.
 
 use crate::fixtures::{self, Tar};
-use crate::sandbox::{DHOW, Sandbox, finish, names_in};
+use crate::sandbox::{DHOW, Sandbox, assert_none, finish, names_in};
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
@@ -258,7 +258,7 @@ fn archives_write_nothing_outside_their_layer() {
 #[test]
 fn odd_users_never_become_root_or_another() {
     let sandbox = Sandbox::with_busybox();
-    for user in [
+    let odd = [
         "2147483648",
         "4294967295",
         "4294967296",
@@ -268,12 +268,12 @@ fn odd_users_never_become_root_or_another() {
         "0:4294967296",
         " 0",
         "+0",
-    ] {
-        let flag = format!("--user={user}");
-        let ended = sandbox.dhow(["run", "--rm", &flag, "busybox", "id"]);
-        assert_eq!(ended.code, 125, "{user}: {ended:?}");
-        ended.fails(125, "user");
-    }
+    ];
+    let complaint = |user: &&str| {
+        let ended = sandbox.dhow(["run", "--rm", &format!("--user={user}"), "busybox", "id"]);
+        ended.why_not_failed(125, "").map(|c| format!("{user:?}: {c}"))
+    };
+    assert_none(&odd.iter().filter_map(complaint).collect::<Vec<_>>());
     // A name that is a number does not lend its owner's rights, nor does a group's.
     assert_eq!(sandbox.ok(["run", "--rm", "-u", "1234", "busybox", "id", "-u"]), "1234");
     assert_eq!(sandbox.ok(["run", "--rm", "-u", "1000:77", "busybox", "id", "-g"]), "77");
@@ -362,10 +362,8 @@ fn nobody_else_reaches_the_engines_directories() {
                 let metadata = fs::symlink_metadata(&path).unwrap();
                 if metadata.is_dir() {
                     open.push(path);
-                } else if path
-                    .file_name()
-                    .is_some_and(|n| !["hosts", "hostname", "resolv.conf"].iter().any(|f| n == *f))
-                {
+                } else if directory == top {
+                    // The database and what belongs to it: closed even for whoever got past the directory.
                     assert_eq!(metadata.permissions().mode() & 0o077, 0, "{}", path.display());
                 }
             }
@@ -419,11 +417,11 @@ fn cgroups_are_read_only_and_the_kernels_knobs_are_covered() {
                     (echo 1 >$f) 2>/dev/null && echo wrote $f; done; \
                   for f in /proc/kcore /proc/keys /proc/timer_list /proc/interrupts /proc/scsi /sys/firmware; do \
                     test -e $f && (cat $f; ls -A $f) 2>/dev/null | grep -v -x -F $f | head -c 20; done; \
-                  dd if=/proc/kcore of=/dev/null count=1 2>&1 | grep -c '^0+0 records out'";
+                  head -c 1 /proc/kcore 2>/dev/null | wc -c";
     for command in [&["run", "--rm", "busybox"][..], &["exec", "box"]] {
         assert_eq!(
             sandbox.dhow(command.iter().chain(&["sh", "-c", script])).stdout.trim(),
-            "1",
+            "0",
             "{command:?}"
         );
     }

@@ -23,7 +23,7 @@ root=$(buildah mount "$container")
 mkdir -p "$root"/{bin,dev,etc,mnt,proc,sys,sticky,deep/er/still,lists,empty,gone-directory/with/files,opaque/old,replaced-by-file,links,devices}
 cp "$busybox" "$root/bin/busybox"
 for applet in sh true ls cat sleep; do ln -s busybox "$root/bin/$applet"; done
-: >"$root/etc/hosts"; : >"$root/etc/hostname"; : >"$root/etc/resolv.conf"
+: >"$root/etc/hosts"; : >"$root/etc/hostname"; : >"$root/etc/resolv.conf"; ln -s /proc/mounts "$root/etc/mtab"
 echo 'root:x:0:0:root:/:/bin/sh' >"$root/etc/passwd"
 chmod 1777 "$root/sticky"
 cp "$busybox" "$root/bin/setuid"; chown 12:34 "$root/bin/setuid"; chmod 6755 "$root/bin/setuid"

@@ -109,11 +109,10 @@ fn own_cgroup_mounts(at: &Path) -> Result {
         }
     }
     let hugetlb = at.join("hugetlb");
-    if !hugetlb.exists() {
-        fs::create_dir(&hugetlb)?;
-        if mount(&["-t", "cgroup", "-o", "hugetlb", "hugetlb"], &hugetlb).is_err() {
-            fs::remove_dir(&hugetlb)?;
-        }
+    if !hugetlb.join("cgroup.procs").exists() {
+        fs::create_dir_all(&hugetlb)?;
+        // A kernel without it: then crun and podman say themselves what they miss.
+        let _ = mount(&["-t", "cgroup", "-o", "hugetlb", "hugetlb"], &hugetlb);
     }
     mount(&["--move", &at.to_string_lossy()], Path::new(CGROUPS))
 }

@@ -3,7 +3,7 @@
 //! ```text
 //! ROOT   /var/lib/dhow           0700
 //!   state.db                     SQLite, WAL: the truth
-//!   notify                       one byte is written after each commit that adds events; readers inotify it
+//!   notify                       a counter that processes map and sleep on; advanced after each commit of events
 //!   content/sha256/HEX           manifests and configs, whole and verified
 //!   content/tmp/                 half-written blobs; emptied by recovery
 //!   layers/HEX/                  one per diff id: diff/ (the tree), split (all of the tar but file data)

@@ -136,7 +136,9 @@ impl Content {
     /// What the kernel says.
     pub fn delete(&self, digest: &Digest) -> Result<()> {
         match std::fs::remove_file(self.layout.blob(digest)) {
-            Err(error) if error.kind() != IoKind::NotFound => Err(error).context(|| format!("remove blob {digest}")),
+            Err(error) if error.kind() != IoKind::NotFound => {
+                Err(error).context(|| format!("remove blob {digest}"))
+            }
             _ => Ok(()),
         }
     }
@@ -182,15 +184,15 @@ impl Content {
 
     fn sync_directory(&self) -> Result<()> {
         let directory = self.layout.content().join("sha256");
-        File::open(&directory)
-            .and_then(|d| d.sync_all())
-            .context(|| format!("sync {}", directory.display()))
+        File::open(&directory).and_then(|d| d.sync_all()).context(|| format!("sync {}", directory.display()))
     }
 }
 
 fn remove_if_there(path: PathBuf) -> Result<()> {
     match std::fs::remove_file(&path) {
-        Err(error) if error.kind() != IoKind::NotFound => Err(error).context(|| format!("remove {}", path.display())),
+        Err(error) if error.kind() != IoKind::NotFound => {
+            Err(error).context(|| format!("remove {}", path.display()))
+        }
         _ => Ok(()),
     }
 }
@@ -221,7 +223,10 @@ mod tests {
     fn blobs_come_back_and_go() {
         let (_dir, layout, content) = content();
         let digest = content.put_bytes(b"hello", None).unwrap();
-        assert_eq!(digest.as_str(), "sha256:2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824");
+        assert_eq!(
+            digest.as_str(),
+            "sha256:2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824"
+        );
         assert_eq!(content.put_bytes(b"hello", Some(&digest)).unwrap(), digest);
         assert_eq!(content.read_small(&digest).unwrap(), b"hello");
         assert_eq!(content.list().unwrap(), [(digest.clone(), 5)]);
@@ -238,7 +243,10 @@ mod tests {
         let wanted = digest_of(b"other");
         let error = content.put_bytes(b"hello", Some(&wanted)).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Corrupt);
-        assert!(error.to_string().contains(wanted.as_str()) && error.to_string().contains("2cf24dba"), "{error}");
+        assert!(
+            error.to_string().contains(wanted.as_str()) && error.to_string().contains("2cf24dba"),
+            "{error}"
+        );
         assert!(content.list().unwrap().is_empty());
         assert_eq!(std::fs::read_dir(layout.content().join("tmp")).unwrap().count(), 0);
     }

@@ -35,17 +35,22 @@ pub struct ParsedConfig {
 /// # Errors
 /// `Corrupt` when it is not JSON, not an image configuration, or its root filesystem is not layers.
 pub fn parse(bytes: &[u8]) -> Result<ParsedConfig> {
-    let json: ConfigFile = serde_json::from_slice(bytes)
-        .map_err(|error| Error::caused(ErrorKind::Corrupt, "the image configuration is not valid JSON", error))?;
+    let json: ConfigFile = serde_json::from_slice(bytes).map_err(|error| {
+        Error::caused(ErrorKind::Corrupt, "the image configuration is not valid JSON", error)
+    })?;
     let Some(rootfs) = json.rootfs else {
         return Err(Error::corrupt("the image configuration has no rootfs"));
     };
     if rootfs.kind != "layers" {
-        return Err(Error::corrupt(format!("the image configuration's rootfs is of type {:?}, not \"layers\"", rootfs.kind)));
+        return Err(Error::corrupt(format!(
+            "the image configuration's rootfs is of type {:?}, not \"layers\"",
+            rootfs.kind
+        )));
     }
-    let diff_ids = rootfs.diff_ids.iter().map(|text| Digest::parse(text)).collect::<Result<_>>().map_err(|error| {
-        Error::caused(ErrorKind::Corrupt, "the image configuration has a malformed diff id", error)
-    })?;
+    let diff_ids =
+        rootfs.diff_ids.iter().map(|text| Digest::parse(text)).collect::<Result<_>>().map_err(|error| {
+            Error::caused(ErrorKind::Corrupt, "the image configuration has a malformed diff id", error)
+        })?;
     let config = json.config.unwrap_or_default();
     let history = json.history.into_iter().map(|step| History {
         created: time(step.created.as_deref()),
@@ -231,7 +236,8 @@ fn lax<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(from: D) -> Res
 
 /// A set whose members may be `null` instead of `{}`.
 fn lax_set<'de, D: Deserializer<'de>>(from: D) -> Result<Set, D::Error> {
-    let set: Option<BTreeMap<String, Option<serde_json::Map<String, serde_json::Value>>>> = Option::deserialize(from)?;
+    let set: Option<BTreeMap<String, Option<serde_json::Map<String, serde_json::Value>>>> =
+        Option::deserialize(from)?;
     Ok(set.unwrap_or_default().into_keys().map(|key| (key, serde_json::Map::new())).collect())
 }
 

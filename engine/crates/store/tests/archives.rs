@@ -85,14 +85,18 @@ fn archives_of_podman_buildah_and_skopeo_load() {
         }
     }
     for name in ["zstd", "skopeo"] {
-        let loaded = archive::load_directory(&scratch.content, &scratch.layers, &scratch.path(name), &()).unwrap();
+        let loaded =
+            archive::load_directory(&scratch.content, &scratch.layers, &scratch.path(name), &()).unwrap();
         check_two(&scratch, &loaded[0]);
         for layer in &loaded[0].image.layers {
             scratch.layers.remove(layer).unwrap();
         }
     }
     let both = load(&scratch, "both.tar").unwrap();
-    assert_eq!(both.iter().flat_map(|l| &l.references).map(Reference::familiar).collect::<Vec<_>>(), ["localhost/one:1", "localhost/two:2"]);
+    assert_eq!(
+        both.iter().flat_map(|l| &l.references).map(Reference::familiar).collect::<Vec<_>>(),
+        ["localhost/one:1", "localhost/two:2"]
+    );
     assert_eq!(both[0].image.layers[0], both[1].image.layers[0], "the base is shared");
     let error = load(&scratch, "docker.tar.xz").unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unsupported);
@@ -108,7 +112,8 @@ fn what_we_save_others_load_and_so_do_we() {
         scratch.dir.path(),
         "STORAGE_DRIVER=vfs podman --root $PWD/st --runroot $PWD/rr save -q --format docker-archive -m -o both.tar localhost/one:1 localhost/two:2",
     );
-    let images: Vec<_> = load(&scratch, "both.tar").unwrap().into_iter().map(|l| (l.image, l.references)).collect();
+    let images: Vec<_> =
+        load(&scratch, "both.tar").unwrap().into_iter().map(|l| (l.image, l.references)).collect();
     let save = |images: &[_]| {
         let mut out = Vec::new();
         archive::save(&scratch.content, &scratch.layers, images, &mut out).unwrap();
@@ -123,7 +128,10 @@ fn what_we_save_others_load_and_so_do_we() {
     let (content, layers) = (Content::open(&other).unwrap(), UnpackedLayers::open(&other).unwrap());
     let again = archive::load(&content, &layers, File::open(scratch.path("saved.tar")).unwrap()).unwrap();
     for ((image, references), loaded) in images.iter().zip(&again) {
-        assert_eq!((&image.id, &image.layers, references), (&loaded.image.id, &loaded.image.layers, &loaded.references));
+        assert_eq!(
+            (&image.id, &image.layers, references),
+            (&loaded.image.id, &loaded.image.layers, &loaded.references)
+        );
     }
 
     // Other tools: as an OCI archive, as a docker-archive, by name; the same ids.
@@ -143,7 +151,10 @@ fn what_we_save_others_load_and_so_do_we() {
     );
     let podman = std::fs::read_to_string(scratch.path("podman.txt")).unwrap();
     for ((image, _), name) in images.iter().zip(["localhost/one:1", "localhost/two:2"]) {
-        assert!(podman.lines().any(|line| line.starts_with(name) && line.ends_with(image.id.hex())), "{podman}");
+        assert!(
+            podman.lines().any(|line| line.starts_with(name) && line.ends_with(image.id.hex())),
+            "{podman}"
+        );
     }
     let listing = std::fs::read_to_string(scratch.path("listing.txt")).unwrap();
     for name in ["oci-layout", "index.json", "manifest.json", "repositories", "blobs/sha256/"] {
@@ -168,12 +179,14 @@ fn a_root_filesystem_becomes_an_image() {
     };
     let mut ids = Vec::new();
     for bytes in [&tar, &gzip] {
-        let loaded = archive::import(&scratch.content, &scratch.layers, &mut &bytes[..], options.clone()).unwrap();
+        let loaded =
+            archive::import(&scratch.content, &scratch.layers, &mut &bytes[..], options.clone()).unwrap();
         assert_eq!(loaded.image.layers, [digest_of(&tar)]);
         assert_eq!((loaded.image.size_bytes, loaded.image.history.len()), (2, 1));
         assert_eq!(loaded.image.history[0].comment, "Imported from -");
         assert_eq!(loaded.image.config.cmd, ["sh"]);
-        let config: Value = serde_json::from_slice(&scratch.content.read_small(&loaded.image.id).unwrap()).unwrap();
+        let config: Value =
+            serde_json::from_slice(&scratch.content.read_small(&loaded.image.id).unwrap()).unwrap();
         assert_eq!(config["created"], "2023-11-14T22:13:20Z");
         assert_eq!((&config["os"], &config["architecture"]), (&json!("linux"), &json!("amd64")));
         ids.push(loaded.image.id);
@@ -291,14 +304,16 @@ fn truncated_and_foreign_files_are_refused() {
 fn ambiguous_archives_are_refused() {
     let scratch = Scratch::new();
     let mut both = Layouted::new();
-    let index: Value = serde_json::from_slice(&both.files.iter().find(|(n, _)| n == "index.json").unwrap().1).unwrap();
+    let index: Value =
+        serde_json::from_slice(&both.files.iter().find(|(n, _)| n == "index.json").unwrap().1).unwrap();
     let mut confused = index.clone();
     confused["layers"] = json!([]);
     both.set("index.json", confused);
     assert!(both.load(&scratch).unwrap_err().to_string().contains("both an index and a manifest"));
 
     let mut disagreeing = Layouted::new();
-    let other = json!({ "os": "linux", "architecture": "amd64", "rootfs": { "type": "layers", "diff_ids": [] } });
+    let other =
+        json!({ "os": "linux", "architecture": "amd64", "rootfs": { "type": "layers", "diff_ids": [] } });
     disagreeing.set("other.json", other);
     disagreeing.set("manifest.json", json!([{ "Config": "other.json", "RepoTags": ["x:1"], "Layers": [] }]));
     assert!(disagreeing.load(&scratch).unwrap_err().to_string().contains("manifest.json has an image"));
@@ -314,18 +329,22 @@ fn ambiguous_archives_are_refused() {
     assert!(liar.load(&scratch).unwrap_err().to_string().contains("ambiguous"));
 
     let mut short = Layouted::new();
-    let config = json!({ "os": "linux", "architecture": "amd64", "rootfs": { "type": "layers", "diff_ids": [] } });
+    let config =
+        json!({ "os": "linux", "architecture": "amd64", "rootfs": { "type": "layers", "diff_ids": [] } });
     short.files.retain(|(name, _)| name != "index.json" && name != "oci-layout");
     short.set("c.json", config);
     short.set("manifest.json", json!([{ "Config": "c.json", "Layers": ["x"] }]));
-    assert!(short.load(&scratch).unwrap_err().to_string().contains("manifest has 1 layers, its configuration 0"));
+    assert!(
+        short.load(&scratch).unwrap_err().to_string().contains("manifest has 1 layers, its configuration 0")
+    );
 }
 
 #[test]
 fn an_index_leads_to_the_manifest_for_this_machine() {
     let scratch = Scratch::new();
     let mut layout = Layouted::new();
-    let index: Value = serde_json::from_slice(&layout.files.iter().find(|(n, _)| n == "index.json").unwrap().1).unwrap();
+    let index: Value =
+        serde_json::from_slice(&layout.files.iter().find(|(n, _)| n == "index.json").unwrap().1).unwrap();
     let mut ours = index["manifests"][0].clone();
     ours["platform"] = json!({ "os": "linux", "architecture": "amd64" });
     let foreign = json!({ "mediaType": "application/vnd.oci.image.manifest.v1+json", "size": 7,

@@ -2,8 +2,8 @@
 //! to the byte, and so is the tree when the layer comes compressed.
 
 use crate::support::{Scratch, Tar, assert_same, facts, sh};
-use dhow_store::layer::{LayerSource, LayerStore, Expected};
 use dhow_store::content::digest_of;
+use dhow_store::layer::{Expected, LayerSource, LayerStore};
 use std::io::Write;
 use std::os::unix::fs::MetadataExt;
 
@@ -46,8 +46,14 @@ const FORMS: &[(&str, &str)] = &[
     ("gnu", "--format=gnu"),
     ("gnu sparse", "--format=gnu --sparse"),
     ("oldgnu sparse", "--format=oldgnu --sparse --exclude=./a/zero"),
-    ("ustar", "--format=ustar --exclude=./a/zero --exclude=./deep --exclude=./nnn* --exclude=./long-target --exclude=./a/file --exclude=./pipe --exclude=./a/b/relative"),
-    ("v7", "--format=v7 --exclude=./a/zero --exclude=./deep --exclude=./nnn* --exclude=./long-target --exclude=./a/file --exclude=./pipe --exclude=./char --exclude=./block"),
+    (
+        "ustar",
+        "--format=ustar --exclude=./a/zero --exclude=./deep --exclude=./nnn* --exclude=./long-target --exclude=./a/file --exclude=./pipe --exclude=./a/b/relative",
+    ),
+    (
+        "v7",
+        "--format=v7 --exclude=./a/zero --exclude=./deep --exclude=./nnn* --exclude=./long-target --exclude=./a/file --exclude=./pipe --exclude=./char --exclude=./block",
+    ),
 ];
 
 #[test]
@@ -56,7 +62,12 @@ fn unpacked_and_exported_as_gnu_tar_does() {
     let dir = scratch.dir.path();
     sh(dir, MAKE);
     for (name, options) in FORMS {
-        sh(dir, &format!("rm -rf want layer.tar; tar {options} -cf layer.tar -C nasty . 2>/dev/null; mkdir want; tar --xattrs --xattrs-include='*' --numeric-owner --same-owner -p -xf layer.tar -C want"));
+        sh(
+            dir,
+            &format!(
+                "rm -rf want layer.tar; tar {options} -cf layer.tar -C nasty . 2>/dev/null; mkdir want; tar --xattrs --xattrs-include='*' --numeric-owner --same-owner -p -xf layer.tar -C want"
+            ),
+        );
         let tar = std::fs::read(scratch.path("layer.tar")).unwrap();
         let layer = scratch.install(&tar).unwrap();
         assert_eq!(layer.warnings, Vec::<String>::new());
@@ -69,7 +80,8 @@ fn unpacked_and_exported_as_gnu_tar_does() {
         assert_eq!(info.tar_bytes, tar.len() as u64);
         assert_eq!(info.size_bytes, layer.size_bytes);
         if name.contains("sparse") {
-            let (sparse, hole) = (diff.join("sparse").metadata().unwrap(), diff.join("hole-only").metadata().unwrap());
+            let (sparse, hole) =
+                (diff.join("sparse").metadata().unwrap(), diff.join("hole-only").metadata().unwrap());
             assert_eq!(sparse.len(), 10 << 20);
             assert!(sparse.blocks() * 512 < 1 << 20, "{name}: {} blocks", sparse.blocks());
             assert_eq!(hole.blocks(), 0, "{name}");
@@ -85,7 +97,10 @@ fn compressed_layers_are_the_same_layers() {
     let scratch = Scratch::new();
     let dir = scratch.dir.path();
     sh(dir, MAKE);
-    sh(dir, "tar --format=posix --xattrs --xattrs-include='*' -cf layer.tar -C nasty .; gzip -k layer.tar; zstd -q layer.tar -o layer.tar.zst");
+    sh(
+        dir,
+        "tar --format=posix --xattrs --xattrs-include='*' -cf layer.tar -C nasty .; gzip -k layer.tar; zstd -q layer.tar -o layer.tar.zst",
+    );
     let tar = std::fs::read(scratch.path("layer.tar")).unwrap();
     let diff_id = digest_of(&tar);
     let plain = scratch.install(&tar).unwrap();
@@ -96,7 +111,8 @@ fn compressed_layers_are_the_same_layers() {
         let blob = digest_of(&bytes);
         let expected = Expected { diff_id: Some(&diff_id), blob: Some(&blob) };
         let reader = Box::new(std::fs::File::open(scratch.path(form)).unwrap());
-        let layer = scratch.layers.install(LayerSource::Reader { reader, size: None }, expected, &()).unwrap();
+        let layer =
+            scratch.layers.install(LayerSource::Reader { reader, size: None }, expected, &()).unwrap();
         assert_eq!(layer, plain);
         assert_same(&want, &facts(&scratch.layers.lower_dir(&diff_id), &[]), form);
         assert!(scratch.export(&diff_id) == tar);
@@ -130,7 +146,10 @@ fn the_last_of_several_members_of_one_name_wins() {
     let layer = scratch.install(&tar).unwrap();
     let diff = scratch.layers.lower_dir(&layer.diff_id);
     let read = |name: &str| std::fs::read_to_string(diff.join(name)).unwrap();
-    assert_eq!((read("x"), read("y"), read("x2")), ("third".to_owned(), "second".to_owned(), "third".to_owned()));
+    assert_eq!(
+        (read("x"), read("y"), read("x2")),
+        ("third".to_owned(), "second".to_owned(), "third".to_owned())
+    );
     assert_eq!(std::fs::read_link(diff.join("d")).unwrap().to_str(), Some("e"));
     assert_eq!(read("e/through"), "via link");
     assert_eq!(read("f/now"), "a directory");
@@ -139,7 +158,10 @@ fn the_last_of_several_members_of_one_name_wins() {
     assert!(scratch.export(&layer.diff_id) == tar, "what was replaced is still exported");
 
     std::fs::write(scratch.path("layer.tar"), &tar).unwrap();
-    sh(scratch.dir.path(), "mkdir want; tar --numeric-owner -p -xf layer.tar -C want 2>/dev/null || true; test -e want/x2");
+    sh(
+        scratch.dir.path(),
+        "mkdir want; tar --numeric-owner -p -xf layer.tar -C want 2>/dev/null || true; test -e want/x2",
+    );
 }
 
 #[test]

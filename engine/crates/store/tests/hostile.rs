@@ -26,10 +26,18 @@ fn names_and_links_that_lead_out_are_refused() {
     let scratch = Scratch::new();
     refused(&scratch, &Tar::new().file("../evil", b"x").end(), "\"../evil\" leads out of the layer");
     refused(&scratch, &Tar::new().file("a/../../evil", b"x").end(), "leads out of the layer");
-    refused(&scratch, &Tar::new().hard_link("a", "../../etc/passwd").end(), "the link target \"../../etc/passwd\"");
+    refused(
+        &scratch,
+        &Tar::new().hard_link("a", "../../etc/passwd").end(),
+        "the link target \"../../etc/passwd\"",
+    );
     refused(&scratch, &Tar::new().file("a/../..", b"x").end(), "leads out");
     refused(&scratch, &Tar::new().dir("d", 0o755).hard_link("a", "d").end(), "is a directory");
-    refused(&scratch, &Tar::new().file("a", b"x").file("a/b", b"y").end(), "its parent \"a\" is not a directory");
+    refused(
+        &scratch,
+        &Tar::new().file("a", b"x").file("a/b", b"y").end(),
+        "its parent \"a\" is not a directory",
+    );
     refused(&scratch, &Tar::new().symlink("l", "l").file("l/b", b"y").end(), "too many symbolic links");
     refused(&scratch, &Tar::new().file(".wh...", b"").end(), "a whiteout of nothing");
     refused(&scratch, &Tar::new().file("a/.wh.", b"").end(), "a whiteout of nothing");

@@ -67,14 +67,27 @@ fn three_layers_merge_as_their_makers_meant() {
         .file(".wh..wh.aufs", b"")
         .file(".wh.never-there", b"")
         .end();
-    let top = Tar::new().file("again", b"top").file("etc/gone/reborn", b"top").file("etc/.wh.nothing", b"").end();
+    let top =
+        Tar::new().file("again", b"top").file("etc/gone/reborn", b"top").file("etc/.wh.nothing", b"").end();
     let layers = install(&scratch, &[base, middle.clone(), top]);
     let tree = merged(&scratch, &layers, "out");
     assert_eq!(
         names(&tree),
         [
-            "again", "anew", "anew/new", "anew2", "anew2/new", "etc", "etc/gone", "etc/gone/reborn", "etc/keep",
-            "opq", "opq/new", "type", "type/inner", "type2"
+            "again",
+            "anew",
+            "anew/new",
+            "anew2",
+            "anew2/new",
+            "etc",
+            "etc/gone",
+            "etc/gone/reborn",
+            "etc/keep",
+            "opq",
+            "opq/new",
+            "type",
+            "type/inner",
+            "type2"
         ]
     );
     assert_eq!(tree[&b"opq"[..]].mode & 0o7777, 0o700);
@@ -100,7 +113,10 @@ fn implied_directories_take_their_attributes_from_below() {
     assert_eq!((root.mode & 0o7777, root.owner, root.mtime), (0o700, (11, 22), (1234, 500_000_000)));
     assert_eq!(root.xattrs, [("user.base".to_owned(), b"1".to_vec())]);
     let mode = |name: &str| tree[name.as_bytes()].mode & 0o7777;
-    assert_eq!((mode("tmp"), mode("a"), mode("a/b"), mode("a/b/c"), mode("fresh")), (0o1777, 0o711, 0o722, 0o755, 0o755));
+    assert_eq!(
+        (mode("tmp"), mode("a"), mode("a/b"), mode("a/b/c"), mode("fresh")),
+        (0o1777, 0o711, 0o722, 0o755, 0o755)
+    );
     assert!(tree.contains_key(&b"root/.bashrc"[..]) && tree.contains_key(&b"root/more"[..]));
     // Found again, not made again.
     assert_eq!(scratch.layers.lower_dirs(&layers).unwrap(), scratch.layers.lower_dirs(&layers).unwrap());
@@ -116,7 +132,8 @@ fn implied_directories_take_their_attributes_from_below() {
 fn implied_attributes_do_not_come_from_what_is_hidden() {
     let scratch = Scratch::new();
     let base = Tar::new().dir("a", 0o700).dir("b", 0o700).dir("b/c", 0o700).dir("k", 0o700).end();
-    let hiding = Tar::new().file(".wh.a", b"").dir("b", 0o750).file("b/.wh..wh..opq", b"").file(".wh.k", b"").end();
+    let hiding =
+        Tar::new().file(".wh.a", b"").dir("b", 0o750).file("b/.wh..wh..opq", b"").file(".wh.k", b"").end();
     let implying = Tar::new().file("a/x", b"").file("b/c/x", b"").file("k/x", b"").end();
     let layers = install(&scratch, &[base, hiding, implying]);
     let tree = merged(&scratch, &layers, "out");

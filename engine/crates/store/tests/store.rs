@@ -3,7 +3,9 @@
 use crate::support::{Scratch, Tar};
 use dhow_model::{Digest, ErrorKind};
 use dhow_store::content::digest_of;
-use dhow_store::layer::{Durability, Expected, LayerProgress, LayerSource, LayerState, LayerStore, Progress, UnpackedLayers};
+use dhow_store::layer::{
+    Durability, Expected, LayerProgress, LayerSource, LayerState, LayerStore, Progress, UnpackedLayers,
+};
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -28,7 +30,8 @@ fn many_install_one_layer_at_once_and_one_does() {
                 // Half of them do not know the diff id beforehand.
                 let diff_id = digest_of(tar);
                 let expected = Expected { diff_id: (n % 2 == 0).then_some(&diff_id), blob: None };
-                let layers = UnpackedLayers::open(&scratch.layout).unwrap().with_durability(Durability::Memory);
+                let layers =
+                    UnpackedLayers::open(&scratch.layout).unwrap().with_durability(Durability::Memory);
                 let layer = layers.install(LayerSource::Bytes(tar), expected, &()).unwrap();
                 assert_eq!((layer.diff_id, layer.size_bytes), (diff_id, 1_000_000));
                 fresh.fetch_add(u32::from(!layer.was_present), Ordering::Relaxed);
@@ -45,14 +48,19 @@ fn wrong_digests_are_corrupt_and_leave_nothing() {
     let scratch = Scratch::new();
     let tar = some_layer(2);
     let other = Digest::from_sha256([7; 32]);
-    for expected in [Expected { diff_id: Some(&other), blob: None }, Expected { diff_id: None, blob: Some(&other) }] {
+    for expected in
+        [Expected { diff_id: Some(&other), blob: None }, Expected { diff_id: None, blob: Some(&other) }]
+    {
         let error = scratch.layers.install(LayerSource::Bytes(&tar), expected, &()).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Corrupt);
         let text = error.to_string();
         assert!(text.contains(other.as_str()) && text.contains(digest_of(&tar).as_str()), "{text}");
     }
     for cut in [0, 100, 700, tar.len() / 2] {
-        assert!(scratch.layers.install(LayerSource::Bytes(&tar[..cut]), Expected::default(), &()).is_err(), "{cut}");
+        assert!(
+            scratch.layers.install(LayerSource::Bytes(&tar[..cut]), Expected::default(), &()).is_err(),
+            "{cut}"
+        );
     }
     assert!(scratch.layers.list().unwrap().is_empty() && scratch.leftovers().is_empty());
 }
@@ -80,7 +88,9 @@ fn state_directories_are_private() {
     let layer = scratch.install(&tar).unwrap();
     let mode = |path: &std::path::Path| path.metadata().unwrap().permissions().mode() & 0o7777;
     let layers = scratch.layout.layers();
-    for private in [&layers, &layers.join("tmp"), &scratch.layout.layer(&layer.diff_id), &scratch.layout.content()] {
+    for private in
+        [&layers, &layers.join("tmp"), &scratch.layout.layer(&layer.diff_id), &scratch.layout.content()]
+    {
         assert_eq!(mode(private), 0o700, "{}", private.display());
     }
     assert_eq!(mode(&scratch.layers.lower_dir(&layer.diff_id)), 0o755);
@@ -129,13 +139,21 @@ fn progress_is_told() {
     }
     let heard = heard.0.into_inner().unwrap();
     let states: Vec<_> = heard.iter().map(|h| h.0).collect();
-    assert!(states.ends_with(&[LayerState::Syncing, LayerState::Done, LayerState::AlreadyPresent]), "{states:?}");
+    assert!(
+        states.ends_with(&[LayerState::Syncing, LayerState::Done, LayerState::AlreadyPresent]),
+        "{states:?}"
+    );
     assert!(heard.iter().all(|h| h.2 == Some(blob.len() as u64)));
 }
 
 #[test]
 fn owners_of_directories_with_setgid_do_not_spread() {
-    let tar = Tar::new().raw(b"g", b'5', b"", 0o2755, b"").file("g/f", b"x").dir("g/d", 0o755).file("g/i/f", b"x").end();
+    let tar = Tar::new()
+        .raw(b"g", b'5', b"", 0o2755, b"")
+        .file("g/f", b"x")
+        .dir("g/d", 0o755)
+        .file("g/i/f", b"x")
+        .end();
     let scratch = Scratch::new();
     let layer = scratch.install(&tar).unwrap();
     let diff = scratch.layers.lower_dir(&layer.diff_id);

@@ -54,7 +54,8 @@ impl Scratch {
 
 /// Runs a shell script in `dir`; gives what it printed.
 pub(crate) fn sh(dir: &Path, script: &str) -> String {
-    let out = Command::new("bash").args(["-euo", "pipefail", "-c", script]).current_dir(dir).output().unwrap();
+    let out =
+        Command::new("bash").args(["-euo", "pipefail", "-c", script]).current_dir(dir).output().unwrap();
     assert!(
         out.status.success(),
         "{script}\n{}\n{}",
@@ -90,7 +91,8 @@ pub(crate) fn facts(root: &Path, ignore_xattrs: &[&str]) -> Facted {
     let mut todo = vec![(root.try_clone().unwrap(), Vec::new())];
     let mut roots = vec![(root, Vec::<u8>::new(), Vec::<u8>::new())];
     while let Some((dir, prefix)) = todo.pop() {
-        let mut names: Vec<_> = fsat::list_directory(dir.as_fd()).unwrap().into_iter().map(|l| l.name).collect();
+        let mut names: Vec<_> =
+            fsat::list_directory(dir.as_fd()).unwrap().into_iter().map(|l| l.name).collect();
         names.sort();
         for name in names {
             let mut path = prefix.clone();
@@ -100,13 +102,20 @@ pub(crate) fn facts(root: &Path, ignore_xattrs: &[&str]) -> Facted {
             path.extend_from_slice(name.as_bytes());
             roots.push((dir.try_clone().unwrap(), name.as_bytes().to_vec(), path.clone()));
             if fsat::stat_at(dir.as_fd(), Path::new(&name)).unwrap().is_dir() {
-                let inner = fsat::open_at(dir.as_fd(), Path::new(&name), libc::O_RDONLY | libc::O_DIRECTORY, 0);
+                let inner =
+                    fsat::open_at(dir.as_fd(), Path::new(&name), libc::O_RDONLY | libc::O_DIRECTORY, 0);
                 todo.push((inner.unwrap(), path));
             }
         }
         // Few descriptors at a time: facts of what is known so far.
         for (dir, name, path) in roots.drain(..) {
-            let one = fact(dir.as_fd(), Path::new(OsStr::from_bytes(&name)), &path, &mut first_names, ignore_xattrs);
+            let one = fact(
+                dir.as_fd(),
+                Path::new(OsStr::from_bytes(&name)),
+                &path,
+                &mut first_names,
+                ignore_xattrs,
+            );
             all.insert(path, one);
         }
     }
@@ -194,7 +203,8 @@ impl Tar {
         let mut body = Vec::new();
         for (key, value) in records {
             let rest = key.len() + value.len() + 3;
-            let length = (1..8).map(|digits| rest + digits).find(|l| l.to_string().len() + rest == *l).unwrap();
+            let length =
+                (1..8).map(|digits| rest + digits).find(|l| l.to_string().len() + rest == *l).unwrap();
             body.extend_from_slice(format!("{length} {key}=").as_bytes());
             body.extend_from_slice(value);
             body.push(b'\n');

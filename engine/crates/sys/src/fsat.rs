@@ -10,7 +10,9 @@ mod data;
 mod mapping;
 mod tree;
 
-pub use data::{allocate, copy_file_range, punch_hole, send_file, set_len, write_all, write_all_at};
+pub use data::{
+    allocate, copy_file_range, punch_hole, send_file, set_len, start_writeback, write_all, write_all_at,
+};
 pub use mapping::Mapping;
 pub use tree::{Listed, ensure_directory, list_directory, remove_tree};
 

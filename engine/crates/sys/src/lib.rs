@@ -12,6 +12,7 @@ pub mod caps;
 pub mod clone;
 pub mod error;
 pub mod fsat;
+pub mod futex;
 pub mod inherited;
 pub mod memfd;
 pub mod memory;

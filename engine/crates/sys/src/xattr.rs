@@ -166,3 +166,39 @@ fn done(result: libc::c_int) -> crate::error::Result<()> {
 fn named(error: Error, name: &OsStr, file: &dyn std::fmt::Display) -> Error {
     Error { object: format!("{} of {file}", name.to_string_lossy()), ..error }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fsat::{open_at, open_directory, symlink_at};
+    use std::os::fd::AsFd;
+
+    #[test]
+    fn of_files_links_and_directories() {
+        let scratch = tempfile::tempdir().unwrap();
+        std::fs::write(scratch.path().join("f"), "x").unwrap();
+        let root = open_directory(scratch.path()).unwrap();
+        let dir = open_at(root.as_fd(), Path::new("."), libc::O_PATH | libc::O_DIRECTORY, 0).unwrap();
+        let (file, link, none) = (Path::new("f"), Path::new("l"), Path::new(""));
+        symlink_at(Path::new("f"), dir.as_fd(), link).unwrap();
+        let (user, trusted) = (OsStr::new("user.a"), OsStr::new("trusted.b"));
+        let large = vec![7; 2000];
+        set_at(dir.as_fd(), file, user, &large).unwrap();
+        set_at(dir.as_fd(), none, user, b"directory").unwrap();
+        assert_eq!(get_at(dir.as_fd(), file, user).unwrap(), Some(large));
+        assert_eq!(get(root.as_fd(), user).unwrap().as_deref(), Some(&b"directory"[..]));
+        if nix::unistd::geteuid().is_root() {
+            set_at(dir.as_fd(), link, trusted, b"link").unwrap();
+            assert_eq!(list_at(dir.as_fd(), link).unwrap(), [trusted]);
+            assert_eq!(get_at(dir.as_fd(), file, trusted).unwrap(), None);
+        }
+        remove_at(dir.as_fd(), file, user).unwrap();
+        remove_at(dir.as_fd(), file, user).unwrap();
+        remove(root.as_fd(), user).unwrap();
+        assert_eq!(list(root.as_fd()).unwrap(), Vec::<OsString>::new());
+        // A descriptor opened with O_PATH cannot be used by itself: the error says on what.
+        let error = set(dir.as_fd(), user, b"x").unwrap_err();
+        assert_eq!((error.call, error.errno), ("fsetxattr", Errno::EBADF));
+        assert!(error.object.starts_with("user.a of /"), "{error}");
+    }
+}

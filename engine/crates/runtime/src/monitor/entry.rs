@@ -66,7 +66,8 @@ fn split(spec: MonitorSpec) -> (crate::plan::LaunchPlan, Rest) {
             is_container,
             tty: spec.tty,
             open_stdin: spec.open_stdin,
-            stdin_once: spec.stdin_once || !is_container,
+            // A terminal has no end of input to pass on: whoever detaches may come back and type.
+            stdin_once: (spec.stdin_once || !is_container) && !spec.tty,
         },
         console_size: spec.console_size.unwrap_or_default(),
         log: spec.log,

@@ -5,8 +5,8 @@ use crate::layer::LayerSource;
 use crate::layer::stream::{Compression, decoder, read_start, source_error};
 use crate::tarball::{Kind, Reader};
 use dhow_model::{Error, ErrorKind, Result, ResultExt};
-use dhow_sys::fsat::{self, Mapping, resolve};
 use dhow_sys::Errno;
+use dhow_sys::fsat::{self, Mapping, resolve};
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{BufReader, Read, Seek, SeekFrom, Write};
@@ -60,14 +60,15 @@ impl Bundle {
             Errno::ENOTDIR => ErrorKind::InvalidArgument,
             _ => ErrorKind::Internal,
         };
-        fsat::open_directory(path)
-            .map(Self::Directory)
-            .map_err(|error| Error::caused(kind(&error), format!("open OCI layout {}", path.display()), error))
+        fsat::open_directory(path).map(Self::Directory).map_err(|error| {
+            Error::caused(kind(&error), format!("open OCI layout {}", path.display()), error)
+        })
     }
 
     /// A whole small file; `None` when it is missing.
     pub(super) fn read_small(&self, name: &str) -> Result<Option<Vec<u8>>> {
-        let too_large = |size: u64| Error::corrupt(format!("{name} has {size} bytes; at most {SMALL_MAX} are taken"));
+        let too_large =
+            |size: u64| Error::corrupt(format!("{name} has {size} bytes; at most {SMALL_MAX} are taken"));
         match self {
             Bundle::Archive { .. } => match self.slice(name)? {
                 Some(bytes) if bytes.len() as u64 > SMALL_MAX => Err(too_large(bytes.len() as u64)),
@@ -105,7 +106,9 @@ impl Bundle {
         for _ in 0..LINKS_MAX {
             match members.get(&name) {
                 None => return Ok(None),
-                Some(Member::Directory) => return Err(Error::corrupt(format!("the archive's {name:?} is a directory"))),
+                Some(Member::Directory) => {
+                    return Err(Error::corrupt(format!("the archive's {name:?} is a directory")));
+                }
                 Some(Member::Link(target)) => name.clone_from(target),
                 Some(&Member::File { start, length }) => {
                     let end = start.checked_add(length);

@@ -58,14 +58,17 @@ pub(super) fn merge_names(bundle: &Bundle, manifest: &[u8], images: &mut [Planne
 }
 
 fn parse(manifest: &[u8]) -> Result<Vec<Entry>> {
-    serde_json::from_slice(manifest)
-        .map_err(|error| Error::caused(ErrorKind::Corrupt, "manifest.json is not a docker-archive's manifest", error))
+    serde_json::from_slice(manifest).map_err(|error| {
+        Error::caused(ErrorKind::Corrupt, "manifest.json is not a docker-archive's manifest", error)
+    })
 }
 
 /// The configuration's file is named after its digest: `HEX.json`, or `blobs/sha256/HEX`.
 fn read_config(bundle: &Bundle, path: &str) -> Result<Vec<u8>> {
     let Some(bytes) = bundle.read_small(path.trim_start_matches("./"))? else {
-        return Err(Error::corrupt(format!("the archive has no {path:?}, which is an image's configuration")));
+        return Err(Error::corrupt(format!(
+            "the archive has no {path:?}, which is an image's configuration"
+        )));
     };
     verify(&format!("configuration {path}"), digest_in(path).as_ref(), &digest_of(&bytes))?;
     Ok(bytes)

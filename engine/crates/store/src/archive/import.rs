@@ -53,7 +53,11 @@ pub fn import(
         author: String::new(),
         config: options.config,
         diff_ids: vec![layer.diff_id.clone()],
-        history: vec![History { created: Some(options.created), comment: options.comment, ..History::default() }],
+        history: vec![History {
+            created: Some(options.created),
+            comment: options.comment,
+            ..History::default()
+        }],
     };
     let id = content.put_bytes(&parsed.to_json()?, None)?;
     let image = parsed.into_image(id, None, &[layer.size_bytes], Timestamp::from(SystemTime::now()));

@@ -86,11 +86,17 @@ pub(super) fn install(
             .parsed
             .diff_ids
             .iter()
-            .map(|diff_id| installed.get(diff_id).cloned().ok_or_else(|| Error::internal("a layer was not installed")))
+            .map(|diff_id| {
+                installed.get(diff_id).cloned().ok_or_else(|| Error::internal("a layer was not installed"))
+            })
             .collect::<Result<_>>()?;
         let sizes: Vec<u64> = own.iter().map(|layer| layer.size_bytes).collect();
         let references = image.references;
-        loaded.push(Loaded { image: image.parsed.into_image(id, manifest, &sizes, now), references, layers: own });
+        loaded.push(Loaded {
+            image: image.parsed.into_image(id, manifest, &sizes, now),
+            references,
+            layers: own,
+        });
     }
     Ok(loaded)
 }

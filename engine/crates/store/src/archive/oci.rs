@@ -88,7 +88,11 @@ fn plan_one(bundle: &Bundle, entry: &Descriptor) -> Result<Planned> {
     let mut current = entry.clone();
     for _ in 0..DEPTH_MAX {
         let bytes = current.read(bundle, "manifest")?;
-        let document = parse(&current.digest, &bytes, Some(&current.media_type).filter(|t| !t.is_empty()).map(String::as_str))?;
+        let document = parse(
+            &current.digest,
+            &bytes,
+            Some(&current.media_type).filter(|t| !t.is_empty()).map(String::as_str),
+        )?;
         match document.manifests {
             Some(entries) => current = choose(&current.digest, entries)?,
             None => {
@@ -108,7 +112,9 @@ fn choose(index: &str, mut entries: Vec<Descriptor>) -> Result<Descriptor> {
     entries.retain(|entry| !entry.is_attestation());
     let ours: Vec<_> = entries.iter().filter(|entry| entry.is_ours()).collect();
     // Several variants: the one without, else the first, as the specification asks.
-    let plain = ours.iter().find(|entry| entry.platform.as_ref().is_some_and(|p| p.variant.as_deref().unwrap_or("").is_empty()));
+    let plain = ours
+        .iter()
+        .find(|entry| entry.platform.as_ref().is_some_and(|p| p.variant.as_deref().unwrap_or("").is_empty()));
     match (plain.or(ours.first()), entries.as_slice()) {
         (Some(entry), _) => Ok((*entry).clone()),
         (None, [only]) if only.platform.is_none() => Ok(only.clone()),
@@ -125,7 +131,11 @@ fn nothing_for_us(index: &str, entries: &[Descriptor]) -> Error {
             Some(variant) => format!("{}/{}/{variant}", p.os, p.architecture),
         })
         .collect();
-    Error::not_found(format!("{index} has no image for linux/{}; it has: {}", architecture(), have.join(", ")))
+    Error::not_found(format!(
+        "{index} has no image for linux/{}; it has: {}",
+        architecture(),
+        have.join(", ")
+    ))
 }
 
 fn plan_manifest(bundle: &Bundle, entry: &Descriptor, document: Document, bytes: Vec<u8>) -> Result<Planned> {
@@ -157,7 +167,10 @@ impl Descriptor {
         };
         if bytes.len() as u64 != self.size {
             let got = bytes.len();
-            return Err(Error::corrupt(format!("{what} {digest} has {got} bytes, its descriptor says {}", self.size)));
+            return Err(Error::corrupt(format!(
+                "{what} {digest} has {got} bytes, its descriptor says {}",
+                self.size
+            )));
         }
         verify(&format!("{what} {path}"), Some(&digest), &digest_of(&bytes))?;
         Ok(bytes)
@@ -170,7 +183,10 @@ impl Descriptor {
             return Err(Error::unsupported(format!("layer {} is encrypted", self.digest)));
         }
         if !self.media_type.is_empty() && !self.media_type.contains(".tar") {
-            return Err(Error::unsupported(format!("layer {} is of type {:?}", self.digest, self.media_type)));
+            return Err(Error::unsupported(format!(
+                "layer {} is of type {:?}",
+                self.digest, self.media_type
+            )));
         }
         let digest = self.parsed_digest()?;
         Ok(Place { path: blob_path(&digest), blob: Some(digest), size: Some(self.size) })
@@ -196,8 +212,9 @@ impl Descriptor {
 
 /// A name in an archive.
 pub(super) fn parse_reference(name: &str) -> Result<Reference> {
-    Reference::parse(name)
-        .map_err(|error| Error::caused(ErrorKind::Corrupt, format!("the archive names an image {name:?}"), error))
+    Reference::parse(name).map_err(|error| {
+        Error::caused(ErrorKind::Corrupt, format!("the archive names an image {name:?}"), error)
+    })
 }
 
 /// Where a layout keeps a blob.
@@ -234,11 +251,15 @@ fn check_version(layout: &[u8]) -> Result<()> {
 /// Reads an index or a manifest, and refuses what could be both (CVE-2021-41190), or what is not what it was
 /// said to be.
 fn parse(name: &str, bytes: &[u8], said: Option<&str>) -> Result<Document> {
-    let document: Document = serde_json::from_slice(bytes)
-        .map_err(|error| Error::caused(ErrorKind::Corrupt, format!("{name} is not a valid manifest or index"), error))?;
+    let document: Document = serde_json::from_slice(bytes).map_err(|error| {
+        Error::caused(ErrorKind::Corrupt, format!("{name} is not a valid manifest or index"), error)
+    })?;
     let ambiguous = |why: &str| Err(Error::corrupt(format!("{name} is ambiguous: {why}")));
     if document.schema_version != 2 {
-        return Err(Error::unsupported(format!("{name} has schema version {}, want 2", document.schema_version)));
+        return Err(Error::unsupported(format!(
+            "{name} has schema version {}, want 2",
+            document.schema_version
+        )));
     }
     let is_index = document.manifests.is_some();
     if is_index && (document.config.is_some() || document.layers.is_some()) {
@@ -252,8 +273,12 @@ fn parse(name: &str, bytes: &[u8], said: Option<&str>) -> Result<Document> {
         return ambiguous(&format!("it says that it is {inside:?}, its descriptor says {said:?}"));
     }
     match inside.or(said) {
-        Some(INDEX | DOCKER_LIST) if !is_index => ambiguous("it is said to be an index, but has no manifests"),
-        Some(MANIFEST | DOCKER_MANIFEST) if is_index => ambiguous("it is said to be a manifest, but has manifests"),
+        Some(INDEX | DOCKER_LIST) if !is_index => {
+            ambiguous("it is said to be an index, but has no manifests")
+        }
+        Some(MANIFEST | DOCKER_MANIFEST) if is_index => {
+            ambiguous("it is said to be a manifest, but has manifests")
+        }
         Some(INDEX | DOCKER_LIST | MANIFEST | DOCKER_MANIFEST) | None => Ok(document),
         Some(other) => Err(Error::unsupported(format!("{name} is of type {other:?}"))),
     }
@@ -267,7 +292,8 @@ mod tests {
     fn what_can_be_read_in_two_ways_is_refused() {
         let both = br#"{"schemaVersion":2,"manifests":[],"layers":[]}"#;
         assert!(parse("x", both, None).unwrap_err().to_string().contains("both an index and a manifest"));
-        let liar = br#"{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[]}"#;
+        let liar =
+            br#"{"schemaVersion":2,"mediaType":"application/vnd.oci.image.index.v1+json","manifests":[]}"#;
         assert!(parse("x", liar, Some(MANIFEST)).unwrap_err().to_string().contains("ambiguous"));
         assert!(parse("x", liar, Some(INDEX)).is_ok());
         let twice = br#"{"schemaVersion":2,"manifests":[],"manifests":[]}"#;
@@ -290,7 +316,8 @@ mod tests {
             }),
         };
         let ours = architecture();
-        let all = vec![entry("s390x", None), entry("unknown", None), entry(ours, Some("v3")), entry(ours, None)];
+        let all =
+            vec![entry("s390x", None), entry("unknown", None), entry(ours, Some("v3")), entry(ours, None)];
         assert_eq!(choose("index", all).unwrap().digest, format!("{ours}-None"));
         let error = choose("index", vec![entry("s390x", None), entry("arm", Some("v7"))]).unwrap_err();
         assert!(error.to_string().ends_with("it has: linux/s390x, linux/arm/v7"), "{error}");

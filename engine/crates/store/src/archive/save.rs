@@ -55,7 +55,8 @@ pub fn save(
             "layers": described,
         }))?;
         let manifest_digest = digest_of(&manifest);
-        let entry = json!({ "mediaType": oci::MANIFEST, "digest": manifest_digest.as_str(), "size": manifest.len() });
+        let entry =
+            json!({ "mediaType": oci::MANIFEST, "digest": manifest_digest.as_str(), "size": manifest.len() });
         let tagged: BTreeSet<&Reference> = references.iter().filter(|r| r.tag().is_some()).collect();
         if tagged.is_empty() {
             index.push(entry.clone());

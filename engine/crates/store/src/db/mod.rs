@@ -1,8 +1,8 @@
 //! The state database: one SQLite file that every process of an engine root shares. It is the truth.
 //!
 //! ```text
-//!   CLI ─┐                          ┌─ write(): BEGIN IMMEDIATE … COMMIT, then one byte to ROOT/notify
-//!   serve├─► StateDb (own connection)┤                                            │ inotify
+//!   CLI ─┐                          ┌─ write(): BEGIN IMMEDIATE … COMMIT, then the counter in ROOT/notify
+//!   serve├─► StateDb (own connection)┤                                            │ futex
 //!   monitors, embedders              └─ read(): one consistent snapshot           ▼
 //!                                       EventWatch wakes whoever follows events_after(cursor)
 //! ```
@@ -50,12 +50,13 @@ pub use schema::VERSION as SCHEMA_VERSION;
 pub use volumes::VolumeRecord;
 
 use dhow_model::{Error, ErrorKind, Layout, Result, ResultExt};
+use dhow_sys::futex::SharedCounter;
 use error::DbResult;
 use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, Params, Transaction, TransactionBehavior};
 use std::cell::Cell;
 use std::fs::{DirBuilder, File, OpenOptions};
-use std::os::unix::fs::{DirBuilderExt, FileExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -416,24 +417,28 @@ pub(crate) fn private_file(path: &Path) -> Result<File> {
         .context(|| format!("open {}", path.display()))
 }
 
-/// The file whose modification wakes the followers of events.
+/// The counter that wakes the followers of events.
 struct Notify {
     path: PathBuf,
-    file: Option<File>,
+    counter: Option<SharedCounter>,
 }
 
 impl Notify {
     fn new(layout: &Layout) -> Self {
-        Self { path: layout.notify(), file: None }
+        Self { path: layout.notify(), counter: None }
     }
 
     fn wake(&mut self) -> Result<()> {
-        let file = match &mut self.file {
-            Some(file) => file,
-            empty => empty.insert(private_file(&self.path)?),
+        let counter = match &mut self.counter {
+            Some(counter) => counter,
+            empty => {
+                let file = private_file(&self.path)?;
+                let counter = SharedCounter::map(&file).context(|| format!("map {}", self.path.display()))?;
+                empty.insert(counter)
+            }
         };
-        // Always the same place: the file stays one byte long.
-        file.write_all_at(b"!", 0).context(|| format!("write {}", self.path.display()))
+        counter.advance();
+        Ok(())
     }
 }
 

@@ -137,7 +137,8 @@ fn correct(layout: &Layout, diff_id: &Digest, notes: &Notes, below: &[Digest], t
     let mut diff = Tree::open(&layout.layer(diff_id).join("diff"))?;
     let mut target = Tree::open(tree)?;
     // What was made, and what its attributes come from; parents before children.
-    let mut made: Vec<(Vec<u8>, OwnedFd)> = vec![(Vec::new(), open_again(&diff.directory(b"").context(correcting)?)?)];
+    let mut made: Vec<(Vec<u8>, OwnedFd)> =
+        vec![(Vec::new(), open_again(&diff.directory(b"").context(correcting)?)?)];
     for (name, source) in found {
         let slashes = name.iter().enumerate().filter(|(_, b)| **b == b'/').map(|(at, _)| at);
         for end in slashes.chain([name.len()]) {
@@ -145,7 +146,10 @@ fn correct(layout: &Layout, diff_id: &Digest, notes: &Notes, below: &[Digest], t
             if made.iter().any(|(known, _)| known == part) {
                 continue;
             }
-            let (parent, last) = part.iter().rposition(|&b| b == b'/').map_or((&[][..], part), |at| (&part[..at], &part[at + 1..]));
+            let (parent, last) = part
+                .iter()
+                .rposition(|&b| b == b'/')
+                .map_or((&[][..], part), |at| (&part[..at], &part[at + 1..]));
             let dir = target.directory(parent).context(correcting)?;
             fsat::mkdir_at(dir.as_fd(), path(last), 0o700).context(correcting)?;
             // A parent that nobody has to correct keeps what the layer says.
@@ -218,7 +222,9 @@ fn see(layer: &mut Lower, name: &[u8]) -> Result<Seen> {
     for part in name.split(|&b| b == b'/') {
         let stat: Stat = match fsat::stat_at(here.as_fd(), path(part)) {
             Ok(stat) => stat,
-            Err(error) if error.errno == Errno::ENOENT => return Ok(if opaque { Seen::Hidden } else { Seen::Nothing }),
+            Err(error) if error.errno == Errno::ENOENT => {
+                return Ok(if opaque { Seen::Hidden } else { Seen::Nothing });
+            }
             Err(error) => return Err(error).context(correcting),
         };
         if !stat.is_dir() {
@@ -226,7 +232,10 @@ fn see(layer: &mut Lower, name: &[u8]) -> Result<Seen> {
         }
         let mark = xattr::get_at(here.as_fd(), path(part), OsStr::new(OPAQUE)).context(correcting)?;
         opaque |= mark.is_some_and(|value| value == b"y");
-        here = Rc::new(fsat::open_at(here.as_fd(), path(part), libc::O_RDONLY | libc::O_DIRECTORY, 0).context(correcting)?);
+        here = Rc::new(
+            fsat::open_at(here.as_fd(), path(part), libc::O_RDONLY | libc::O_DIRECTORY, 0)
+                .context(correcting)?,
+        );
     }
     Ok(Seen::Directory { dir: here.try_clone().context(correcting)?, opaque })
 }

@@ -41,8 +41,13 @@ pub(super) fn export(layer: &Path, diff_id: &Digest, out: &mut dyn Write) -> Res
                 };
                 let file = open(tree, &name)?;
                 for piece in pieces {
-                    copy(&file, piece.offset, piece.length, &mut buffer, &mut out)
-                        .map_err(|error| Error::caused(error.kind(), format!("read {} of layer {diff_id}", name.display()), error))?;
+                    copy(&file, piece.offset, piece.length, &mut buffer, &mut out).map_err(|error| {
+                        Error::caused(
+                            error.kind(),
+                            format!("read {} of layer {diff_id}", name.display()),
+                            error,
+                        )
+                    })?;
                 }
             }
         }
@@ -55,11 +60,18 @@ fn open(tree: &mut Tree, name: &Clean) -> Result<File> {
     let opening = || format!("open {} of a layer", name.display());
     let (parent, last) = name.split();
     let dir = tree.directory(parent).context(opening)?;
-    let file = fsat::open_at(dir.as_fd(), path(last), libc::O_RDONLY | libc::O_NONBLOCK, 0).context(opening)?;
+    let file =
+        fsat::open_at(dir.as_fd(), path(last), libc::O_RDONLY | libc::O_NONBLOCK, 0).context(opening)?;
     Ok(File::from(file))
 }
 
-fn copy(file: &File, mut offset: u64, mut length: u64, buffer: &mut [u8], out: &mut Hashed<'_>) -> Result<()> {
+fn copy(
+    file: &File,
+    mut offset: u64,
+    mut length: u64,
+    buffer: &mut [u8],
+    out: &mut Hashed<'_>,
+) -> Result<()> {
     while length > 0 {
         let wanted = usize::try_from(length).map_or(buffer.len(), |n| n.min(buffer.len()));
         let got = match file.read_at(&mut buffer[..wanted], offset) {

@@ -53,8 +53,11 @@ pub(super) struct SplitWriter {
 
 impl SplitWriter {
     pub(super) fn create(path: &Path) -> Result<Self> {
-        let mut file =
-            File::options().write(true).create_new(true).open(path).context(|| format!("create {}", path.display()))?;
+        let mut file = File::options()
+            .write(true)
+            .create_new(true)
+            .open(path)
+            .context(|| format!("create {}", path.display()))?;
         file.write_all(&[0; HEADER]).context(writing)?;
         let out = zstd::stream::write::Encoder::new(BufWriter::new(file), LEVEL).context(writing)?;
         Ok(Self { out, raw: Vec::with_capacity(GATHER), payloads: 0 })
@@ -64,8 +67,10 @@ impl SplitWriter {
     pub(super) fn payload(&mut self, segments: &[Segment]) -> Result<u32> {
         self.flush()?;
         let number = self.payloads;
-        self.payloads = number.checked_add(1).ok_or_else(|| Error::corrupt("the layer has too many files"))?;
-        let count = u32::try_from(segments.len()).map_err(|_| Error::corrupt("a file has too many pieces"))?;
+        self.payloads =
+            number.checked_add(1).ok_or_else(|| Error::corrupt("the layer has too many files"))?;
+        let count =
+            u32::try_from(segments.len()).map_err(|_| Error::corrupt("a file has too many pieces"))?;
         let mut op = vec![PAYLOAD];
         op.extend_from_slice(&number.to_le_bytes());
         op.extend_from_slice(&count.to_le_bytes());
@@ -100,7 +105,8 @@ impl SplitWriter {
 
         let mut table = zstd::stream::write::Encoder::new(BufWriter::new(file), LEVEL).context(writing)?;
         for payload in payloads {
-            let length = u32::try_from(payload.path.len()).map_err(|_| Error::corrupt("a path is too long"))?;
+            let length =
+                u32::try_from(payload.path.len()).map_err(|_| Error::corrupt("a path is too long"))?;
             table
                 .write_all(&[u8::from(payload.kept)])
                 .and_then(|()| table.write_all(&length.to_le_bytes()))

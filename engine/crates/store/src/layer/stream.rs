@@ -188,7 +188,8 @@ fn read_piped<'a, T: Send>(
         let (to_hash, hash_pieces) = sync_channel::<Piece<'_>>(WAITING);
         let hash = spawn_hash(scope, hash_pieces);
         // Dropped at the end of its thread: that ends the others when `read` failed before the end.
-        let reading = scope.spawn(move || read(&mut PieceReader { pieces, current: None, at: 0, ended: false }));
+        let reading =
+            scope.spawn(move || read(&mut PieceReader { pieces, current: None, at: 0, ended: false }));
         let blob = inflate(input, how, want_blob, progress, &pool, to_reader, to_hash);
         let diff_id = join(hash)?;
         let value = join(reading)??;
@@ -425,7 +426,10 @@ mod tests {
         let whole = gzip(&vec![7; 1 << 20]);
         let read = |bytes: &[u8]| read_hashed(LayerSource::Bytes(bytes), false, &|_| {}, all).unwrap_err();
         let error = read(&whole[..whole.len() - 20]);
-        assert_eq!((error.kind(), error.to_string().as_str()), (ErrorKind::Corrupt, "the gzip stream is truncated"));
+        assert_eq!(
+            (error.kind(), error.to_string().as_str()),
+            (ErrorKind::Corrupt, "the gzip stream is truncated")
+        );
         let mut flipped = whole.clone();
         let end = flipped.len() - 6;
         flipped[end] ^= 1;

@@ -40,6 +40,9 @@ const CHECK_ENTRIES: u64 = 8192;
 /// Files from this size on are reserved in one piece before they are written.
 const ALLOCATE_FROM: u64 = 8 << 20;
 
+/// Files from this size on begin their way to the disk while others are still unpacked.
+const WRITEBACK_FROM: u64 = 64 << 10;
+
 /// What overlayfs takes for "nothing of the layers below".
 pub(super) const OPAQUE: &str = "trusted.overlay.opaque";
 
@@ -65,21 +68,30 @@ impl Unpacked {
     }
 }
 
+/// How to unpack.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct How {
+    /// An archive that just ends is an error: nothing else would tell that it is truncated.
+    pub(super) need_end_marker: bool,
+    /// A sync follows: large files may begin their way to the disk.
+    pub(super) early_writeback: bool,
+}
+
 /// Unpacks into `layer/diff`, which is there and empty. Reads `input` to its end.
 pub(super) fn unpack(
     input: &mut dyn BufRead,
     layer: &std::path::Path,
     split: SplitWriter,
-    need_end_marker: bool,
+    how: How,
 ) -> Result<(Unpacked, SplitWriter)> {
     let mut reader = Reader::observed(input, split);
-    let mut unpacker = Unpacker::new(layer)?;
+    let mut unpacker = Unpacker::new(layer, how)?;
     while let Some(entry) = reader.next_entry()? {
         unpacker
             .member(&entry, &mut reader)
             .map_err(|error| Error::caused(error.kind(), format!("unpack {:?}", entry.display()), error))?;
     }
-    if need_end_marker && !reader.has_end_marker() {
+    if how.need_end_marker && !reader.has_end_marker() {
         return Err(Error::corrupt(format!(
             "the archive ends at byte {} without an end marker: it is empty or truncated",
             reader.position()
@@ -100,6 +112,7 @@ struct Unpacker {
     tree: Tree,
     /// The layer's own directory, for `kept/`.
     layer: PathBuf,
+    how: How,
     kept: Option<OwnedFd>,
     /// By inode: names may change their meaning when links are replaced.
     directories: HashMap<u64, DirectoryTime>,
@@ -115,10 +128,11 @@ struct Unpacker {
 }
 
 impl Unpacker {
-    fn new(layer: &std::path::Path) -> Result<Self> {
+    fn new(layer: &std::path::Path, how: How) -> Result<Self> {
         let this = Self {
             tree: Tree::open(&layer.join("diff"))?,
             layer: layer.to_owned(),
+            how,
             kept: None,
             directories: HashMap::new(),
             implied: HashMap::new(),
@@ -139,7 +153,7 @@ impl Unpacker {
         if self.entries > ENTRIES_MAX {
             return Err(Error::corrupt(format!("the layer has more than {ENTRIES_MAX} members")));
         }
-        if self.entries % CHECK_ENTRIES == 0 {
+        if self.entries.is_multiple_of(CHECK_ENTRIES) {
             self.check_room(0)?;
         }
         let name = Clean::parse(&entry.path).ok_or_else(|| breakout("the name", &entry.path))?;
@@ -227,6 +241,10 @@ impl Unpacker {
             }
             self.payloads.push(Payload { path: name.as_bytes().to_vec(), kept: false, inode: stat.inode });
         }
+        if stored >= WRITEBACK_FROM && self.how.early_writeback {
+            // Only to be early: the sync at the end finds less to do.
+            let _ = fsat::start_writeback(out);
+        }
         self.attributes_of(out, &stat, entry)
     }
 
@@ -271,13 +289,18 @@ impl Unpacker {
             Errno::ENOENT | Errno::ENOTDIR => {
                 Error::corrupt(format!("the hard link's target {} is not in this layer", target.display()))
             }
-            other => Error::caused(ErrorKind::Internal, format!("open the target {}", target.display()), other),
+            other => {
+                Error::caused(ErrorKind::Internal, format!("open the target {}", target.display()), other)
+            }
         };
         let (parent_name, target_last) = target.split();
         let parent = self.tree.directory(parent_name).map_err(missing)?;
         let stat = fsat::stat_at(parent.as_fd(), path(target_last)).map_err(|error| missing(error.errno))?;
         if stat.is_dir() {
-            return Err(Error::corrupt(format!("the hard link's target {} is a directory", target.display())));
+            return Err(Error::corrupt(format!(
+                "the hard link's target {} is a directory",
+                target.display()
+            )));
         }
         if let Ok(old) = fsat::stat_at(dir, path(last))
             && (old.device, old.inode) == (stat.device, stat.inode)
@@ -324,7 +347,10 @@ impl Unpacker {
         if free.bytes < wanted.saturating_add(RESERVE_BYTES) {
             return Err(Error::new(
                 ErrorKind::Unavailable,
-                format!("no room for the layer: {wanted} more bytes are wanted, {} are free, {RESERVE_BYTES} of them kept in reserve", free.bytes),
+                format!(
+                    "no room for the layer: {wanted} more bytes are wanted, {} are free, {RESERVE_BYTES} of them kept in reserve",
+                    free.bytes
+                ),
             ));
         }
         match free.inodes {
@@ -378,7 +404,9 @@ fn other(entry: &Entry) -> Result<()> {
     match entry.kind {
         // A volume label says nothing about any file.
         Kind::Other(b'V') => Ok(()),
-        Kind::Other(flag) => Err(Error::unsupported(format!("a tar member of type {:?} is not supported", char::from(flag)))),
+        Kind::Other(flag) => {
+            Err(Error::unsupported(format!("a tar member of type {:?} is not supported", char::from(flag))))
+        }
         _ => Ok(()),
     }
 }

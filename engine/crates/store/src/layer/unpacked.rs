@@ -4,7 +4,8 @@ use super::split::{SplitReader, SplitWriter};
 use super::stage::Stage;
 use super::stream::read_hashed;
 use super::{
-    Expected, InstalledLayer, LayerInfo, LayerProgress, LayerSource, LayerState, LayerStore, Progress, below, export, unpack,
+    Expected, InstalledLayer, LayerInfo, LayerProgress, LayerSource, LayerState, LayerStore, Progress, below,
+    export, unpack,
 };
 use crate::content::verify;
 use crate::db::private_directory;
@@ -88,6 +89,7 @@ impl UnpackedLayers {
 
     /// Waits until nobody else installs or removes that layer: a byte of the lock file at an offset that the
     /// diff id gives. Two layers that share one merely take turns.
+    #[expect(clippy::cast_possible_truncation, reason = "the kernel's own constants, as C has them")]
     fn lock_layer(&self, diff_id: &Digest) -> Result<File> {
         let file = self.lock_file()?;
         let range = nix::libc::flock {
@@ -151,10 +153,12 @@ impl LayerStore for UnpackedLayers {
             read.store(bytes, Ordering::Relaxed);
             report(LayerState::Unpacking, bytes);
         };
-        // Without a diff id nothing else would tell that the end is missing.
-        let need_end_marker = expected.diff_id.is_none();
+        let how = unpack::How {
+            need_end_marker: expected.diff_id.is_none(),
+            early_writeback: self.durability == Durability::Disk,
+        };
         let ((unpacked, split), digests) = read_hashed(source, expected.blob.is_some(), &count, |input| {
-            unpack::unpack(input, stage.path(), split, need_end_marker)
+            unpack::unpack(input, stage.path(), split, how)
         })?;
         if let Some(got) = &digests.blob {
             verify("the layer blob", expected.blob, got)?;
@@ -226,4 +230,3 @@ impl LayerStore for UnpackedLayers {
         Ok(layers)
     }
 }
-

@@ -2,8 +2,11 @@
 
 use super::Mtime;
 
+/// Key and value, any bytes.
+pub(super) type Record = (Vec<u8>, Vec<u8>);
+
 /// The records of one extended header, or the reason why they cannot be read.
-pub(super) fn parse_records(mut body: &[u8]) -> Result<Vec<(Vec<u8>, Vec<u8>)>, String> {
+pub(super) fn parse_records(mut body: &[u8]) -> Result<Vec<Record>, String> {
     let mut records = Vec::new();
     // Some writers pad the body with NULs.
     while body.first().is_some_and(|&b| b != 0) {
@@ -13,7 +16,8 @@ pub(super) fn parse_records(mut body: &[u8]) -> Result<Vec<(Vec<u8>, Vec<u8>)>, 
             .filter(|&n| n > blank + 1 && n <= body.len())
             .ok_or_else(|| format!("a PAX record claims a length of {:?}", lossy(&body[..blank])))?;
         let (record, rest) = body.split_at(length);
-        let record = record[blank + 1..].strip_suffix(b"\n").ok_or("a PAX record does not end in a line feed")?;
+        let record =
+            record[blank + 1..].strip_suffix(b"\n").ok_or("a PAX record does not end in a line feed")?;
         let equals = record.iter().position(|&b| b == b'=').ok_or("a PAX record has no \"=\"")?;
         let (key, value) = (&record[..equals], &record[equals + 1..]);
         if key.is_empty() {
@@ -48,8 +52,8 @@ pub(super) fn time(text: &[u8]) -> Option<Mtime> {
     if !fraction.iter().all(u8::is_ascii_digit) {
         return None;
     }
-    let nanos =
-        (0..9).fold(0u32, |value, at| value * 10 + fraction.get(at).map_or(0, |digit| u32::from(digit - b'0')));
+    let nanos = (0..9)
+        .fold(0u32, |value, at| value * 10 + fraction.get(at).map_or(0, |digit| u32::from(digit - b'0')));
     Some(match (negative, nanos) {
         (false, _) => Mtime { seconds, nanos },
         (true, 0) => Mtime { seconds: -seconds, nanos },

@@ -157,7 +157,10 @@ impl<R: BufRead, O: Observer> Reader<R, O> {
         let at = self.position;
         let bytes = self.input.fill_buf().map_err(|e| input_error(e, at))?;
         if bytes.is_empty() {
-            return Err(corrupt(at, &format!("the archive ends, {} more bytes of file data were to come", piece.length)));
+            return Err(corrupt(
+                at,
+                &format!("the archive ends, {} more bytes of file data were to come", piece.length),
+            ));
         }
         let length = usize::try_from(piece.length).map_or(bytes.len(), |wanted| wanted.min(bytes.len()));
         let offset = piece.offset;
@@ -215,7 +218,11 @@ impl<R: BufRead, O: Observer> Reader<R, O> {
             let bytes = self.input.fill_buf().map_err(|e| input_error(e, at))?;
             if bytes.is_empty() {
                 // Some writers leave out the padding after the very last member.
-                return if data { Err(corrupt(at, &format!("the archive ends, {length} more bytes were to come"))) } else { Ok(()) };
+                return if data {
+                    Err(corrupt(at, &format!("the archive ends, {length} more bytes were to come")))
+                } else {
+                    Ok(())
+                };
             }
             let taken = usize::try_from(length).map_or(bytes.len(), |wanted| wanted.min(bytes.len()));
             self.observer.raw(&bytes[..taken])?;
@@ -256,7 +263,10 @@ impl<R: BufRead, O: Observer> Reader<R, O> {
     fn read_special(&mut self, at: u64, block: &Block) -> Result<Vec<u8>> {
         let size = size_field(at, block)?;
         if size > SPECIAL_MAX {
-            return Err(corrupt(at, &format!("an extended header of {size} bytes; at most {SPECIAL_MAX} are taken")));
+            return Err(corrupt(
+                at,
+                &format!("an extended header of {size} bytes; at most {SPECIAL_MAX} are taken"),
+            ));
         }
         let mut body = Vec::new();
         for _ in 0..size.div_ceil(BLOCK as u64) {
@@ -269,19 +279,22 @@ impl<R: BufRead, O: Observer> Reader<R, O> {
     fn member(&mut self, at: u64, block: &Block, special: Special) -> Result<Entry> {
         let bad = |why: &str| corrupt(at, why);
         let dialect = header::dialect(block);
-        let records = Records::collect(self.globals.iter().chain(&special.records)).map_err(|why| bad(&why))?;
+        let records =
+            Records::collect(self.globals.iter().chain(&special.records)).map_err(|why| bad(&why))?;
 
         let path = records.path.or(special.gnu_name).unwrap_or_else(|| header::path(block, dialect));
-        let link = records.link.or(special.gnu_link).unwrap_or_else(|| header::text(&block[157..257]).to_vec());
+        let link =
+            records.link.or(special.gnu_link).unwrap_or_else(|| header::text(&block[157..257]).to_vec());
         if path.contains(&0) || link.contains(&0) {
             return Err(bad("a name contains a NUL byte"));
         }
         let kind = kind_of(block[156], &path);
         let id = |value: Option<u64>, field: &[u8], what: &str| -> Result<u32> {
-            let value = value.map(Some).unwrap_or_else(|| header::number(field).and_then(|n| u64::try_from(n).ok()));
-            value
-                .and_then(|n| u32::try_from(n).ok())
-                .ok_or_else(|| bad(&format!("the {what} of {:?} is not a number from 0 to 4294967295", lossy(&path))))
+            let value =
+                value.map(Some).unwrap_or_else(|| header::number(field).and_then(|n| u64::try_from(n).ok()));
+            value.and_then(|n| u32::try_from(n).ok()).ok_or_else(|| {
+                bad(&format!("the {what} of {:?} is not a number from 0 to 4294967295", lossy(&path)))
+            })
         };
         let uid = id(records.uid, &block[108..116], "owner")?;
         let gid = id(records.gid, &block[116..124], "group")?;
@@ -429,7 +442,9 @@ impl Records {
                     return Ok(None);
                 }
                 let parsed = pax::decimal(value);
-                parsed.map(Some).ok_or_else(|| format!("the PAX record {:?} is {:?}, not a number", lossy(key), lossy(value)))
+                parsed.map(Some).ok_or_else(|| {
+                    format!("the PAX record {:?} is {:?}, not a number", lossy(key), lossy(value))
+                })
             };
             let text = || (!value.is_empty()).then(|| value.clone());
             match key.as_slice() {
@@ -440,7 +455,8 @@ impl Records {
                 b"gid" => this.gid = number()?,
                 b"mtime" if value.is_empty() => this.mtime = None,
                 b"mtime" => {
-                    let time = pax::time(value).ok_or_else(|| format!("the PAX time {:?} is not a time", lossy(value)))?;
+                    let time = pax::time(value)
+                        .ok_or_else(|| format!("the PAX time {:?} is not a time", lossy(value)))?;
                     this.mtime = Some(time);
                 }
                 b"GNU.sparse.name" => sparse_name = text(),

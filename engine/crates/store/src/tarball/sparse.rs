@@ -7,9 +7,9 @@
 //! | PAX 0.1 | one `GNU.sparse.map` record: `offset,length,offset,length,…` |
 //! | PAX 1.0 | decimal lines at the start of the data, padded to a block |
 
+use super::Segment;
 use super::header::{self, Block};
 use super::pax::{decimal, lossy};
-use super::Segment;
 
 /// A map with more pieces than this is refused: GNU tar makes one piece for each stretch of data, and a file of
 /// 8 GiB with every second 4 KiB page missing has a million.
@@ -50,7 +50,12 @@ pub(super) fn parse_list(map: &[u8]) -> Result<Vec<Segment>, String> {
     while let Some(offset) = numbers.next() {
         match (decimal(offset), numbers.next().and_then(decimal)) {
             (Some(offset), Some(length)) => push(&mut segments, offset, length)?,
-            _ => return Err(format!("the sparse map {:?} is not pairs of numbers", lossy(&map[..map.len().min(60)]))),
+            _ => {
+                return Err(format!(
+                    "the sparse map {:?} is not pairs of numbers",
+                    lossy(&map[..map.len().min(60)])
+                ));
+            }
         }
     }
     Ok(segments)
@@ -74,7 +79,10 @@ pub(super) fn check(segments: &[Segment], size: u64, stored: u64) -> Result<(), 
     for piece in segments {
         let next = piece.offset.checked_add(piece.length).filter(|_| piece.offset >= end);
         end = next.filter(|&e| e <= size).ok_or_else(|| {
-            format!("the sparse piece at {} of {} bytes overlaps another or leaves the file of {size} bytes", piece.offset, piece.length)
+            format!(
+                "the sparse piece at {} of {} bytes overlaps another or leaves the file of {size} bytes",
+                piece.offset, piece.length
+            )
         })?;
         sum += piece.length;
     }

@@ -56,7 +56,9 @@ fn read_all(tar: &[u8]) -> Result<Vec<(Entry, Vec<u8>)>> {
     while let Some(entry) = reader.next_entry()? {
         let mut data = vec![0; usize::try_from(entry.size).unwrap().min(1 << 20)];
         while let Some((offset, bytes)) = reader.next_chunk()? {
-            if let Some(place) = data.get_mut(usize::try_from(offset).unwrap()..).and_then(|d| d.get_mut(..bytes.len())) {
+            if let Some(place) =
+                data.get_mut(usize::try_from(offset).unwrap()..).and_then(|d| d.get_mut(..bytes.len()))
+            {
                 place.copy_from_slice(bytes);
             }
         }
@@ -136,7 +138,10 @@ fn errors_say_where_and_why() {
     assert!(message.starts_with("corrupt tar at byte 1536: header checksum is 0x"), "{message}");
 
     let message = bad(&good[..700]);
-    assert_eq!(message, "corrupt tar at byte 700: the archive ends, 412 more bytes of file data were to come");
+    assert_eq!(
+        message,
+        "corrupt tar at byte 700: the archive ends, 412 more bytes of file data were to come"
+    );
     assert_eq!(bad(&good[..100]), "corrupt tar at byte 0: the archive ends 100 bytes into a block");
     let message = bad(&[&pax(&[("path", b"x")])[..]].concat());
     assert_eq!(message, "corrupt tar at byte 1024: the archive ends after an extended header");
@@ -198,7 +203,9 @@ fn sparse_maps_that_lie_are_refused() {
     let all = read_all(&file("10,5,100,5", 10)).unwrap();
     assert_eq!((all[0].0.size, all[0].0.segments.len(), all[0].0.is_sparse()), (1000, 2, true));
     assert_eq!(&all[0].1[9..16], [0, 1, 1, 1, 1, 1, 0]);
-    for (map, stored) in [("10,5,100,5", 11), ("10,5,12,5", 10), ("998,5", 5), ("10", 0), ("18446744073709551615,5", 5)] {
+    for (map, stored) in
+        [("10,5,100,5", 11), ("10,5,12,5", 10), ("998,5", 5), ("10", 0), ("18446744073709551615,5", 5)]
+    {
         assert!(read_all(&file(map, stored)).is_err(), "{map}");
     }
 }

@@ -48,7 +48,10 @@ impl<'a> Writer<'a> {
         let mut counted = Counted { out: self.out, count: 0 };
         write(&mut counted)?;
         if counted.count != size {
-            return Err(Error::internal(format!("{path:?} was to have {size} bytes, but has {}", counted.count)));
+            return Err(Error::internal(format!(
+                "{path:?} was to have {size} bytes, but has {}",
+                counted.count
+            )));
         }
         let padding = usize::try_from(size.wrapping_neg() % BLOCK as u64).unwrap_or(0);
         self.out.write_all(&[0; BLOCK][..padding]).map_err(failed)

@@ -125,6 +125,17 @@ fn fallocate(file: BorrowedFd<'_>, mode: i32, offset: u64, length: u64) -> Resul
     call().on("fallocate", Descriptor(file))
 }
 
+/// sync_file_range(2) with `SYNC_FILE_RANGE_WRITE`: the kernel begins to write the file's data to the disk, and
+/// this does not wait for it.
+///
+/// # Errors
+/// As the manual has it.
+pub fn start_writeback(file: BorrowedFd<'_>) -> Result<()> {
+    // SAFETY: numbers only; a length of 0 means up to the end.
+    done(unsafe { libc::sync_file_range(file.as_raw_fd(), 0, 0, libc::SYNC_FILE_RANGE_WRITE) })
+        .on("sync_file_range", Descriptor(file))
+}
+
 fn offset_of(value: u64) -> crate::error::Result<libc::off_t> {
     libc::off_t::try_from(value).map_err(|_| Errno::EFBIG)
 }

@@ -120,3 +120,50 @@ pub fn ensure_directory(dir: BorrowedFd<'_>, name: &Path, mode: u32) -> Result<(
         other => other,
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::{open_directory, open_resolved, resolve, stat_at, symlink_at};
+    use super::*;
+
+    #[test]
+    fn a_deep_and_wide_tree_is_removed_and_links_are_not_followed() {
+        let scratch = tempfile::tempdir().unwrap();
+        std::fs::create_dir(scratch.path().join("outside")).unwrap();
+        std::fs::write(scratch.path().join("outside/file"), "x").unwrap();
+        let root = open_directory(scratch.path()).unwrap();
+        mkdir_at(root.as_fd(), Path::new("tree"), 0o700).unwrap();
+        let mut here = open_at(root.as_fd(), Path::new("tree"), libc::O_DIRECTORY, 0).unwrap();
+        for _ in 0..1500 {
+            mkdir_at(here.as_fd(), Path::new("d"), 0o700).unwrap();
+            mkdir_at(here.as_fd(), Path::new("empty"), 0o700).unwrap();
+            mkdir_at(here.as_fd(), Path::new(".removing-0"), 0o700).unwrap();
+            symlink_at(&scratch.path().join("outside"), here.as_fd(), Path::new("link")).unwrap();
+            here = open_at(here.as_fd(), Path::new("d"), libc::O_DIRECTORY, 0).unwrap();
+        }
+        remove_tree(root.as_fd(), Path::new("tree")).unwrap();
+        assert!(!scratch.path().join("tree").exists() && scratch.path().join("outside/file").exists());
+        remove_tree(root.as_fd(), Path::new("tree")).unwrap();
+        remove_tree(root.as_fd(), Path::new("outside")).unwrap();
+        assert!(list_directory(root.as_fd()).unwrap().is_empty());
+    }
+
+    #[test]
+    fn resolving_stays_inside() {
+        let scratch = tempfile::tempdir().unwrap();
+        std::fs::create_dir(scratch.path().join("etc")).unwrap();
+        let root = open_directory(scratch.path()).unwrap();
+        symlink_at(Path::new("/etc"), root.as_fd(), Path::new("abs")).unwrap();
+        symlink_at(Path::new("../../../etc"), root.as_fd(), Path::new("up")).unwrap();
+        let inside = stat_at(root.as_fd(), Path::new("etc")).unwrap().inode;
+        for name in ["abs", "up", "/etc", "../../etc"] {
+            let fd = open_resolved(root.as_fd(), Path::new(name), libc::O_PATH, 0, resolve::IN_ROOT).unwrap();
+            assert_eq!(super::super::stat(fd.as_fd()).unwrap().inode, inside, "{name}");
+        }
+        let error =
+            open_resolved(root.as_fd(), Path::new("up"), libc::O_PATH, 0, resolve::BENEATH).unwrap_err();
+        assert_eq!((error.call, error.errno), ("openat2", Errno::EXDEV));
+        let error = open_resolved(root.as_fd(), Path::new("abs"), libc::O_PATH, 0, resolve::NO_SYMLINKS);
+        assert_eq!(error.unwrap_err().errno, Errno::ELOOP);
+    }
+}

@@ -54,7 +54,7 @@ fn follow(layout: &Layout, count: u64) -> Vec<String> {
     let mut db = StateDb::open(layout).unwrap();
     let (mut cursor, mut actors) = (0, Vec::new());
     while (actors.len() as u64) < count {
-        watch.drain().unwrap();
+        watch.drain();
         loop {
             let events = db.read(|t| t.events_after(cursor, 16)).unwrap();
             for event in &events {

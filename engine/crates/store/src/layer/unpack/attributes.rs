@@ -67,7 +67,8 @@ impl Unpacker {
             Err(error) if error.errno == Errno::EOPNOTSUPP => {
                 if self.warnings.len() < WARNINGS_MAX {
                     let name = String::from_utf8_lossy(name);
-                    self.warnings.push(format!("{:?}: this filesystem has no attribute {name:?}", entry.display()));
+                    self.warnings
+                        .push(format!("{:?}: this filesystem has no attribute {name:?}", entry.display()));
                 }
                 Ok(())
             }

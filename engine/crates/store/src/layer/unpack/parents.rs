@@ -83,7 +83,8 @@ impl Unpacker {
                 }
                 Err(error) => return Err(error).context(unpacking),
             }
-            here = fsat::open_at(here.as_fd(), file, libc::O_PATH | libc::O_DIRECTORY, 0).context(unpacking)?;
+            here =
+                fsat::open_at(here.as_fd(), file, libc::O_PATH | libc::O_DIRECTORY, 0).context(unpacking)?;
             done.push(part);
         }
         Ok(here)
