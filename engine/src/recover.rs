@@ -15,10 +15,9 @@
 use crate::{Engine, container, events};
 use dhow_model::signal::Signal;
 use dhow_model::state::{Move, Status};
-use dhow_model::{ContainerId, Result, ResultExt};
+use dhow_model::Result;
 use dhow_store::db::ContainerRecord;
 use dhow_store::lock;
-use std::collections::BTreeSet;
 
 /// 128 + SIGKILL: how a process ends whose monitor died.
 const KILLED: i32 = 137;
@@ -33,6 +32,8 @@ fn claims_work(status: Status) -> bool {
 
 /// Settles every container that needs it. Cheap when nothing does: one query, and one look per live monitor.
 pub(crate) fn recover(engine: &Engine) -> Result<()> {
+    engine.content().recover()?;
+    engine.unpacked().recover()?;
     let active = engine.db()?.read(|txn| txn.container_summaries_at(&CLAIMS_WORK))?;
     for summary in active {
         // The lock says whether the monitor lives, not its pid: that may be a zombie's, or someone else's.
@@ -99,12 +100,11 @@ pub(crate) fn settle(engine: &Engine, record: &ContainerRecord) -> Result<bool> 
     Ok(true)
 }
 
-/// Starts what the restart policies ask for after a boot, and removes directories that no row owns.
+/// Starts what the restart policies ask for after a boot.
 ///
 /// # Errors
 /// When the database cannot be read. A container that does not start is recorded as such, and the rest go on.
 pub fn boot(engine: &Engine) -> Result<()> {
-    sweep(engine)?;
     let records = engine.db()?.read(|txn| txn.containers())?;
     for record in records {
         use dhow_model::container::RestartPolicy as Policy;
@@ -117,32 +117,6 @@ pub fn boot(engine: &Engine) -> Result<()> {
         if wanted && state.status == Status::Exited {
             // Recorded with the container by its monitor.
             let _ = container::start::start(engine, record.id.as_str());
-        }
-    }
-    Ok(())
-}
-
-/// Removes container directories without a row, which a crash between directory and row leaves.
-fn sweep(engine: &Engine) -> Result<()> {
-    let layout = engine.layout();
-    let path = layout.containers();
-    let entries = match std::fs::read_dir(&path) {
-        Ok(entries) => entries,
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(()),
-        Err(error) => return Err(error).context(|| format!("list {}", path.display())),
-    };
-    let known: BTreeSet<ContainerId> = engine.db()?.read(|txn| txn.containers())?.into_iter().map(|r| r.id).collect();
-    for entry in entries {
-        let entry = entry.context(|| format!("list {}", path.display()))?;
-        let Some(id) = entry.file_name().to_str().and_then(|name| ContainerId::parse(name).ok()) else { continue };
-        if known.contains(&id) {
-            continue;
-        }
-        // A creation holds this lock until its row is there.
-        if let Some(_lock) = lock::try_lock_container(layout, &id)?
-            && engine.db()?.read(|txn| txn.container(&id))?.is_none()
-        {
-            container::remove::delete_files(layout, &id)?;
         }
     }
     Ok(())

@@ -25,7 +25,7 @@ pub(crate) fn parse<A: Parser>(rules: Rules, args: &[OsString]) -> Outcome<A> {
     let name = command.get_name().to_owned();
     let args: Vec<OsString> = args.iter().map(without_old_spelling).collect();
     let args = if rules.stop_at_first { stop_at_first(&command, &args) } else { args };
-    let mut lenient = command.clone().mut_args(lenient_switch).no_binary_name(true).args_override_self(true);
+    let mut lenient = command.clone().mut_args(like_go).no_binary_name(true).args_override_self(true);
     let matches = match lenient.try_get_matches_from_mut(&args) {
         Ok(matches) => matches,
         Err(error) => return Err(explain(&error, &command, &name, rules)),
@@ -45,8 +45,8 @@ fn without_old_spelling(arg: &OsString) -> OsString {
     }
 }
 
-/// Lets a switch take `=true` and `=false`, as Go's flag packages do.
-fn lenient_switch(arg: Arg) -> Arg {
+/// Lets a switch take `=true` and `=false`, and a flag any value, as Go's flag packages do.
+fn like_go(arg: Arg) -> Arg {
     match arg.get_action() {
         ArgAction::SetTrue => arg
             .action(ArgAction::Set)
@@ -55,6 +55,8 @@ fn lenient_switch(arg: Arg) -> Arg {
             .default_missing_value("true")
             .default_value("false")
             .value_parser(clap::builder::StringValueParser::new().try_map(|text| parse_bool(&text))),
+        // What follows a flag is its value, whatever it begins with: `--memory -5` is a bad size.
+        _ if !arg.is_positional() && arg.get_action().takes_values() => arg.allow_hyphen_values(true),
         _ => arg,
     }
 }

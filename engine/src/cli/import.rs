@@ -78,7 +78,12 @@ pub(crate) fn file_body(path: &Path) -> Outcome<Body> {
     if file.metadata().is_ok_and(|m| m.is_dir()) {
         return Err(Failure::new(format!("read {}: is a directory", path.display())));
     }
-    Ok(body_try_stream(ReaderStream::with_capacity(tokio::fs::File::from_std(file), CHUNK_BYTES)))
+    Ok(body_of(file))
+}
+
+/// An open file, from where it stands, as a request's body.
+pub(crate) fn body_of(file: std::fs::File) -> Body {
+    body_try_stream(ReaderStream::with_capacity(tokio::fs::File::from_std(file), CHUNK_BYTES))
 }
 
 /// Standard input as a request's body.

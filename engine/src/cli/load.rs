@@ -7,7 +7,9 @@ use crate::cli::exit::{Failure, Outcome};
 use crate::cli::{import, output, terminal};
 use clap::Parser;
 use http::Method;
-use std::path::PathBuf;
+use crate::cli::transport::Body;
+use std::io::Seek;
+use std::path::{Path, PathBuf};
 
 /// Load an image from a tar archive or STDIN
 #[derive(Debug, Parser)]
@@ -23,8 +25,22 @@ pub(crate) struct Args {
 
 pub(crate) const RULES: Rules = Rules { stop_at_first: false, refused: &[("--platform", "")] };
 
+/// An OCI layout directory as an archive: the API takes nothing else.
+fn layout_body(path: &Path) -> Outcome<Body> {
+    let archive = || -> std::io::Result<std::fs::File> {
+        let mut builder = tar::Builder::new(tempfile::tempfile()?);
+        builder.append_dir_all(".", path)?;
+        let mut file = builder.into_inner()?;
+        file.rewind()?;
+        Ok(file)
+    };
+    let file = archive().map_err(|e| Failure::new(format!("read {}: {e}", path.display())))?;
+    Ok(import::body_of(file))
+}
+
 pub(crate) async fn execute(context: &Context, args: Args) -> Outcome {
     let body = match &args.input {
+        Some(path) if path.is_dir() => layout_body(path)?,
         Some(path) => import::file_body(path)?,
         None if terminal::input_is_terminal() => {
             return Err(Failure::bare("requested load from stdin, but stdin is empty"));

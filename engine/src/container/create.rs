@@ -8,7 +8,6 @@ use dhow_model::signal::Signal;
 use dhow_model::state::ContainerState;
 use dhow_model::{ContainerId, Error, ErrorKind, Result, name};
 use dhow_store::db::{ContainerRecord, VolumeRecord};
-use dhow_store::lock;
 use std::collections::BTreeMap;
 
 /// A container that was made.
@@ -44,14 +43,8 @@ pub fn create(engine: &Engine, name: Option<&str>, spec: CreateSpec, platform: O
         config,
         state: ContainerState::default(),
     };
-    // Held from before the directory exists until the row does: recovery removes a directory without a row
-    // only when it gets this lock.
-    let _lock = lock::lock_container(engine.layout(), &id)?;
-    super::start::make_directories(engine, &record)?;
-    if let Err(error) = insert(engine, record, &volumes, name.is_none()) {
-        super::remove::delete_files(engine.layout(), &id)?;
-        return Err(error);
-    }
+    // Nothing but rows: the directories are made by the start, so that there is nothing to undo.
+    insert(engine, record, &volumes, name.is_none())?;
     Ok(Created { id, warnings: Vec::new() })
 }
 

@@ -30,7 +30,7 @@ fn commands_that_cannot_run() {
     let run: &[Case<'_>] = &[
         (&["run", "--rm", "no-such-image", "true"], 125, "no-such-image"),
         (&["run", "--rm", "--pull", "never", "no-such-image"], 125, "No such image: no-such-image"),
-        (&["run", "--rm", "UPPER/case", "true"], 125, "must be lowercase"),
+        (&["run", "--rm", "case/UPPER", "true"], 125, "must be lowercase"),
         (&["run", "--rm", "bad//reference", "true"], 125, "invalid reference format"),
         (&["run", "--rm", "busybox:", "true"], 125, "invalid reference format"),
         (&["run", "--rm", "busybox@sha256:12", "true"], 125, "invalid"),

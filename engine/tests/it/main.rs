@@ -20,6 +20,7 @@
 //! images, `live` follows running commands.
 
 #![forbid(unsafe_code)]
+#![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a panic in a test is its report")]
 
 mod bad_input;
 mod crash;

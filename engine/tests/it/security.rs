@@ -218,7 +218,8 @@ fn archives_write_nothing_outside_their_layer() {
     fs::create_dir(&outside).unwrap();
     fs::write(outside.join("file"), "untouched").unwrap();
     let relative = format!("../../../../../../../../../../..{}", outside.display());
-    let names: [(&str, fn(&mut Tar, &str)); 5] = [
+    type Make = fn(&mut Tar, &str);
+    let attacks: [(&str, Make); 5] = [
         ("through-a-link", |tar, to| {
             tar.link("out", to);
             tar.file("out/made", 0o644, b"x");
@@ -242,7 +243,7 @@ fn archives_write_nothing_outside_their_layer() {
             tar.file("d/.wh..", 0o644, b"");
         }),
     ];
-    for (name, make) in names {
+    for (name, make) in attacks {
         let path = sandbox.path("attack.tar");
         let mut tar = Tar::create(&path);
         make(&mut tar, &relative);

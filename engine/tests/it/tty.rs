@@ -52,7 +52,10 @@ fn control_p_control_q_detaches_and_attach_comes_back() {
     let mut terminal =
         Terminal::spawn(&sandbox.command(["run", "-it", "--name", "box", "busybox", "sh"]), 24, 80);
     terminal.expect("# ");
+    // The shell drops what is typed while it draws its prompt.
+    std::thread::sleep(KEYSTROKE);
     terminal.send("kept=here\n");
+    std::thread::sleep(KEYSTROKE);
     terminal.send("\u{10}\u{11}");
     assert_eq!(terminal.wait(), 0, "{}", terminal.text());
     assert_eq!(sandbox.container_state("box")["Status"], "running");

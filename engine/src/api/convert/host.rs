@@ -247,7 +247,7 @@ fn parse_log(config: Option<&wire::HostConfigLogConfig>) -> Result<LogConfig> {
             "max-size" => match value.as_str() {
                 "-1" => log.max_size_bytes = u64::MAX >> 1,
                 text => {
-                    log.max_size_bytes = parse_bytes(text)?;
+                    log.max_size_bytes = parse_bytes(text).map_err(|error| bad(error.message()))?;
                     if log.max_size_bytes == 0 {
                         return Err(bad("must be a positive number"));
                     }
