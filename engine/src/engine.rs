@@ -68,7 +68,8 @@ impl Engine {
         } else {
             config.helper
         };
-        let absolute = |path: PathBuf| std::path::absolute(&path).context(|| format!("resolve {}", path.display()));
+        let absolute =
+            |path: PathBuf| std::path::absolute(&path).context(|| format!("resolve {}", path.display()));
         let layout = Layout::new(absolute(config.root)?, absolute(config.state)?);
         let db = StateDb::open(&layout)?;
         let engine = Self(Arc::new(Services {

@@ -152,7 +152,17 @@ pub struct Subscription {
 
 /// The keys that `events` filters by.
 const FILTERS: [&str; 11] = [
-    "container", "event", "image", "label", "type", "volume", "network", "daemon", "scope", "node", "plugin",
+    "container",
+    "event",
+    "image",
+    "label",
+    "type",
+    "volume",
+    "network",
+    "daemon",
+    "scope",
+    "node",
+    "plugin",
 ];
 
 /// A stream of events: the recorded ones that were asked for, then those to come, until `until`.
@@ -171,27 +181,30 @@ pub fn subscribe(
         (None, None) => None,
     };
     let follower = Follower::new(engine, start)?;
-    Ok(futures_util::stream::unfold((follower, subscription, false), |(mut follower, asked, ended)| async move {
-        if ended {
-            return None;
-        }
-        loop {
-            let next = match asked.until {
-                None => follower.next().await,
-                Some(until) => match tokio::time::timeout(until.since(now()), follower.next()).await {
-                    Ok(next) => next,
-                    Err(_elapsed) => return None,
-                },
-            };
-            match next {
-                Err(error) => return Some((Err(error), (follower, asked, true))),
-                Ok(event) if asked.until.is_some_and(|until| event.time > until) => return None,
-                Ok(event) if asked.since.is_some_and(|since| event.time < since) => {}
-                Ok(event) if !matches(&event.event, &asked.filters) => {}
-                Ok(event) => return Some((Ok(event), (follower, asked, false))),
+    Ok(futures_util::stream::unfold(
+        (follower, subscription, false),
+        |(mut follower, asked, ended)| async move {
+            if ended {
+                return None;
             }
-        }
-    }))
+            loop {
+                let next = match asked.until {
+                    None => follower.next().await,
+                    Some(until) => match tokio::time::timeout(until.since(now()), follower.next()).await {
+                        Ok(next) => next,
+                        Err(_elapsed) => return None,
+                    },
+                };
+                match next {
+                    Err(error) => return Some((Err(error), (follower, asked, true))),
+                    Ok(event) if asked.until.is_some_and(|until| event.time > until) => return None,
+                    Ok(event) if asked.since.is_some_and(|since| event.time < since) => {}
+                    Ok(event) if !matches(&event.event, &asked.filters) => {}
+                    Ok(event) => return Some((Ok(event), (follower, asked, false))),
+                }
+            }
+        },
+    ))
 }
 
 /// Whether an event passes Docker's filters. Pure.
@@ -216,7 +229,9 @@ fn matches(event: &NewEvent, filters: &Filters) -> bool {
                 EventType::Image => attribute("name"),
                 _ => attribute("image"),
             };
-            named == want || named.split(':').next() == Some(want) || (event.kind == EventType::Image && event.actor == want)
+            named == want
+                || named.split(':').next() == Some(want)
+                || (event.kind == EventType::Image && event.actor == want)
         })
         && filters.any("scope", |want| want == "local")
         && filters.any("daemon", |_| event.kind == EventType::Daemon)
@@ -248,7 +263,8 @@ mod tests {
                 ("image".to_owned(), "debian:12".to_owned()),
             ]),
         };
-        let filter = |key: &str, value: &str| Filters(BTreeMap::from([(key.to_owned(), vec![value.to_owned()])]));
+        let filter =
+            |key: &str, value: &str| Filters(BTreeMap::from([(key.to_owned(), vec![value.to_owned()])]));
         for (key, value) in [
             ("type", "container"),
             ("event", "exec_start"),
@@ -259,7 +275,9 @@ mod tests {
         ] {
             assert!(matches(&event, &filter(key, value)), "{key}={value}");
         }
-        for (key, value) in [("type", "image"), ("event", "start"), ("container", "we"), ("label", "x"), ("volume", "web")] {
+        for (key, value) in
+            [("type", "image"), ("event", "start"), ("container", "we"), ("label", "x"), ("volume", "web")]
+        {
             assert!(!matches(&event, &filter(key, value)), "{key}={value}");
         }
     }

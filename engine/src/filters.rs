@@ -51,7 +51,8 @@ mod tests {
         assert!(filters.any("status", |v| v == "paused"));
         assert!(!filters.any("status", |v| v == "exited"));
         assert!(filters.any("name", |_| false));
-        let labels = |b: &str| BTreeMap::from([("a".to_owned(), String::new()), ("b".to_owned(), b.to_owned())]);
+        let labels =
+            |b: &str| BTreeMap::from([("a".to_owned(), String::new()), ("b".to_owned(), b.to_owned())]);
         assert!(filters.labels_match(&labels("1")));
         assert!(!filters.labels_match(&labels("2")));
         assert_eq!(filters.only(&["label"]).unwrap_err().to_string(), "invalid filter 'status'");

@@ -13,9 +13,9 @@
 //! A container's first process dies with its monitor (PDEATHSIG), so a dead monitor means a dead container.
 
 use crate::{Engine, container, events};
+use dhow_model::Result;
 use dhow_model::signal::Signal;
 use dhow_model::state::{Move, Status};
-use dhow_model::Result;
 use dhow_store::db::ContainerRecord;
 use dhow_store::lock;
 

@@ -26,7 +26,11 @@ pub(crate) fn make_data(path: &Path) -> Result<()> {
         .create(parent)
         .context(|| format!("create {}", parent.display()))?;
     // The data directory is what containers see: open to their users, as in Docker.
-    std::fs::DirBuilder::new().recursive(true).mode(0o755).create(path).context(|| format!("create {}", path.display()))
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o755)
+        .create(path)
+        .context(|| format!("create {}", path.display()))
 }
 
 /// Deletes the rows of a removed container's anonymous volumes that nobody else uses, and returns their names.
@@ -83,7 +87,8 @@ pub fn create(engine: &Engine, name: Option<&str>, labels: BTreeMap<String, Stri
         Some(name) => (name::parse_volume_name(name)?, false),
         None => (crate::random::id()?.to_string(), true),
     };
-    let record = VolumeRecord { name, created: crate::events::now(), labels, anonymous, options: BTreeMap::new() };
+    let record =
+        VolumeRecord { name, created: crate::events::now(), labels, anonymous, options: BTreeMap::new() };
     let record = engine.db()?.write(|txn| {
         if let Some(existing) = txn.volume(&record.name)? {
             return Ok(existing);
@@ -103,7 +108,11 @@ pub fn create(engine: &Engine, name: Option<&str>, labels: BTreeMap<String, Stri
 pub fn remove(engine: &Engine, name: &str, force: bool) -> Result<()> {
     let found = engine.db()?.write(|txn| {
         if txn.volume(name)?.is_none() {
-            return if force { Ok(false) } else { Err(Error::not_found(format!("get {name}: no such volume"))) };
+            return if force {
+                Ok(false)
+            } else {
+                Err(Error::not_found(format!("get {name}: no such volume")))
+            };
         }
         txn.delete_volume(name)?;
         txn.append_event(&crate::events::volume("destroy", name), crate::events::now())?;

@@ -4,10 +4,10 @@ use crate::cli::arguments::Rules;
 use crate::cli::client::Route;
 use crate::cli::context::Context;
 use crate::cli::exit::{Failure, Outcome};
+use crate::cli::transport::Body;
 use crate::cli::{import, output, terminal};
 use clap::Parser;
 use http::Method;
-use crate::cli::transport::Body;
 use std::io::Seek;
 use std::path::{Path, PathBuf};
 

@@ -45,10 +45,14 @@ pub fn attach(engine: &Engine, who: &str, options: AttachOptions) -> Result<Atta
     let record = super::find_settled(engine, who)?;
     match record.state.status {
         Status::Paused => {
-            return Err(Error::conflict(format!("container {who} is paused, unpause the container before attach")));
+            return Err(Error::conflict(format!(
+                "container {who} is paused, unpause the container before attach"
+            )));
         }
         Status::Restarting => {
-            return Err(Error::conflict(format!("container {who} is restarting, wait until the container is running")));
+            return Err(Error::conflict(format!(
+                "container {who} is restarting, wait until the container is running"
+            )));
         }
         Status::Removing | Status::Dead => {
             return Err(Error::conflict(format!("container {who} is marked for removal")));
@@ -56,7 +60,8 @@ pub fn attach(engine: &Engine, who: &str, options: AttachOptions) -> Result<Atta
         _ => {}
     }
     let replay = if options.logs {
-        let wanted = super::logs::LogsOptions { stdout: options.stdout, stderr: options.stderr, ..Default::default() };
+        let wanted =
+            super::logs::LogsOptions { stdout: options.stdout, stderr: options.stderr, ..Default::default() };
         Some(super::logs::logs(engine, record.id.as_str(), wanted)?)
     } else {
         None

@@ -27,7 +27,12 @@ const NAME_ATTEMPTS: u32 = 6;
 /// # Errors
 /// `NotFound` for the image, `Conflict` for the name, `InvalidArgument` for what image and request together
 /// leave incomplete.
-pub fn create(engine: &Engine, name: Option<&str>, spec: CreateSpec, platform: Option<&str>) -> Result<Created> {
+pub fn create(
+    engine: &Engine,
+    name: Option<&str>,
+    spec: CreateSpec,
+    platform: Option<&str>,
+) -> Result<Created> {
     let image = image::find_or_embedded(engine, &spec.image)?;
     check_platform(&image, platform)?;
     let id = random::id()?;
@@ -99,7 +104,9 @@ fn merge(id: &ContainerId, spec: CreateSpec, image: &Image) -> Result<ContainerC
     // A given entrypoint replaces the image's command too: its arguments were meant for the old one. An empty
     // list is no entrypoint at all, and keeps the command.
     let (entrypoint, cmd) = match (spec.entrypoint, spec.cmd.filter(|cmd| !cmd.is_empty())) {
-        (Some(entrypoint), cmd) if entrypoint.is_empty() => (entrypoint, cmd.unwrap_or_else(|| from.cmd.clone())),
+        (Some(entrypoint), cmd) if entrypoint.is_empty() => {
+            (entrypoint, cmd.unwrap_or_else(|| from.cmd.clone()))
+        }
         (Some(entrypoint), cmd) => (entrypoint, cmd.unwrap_or_default()),
         (None, Some(cmd)) => (from.entrypoint.clone(), cmd),
         (None, None) => (from.entrypoint.clone(), from.cmd.clone()),
@@ -122,7 +129,9 @@ fn merge(id: &ContainerId, spec: CreateSpec, image: &Image) -> Result<ContainerC
     exposed_ports.extend(spec.exposed_ports);
     let working_dir = spec.working_dir.filter(|d| !d.is_empty()).unwrap_or_else(|| from.working_dir.clone());
     if !working_dir.is_empty() && !working_dir.starts_with('/') {
-        return Err(Error::invalid(format!("the working directory '{working_dir}' is invalid, it needs to be an absolute path")));
+        return Err(Error::invalid(format!(
+            "the working directory '{working_dir}' is invalid, it needs to be an absolute path"
+        )));
     }
     Ok(ContainerConfig {
         image: spec.image,
@@ -174,7 +183,12 @@ fn name_volumes(config: &mut ContainerConfig) -> Result<Vec<VolumeRecord>> {
         let target = parse_target(path)?;
         if !config.host.mounts.iter().any(|mount| mount.target == target) {
             let source = MountSource::Volume { name: String::new(), nocopy: false, anonymous: true };
-            config.host.mounts.push(Mount { target, readonly: false, source, written_as: MountSyntax::Image });
+            config.host.mounts.push(Mount {
+                target,
+                readonly: false,
+                source,
+                written_as: MountSyntax::Image,
+            });
         }
     }
     let mut records = Vec::new();
@@ -228,10 +242,15 @@ mod tests {
 
     #[test]
     fn an_entrypoint_drops_the_images_command() {
-        let image = image(ImageConfig { entrypoint: words(&["/e"]), cmd: words(&["c"]), ..ImageConfig::default() });
+        let image =
+            image(ImageConfig { entrypoint: words(&["/e"]), cmd: words(&["c"]), ..ImageConfig::default() });
         let id = ContainerId::from_random([0xab; 32]);
         let argv = |entrypoint: Option<&[&str]>, cmd: Option<&[&str]>| {
-            let spec = CreateSpec { entrypoint: entrypoint.map(words), cmd: cmd.map(words), ..CreateSpec::default() };
+            let spec = CreateSpec {
+                entrypoint: entrypoint.map(words),
+                cmd: cmd.map(words),
+                ..CreateSpec::default()
+            };
             merge(&id, spec, &image).map(|c| c.argv().cloned().collect::<Vec<_>>())
         };
         assert_eq!(argv(None, None).unwrap(), ["/e", "c"]);

@@ -55,7 +55,10 @@ pub fn create(engine: &Engine, who: &str, config: ExecConfig) -> Result<Containe
 
 fn check_running(container: &ContainerRecord) -> Result<()> {
     if container.state.status == dhow_model::state::Status::Paused {
-        return Err(Error::conflict(format!("container {} is paused, unpause the container before exec", container.id)));
+        return Err(Error::conflict(format!(
+            "container {} is paused, unpause the container before exec",
+            container.id
+        )));
     }
     if !container.state.status.has_process() {
         return Err(Error::conflict(format!("container {} is not running", container.id)));
@@ -144,7 +147,8 @@ fn exec_spec(engine: &Engine, container: &ContainerRecord, exec: &ExecRecord) ->
         if privileged { None } else { super::seccomp::compiled(engine, &security.seccomp, capability_mask)? };
     let config = &exec.config;
     let env = super::create::merge_env(&container.config.env, &config.env);
-    let or_container = |own: &str, theirs: &str| if own.is_empty() { theirs.to_owned() } else { own.to_owned() };
+    let or_container =
+        |own: &str, theirs: &str| if own.is_empty() { theirs.to_owned() } else { own.to_owned() };
     Ok(ExecSpec {
         container_pid: container.state.pid,
         container_start_ticks: container.state.pid_start_ticks,

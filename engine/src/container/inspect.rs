@@ -41,9 +41,8 @@ pub struct Inspected {
 /// `NotFound`, or `InvalidArgument` for an ambiguous prefix.
 pub fn inspect(engine: &Engine, who: &str, size: bool) -> Result<Inspected> {
     let record = super::find_settled(engine, who)?;
-    let (image, execs) = engine
-        .db()?
-        .read(|txn| Ok((txn.image(&record.config.image_id)?, txn.execs_of(&record.id)?)))?;
+    let (image, execs) =
+        engine.db()?.read(|txn| Ok((txn.image(&record.config.image_id)?, txn.execs_of(&record.id)?)))?;
     let layout = engine.layout();
     let directory = layout.container(&record.id);
     let size = if size {

@@ -40,23 +40,32 @@ pub fn list(engine: &Engine, options: &ListOptions) -> Result<Vec<Summary>> {
     let filters = &options.filters;
     filters.only(&FILTERS)?;
     for status in filters.values("status") {
-        if !["created", "restarting", "running", "removing", "paused", "exited", "dead"].contains(&status.as_str()) {
+        if !["created", "restarting", "running", "removing", "paused", "exited", "dead"]
+            .contains(&status.as_str())
+        {
             return Err(Error::invalid(format!("invalid filter 'status={status}'")));
         }
     }
     for code in filters.values("exited") {
-        code.parse::<i32>().map_err(|_| Error::invalid(format!("invalid filter 'exited={code}': want an exit code")))?;
+        code.parse::<i32>()
+            .map_err(|_| Error::invalid(format!("invalid filter 'exited={code}': want an exit code")))?;
     }
     let mut db = engine.db()?;
     let (records, before, since, ancestors) = db.read(|txn| {
         let edge = |key: &str| -> Result<Option<Timestamp>> {
             filters.values(key).last().map(|who| txn.find_container(who).map(|r| r.created)).transpose()
         };
-        let ancestors =
-            filters.values("ancestor").iter().filter_map(|name| txn.find_image(name).ok()).collect::<Vec<_>>();
+        let ancestors = filters
+            .values("ancestor")
+            .iter()
+            .filter_map(|name| txn.find_image(name).ok())
+            .collect::<Vec<_>>();
         Ok((txn.containers()?, edge("before")?, edge("since")?, ancestors))
     })?;
-    let all = options.all || options.limit.is_some() || !filters.values("status").is_empty() || !filters.values("exited").is_empty();
+    let all = options.all
+        || options.limit.is_some()
+        || !filters.values("status").is_empty()
+        || !filters.values("exited").is_empty();
     let chosen = records
         .into_iter()
         .filter(|r| all || matches!(r.state.status, Status::Running | Status::Paused | Status::Restarting))

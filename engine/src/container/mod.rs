@@ -12,8 +12,8 @@
 pub mod attach;
 pub mod create;
 mod etc;
-mod init;
 pub mod exec;
+mod init;
 pub mod inspect;
 pub mod list;
 pub mod logs;
@@ -80,7 +80,11 @@ const LOOK_AGAIN: Duration = Duration::from_millis(5);
 /// Waits until no monitor holds the container any more: true if that was so within `patience`.
 ///
 /// The monitor's lock says whether it lives; its pid only gives something to sleep on.
-pub(crate) fn monitor_gone_within(layout: &Layout, record: &ContainerRecord, patience: Duration) -> Result<bool> {
+pub(crate) fn monitor_gone_within(
+    layout: &Layout,
+    record: &ContainerRecord,
+    patience: Duration,
+) -> Result<bool> {
     let begin = Instant::now();
     let pidfd = match record.state.monitor_pid {
         0 => None,
@@ -95,12 +99,14 @@ pub(crate) fn monitor_gone_within(layout: &Layout, record: &ContainerRecord, pat
         match &pidfd {
             Some(pidfd) => {
                 let left = left.min(Duration::from_secs(60));
-                let timeout = PollTimeout::try_from(left.max(Duration::from_millis(1))).unwrap_or(PollTimeout::MAX);
+                let timeout =
+                    PollTimeout::try_from(left.max(Duration::from_millis(1))).unwrap_or(PollTimeout::MAX);
                 let mut fds = [PollFd::new(pidfd.as_fd(), PollFlags::POLLIN)];
                 match nix::poll::poll(&mut fds, timeout) {
                     Err(nix::errno::Errno::EINTR) => {}
                     other => {
-                        let ready = other.context(|| format!("wait for monitor {}", record.state.monitor_pid))?;
+                        let ready =
+                            other.context(|| format!("wait for monitor {}", record.state.monitor_pid))?;
                         // The process is gone but the lock is held: another monitor took over.
                         if ready > 0 && lock::monitor_alive(layout, &record.id)? {
                             std::thread::sleep(LOOK_AGAIN);

@@ -17,13 +17,11 @@ pub fn monitor_main() -> i32 {
     let code = dhow_runtime::monitor::run(|spec: &MonitorSpec| {
         layout = Some(spec.layout.clone());
         Ok(match &spec.kind {
-            MonitorKind::Container => {
-                Box::new(ContainerRecorder {
-                    layout: spec.layout.clone(),
-                    id: spec.id.clone(),
-                    backoff: Backoff::default(),
-                }) as Box<dyn Recorder>
-            }
+            MonitorKind::Container => Box::new(ContainerRecorder {
+                layout: spec.layout.clone(),
+                id: spec.id.clone(),
+                backoff: Backoff::default(),
+            }) as Box<dyn Recorder>,
             MonitorKind::Exec { container } => Box::new(super::exec::ExecRecorder {
                 layout: spec.layout.clone(),
                 id: spec.id.clone(),

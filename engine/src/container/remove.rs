@@ -41,7 +41,9 @@ pub fn remove(engine: &Engine, who: &str, options: RemoveOptions) -> Result<()> 
         let alive = status.has_process() || matches!(status, Status::Starting | Status::Restarting);
         if alive && !options.force {
             let hint = match status {
-                Status::Paused => "Unpause and then stop the container before attempting removal or force remove",
+                Status::Paused => {
+                    "Unpause and then stop the container before attempting removal or force remove"
+                }
                 _ => "stop the container before removing or force remove",
             };
             return Err(Error::conflict(format!(
@@ -50,9 +52,9 @@ pub fn remove(engine: &Engine, who: &str, options: RemoveOptions) -> Result<()> 
                 record.state.shown_status()
             )));
         }
-        record.state.status = status.after(Move::BeginRemove).map_err(|_| {
-            Error::conflict(format!("removal of container {who} is already in progress"))
-        })?;
+        record.state.status = status
+            .after(Move::BeginRemove)
+            .map_err(|_| Error::conflict(format!("removal of container {who} is already in progress")))?;
         record.state.stopped_by_user = true;
         txn.update_state(&id, &record.state)?;
         Ok(record)
@@ -71,7 +73,10 @@ pub(crate) fn finish(engine: &Engine, record: &ContainerRecord, volumes: bool) -
         if !super::monitor_gone_within(layout, record, KILL_PATIENCE)? {
             let failed = Error::new(
                 ErrorKind::Unavailable,
-                format!("cannot remove container {}: its process did not end within {KILL_PATIENCE:?} of SIGKILL", record.id.short()),
+                format!(
+                    "cannot remove container {}: its process did not end within {KILL_PATIENCE:?} of SIGKILL",
+                    record.id.short()
+                ),
             );
             engine.db()?.write(|txn| {
                 let Some(mut now) = txn.container(&record.id)? else { return Ok(()) };
@@ -89,7 +94,12 @@ pub(crate) fn finish(engine: &Engine, record: &ContainerRecord, volumes: bool) -
 }
 
 /// Steps 3 and 4: nothing of the container runs any more.
-pub(crate) fn delete(layout: &Layout, db: &mut StateDb, record: &ContainerRecord, volumes: bool) -> Result<()> {
+pub(crate) fn delete(
+    layout: &Layout,
+    db: &mut StateDb,
+    record: &ContainerRecord,
+    volumes: bool,
+) -> Result<()> {
     delete_files(layout, &record.id)?;
     let orphaned = db.write(|txn| {
         // Another process may have finished the removal between our steps.

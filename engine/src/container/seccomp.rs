@@ -11,7 +11,11 @@ use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 const DEFAULT: &str = "default";
 
 /// The program for a profile and a capability set; `None` for an unconfined container.
-pub(crate) fn compiled(engine: &Engine, profile: &SeccompProfile, capability_mask: u64) -> Result<Option<Vec<u8>>> {
+pub(crate) fn compiled(
+    engine: &Engine,
+    profile: &SeccompProfile,
+    capability_mask: u64,
+) -> Result<Option<Vec<u8>>> {
     let source = match profile {
         SeccompProfile::Unconfined => return Ok(None),
         SeccompProfile::Default => DEFAULT,
@@ -20,7 +24,8 @@ pub(crate) fn compiled(engine: &Engine, profile: &SeccompProfile, capability_mas
     let mut hash = Sha256::new();
     // The compiler is part of what the program depends on.
     // Another build of the executable may hold another policy or another compiler.
-    let built = std::fs::metadata(engine.helper()).context(|| format!("stat {}", engine.helper().display()))?;
+    let built =
+        std::fs::metadata(engine.helper()).context(|| format!("stat {}", engine.helper().display()))?;
     hash.update(built.ino().to_le_bytes());
     hash.update(built.mtime().to_le_bytes());
     hash.update(built.mtime_nsec().to_le_bytes());
@@ -32,7 +37,10 @@ pub(crate) fn compiled(engine: &Engine, profile: &SeccompProfile, capability_mas
     if let Ok(program) = std::fs::read(&path) {
         return Ok(Some(program));
     }
-    let Some(program) = dhow_runtime::seccomp::compile(profile, capability_mask, engine.facts()?.kernel)? else { return Ok(None) };
+    let Some(program) = dhow_runtime::seccomp::compile(profile, capability_mask, engine.facts()?.kernel)?
+    else {
+        return Ok(None);
+    };
     std::fs::create_dir_all(&directory).context(|| format!("create {}", directory.display()))?;
     // A temporary name and a rename: another process never reads half a program.
     let temporary = directory.join(format!("{}.{}", key.hex(), std::process::id()));

@@ -36,7 +36,10 @@ pub fn start(engine: &Engine, who: &str) -> Result<()> {
         let mut record = txn.container(&id)?.ok_or_else(|| super::no_such(who))?;
         match record.state.status {
             Status::Running | Status::Restarting => {
-                return Err(Error::new(ErrorKind::NotModified, format!("container {who} is already running")));
+                return Err(Error::new(
+                    ErrorKind::NotModified,
+                    format!("container {who} is already running"),
+                ));
             }
             Status::Paused => {
                 return Err(Error::conflict("cannot start a paused container, try unpause instead"));
@@ -101,7 +104,8 @@ fn launch(engine: &Engine, record: &ContainerRecord) -> Result<Report> {
         .ok_or_else(|| Error::not_found(format!("No such image: {}", record.config.image_id)))?;
     let spec = launch_spec(engine, record, &image)?;
     let plan = dhow_runtime::plan_launch(&spec, engine.facts()?)?;
-    let clients: Vec<OwnedFd> = engine.take_early_clients(&record.id).into_iter().map(OwnedFd::from).collect();
+    let clients: Vec<OwnedFd> =
+        engine.take_early_clients(&record.id).into_iter().map(OwnedFd::from).collect();
     let layout = engine.layout();
     let state_dir = layout.container_state(&record.id);
     let config = &record.config;
@@ -126,8 +130,8 @@ fn launch(engine: &Engine, record: &ContainerRecord) -> Result<Report> {
 
 fn launch_spec(engine: &Engine, record: &ContainerRecord, image: &Image) -> Result<LaunchSpec> {
     let directory = engine.layout().container(&record.id);
-    let (hostname_file, hosts_file, resolv_conf_file) =
-        super::etc::write(&directory, &record.config).context(|| format!("prepare container {}", record.id.short()))?;
+    let (hostname_file, hosts_file, resolv_conf_file) = super::etc::write(&directory, &record.config)
+        .context(|| format!("prepare container {}", record.id.short()))?;
     let security = &record.config.host.security;
     let seccomp = if security.privileged {
         None
@@ -147,7 +151,11 @@ fn launch_spec(engine: &Engine, record: &ContainerRecord, image: &Image) -> Resu
         resolv_conf_file,
         volumes: resolve_mounts(engine, record)?,
         cgroup_parent: super::cgroup_parent(record).to_owned(),
-        init_binary: if record.config.host.init { Some(super::init::program(engine.layout())?) } else { None },
+        init_binary: if record.config.host.init {
+            Some(super::init::program(engine.layout())?)
+        } else {
+            None
+        },
         seccomp,
     })
 }
@@ -193,7 +201,11 @@ pub(crate) fn make_directories(engine: &Engine, record: &ContainerRecord) -> Res
     let directory = engine.layout().container(&record.id);
     let state = engine.layout().container_state(&record.id);
     let private = |path: PathBuf| {
-        DirBuilder::new().recursive(true).mode(0o700).create(&path).context(|| format!("create {}", path.display()))
+        DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(&path)
+            .context(|| format!("create {}", path.display()))
     };
     private(state)?;
     private(directory.clone())?;

@@ -67,7 +67,9 @@ pub fn kill(engine: &Engine, who: &str, signal: Signal) -> Result<()> {
     }
     signal_process(&record.state, signal)?;
     let number = signal.number().to_string();
-    engine.db()?.write(|txn| txn.append_event(&events::container("kill", &record, [("signal", number)]), events::now()))?;
+    engine.db()?.write(|txn| {
+        txn.append_event(&events::container("kill", &record, [("signal", number)]), events::now())
+    })?;
     Ok(())
 }
 
@@ -75,7 +77,12 @@ fn is_alive(status: Status) -> bool {
     status.has_process() || status == Status::Restarting
 }
 
-fn stop_running(engine: &Engine, record: &ContainerRecord, signal: Option<Signal>, timeout: Option<i64>) -> Result<()> {
+fn stop_running(
+    engine: &Engine,
+    record: &ContainerRecord,
+    signal: Option<Signal>,
+    timeout: Option<i64>,
+) -> Result<()> {
     mark_stopped_by_user(engine, &record.id)?;
     // A monitor in its back-off has no process to signal: it asks the database again, and goes.
     wake_monitor(engine, &record.id);
@@ -101,13 +108,18 @@ fn stop_running(engine: &Engine, record: &ContainerRecord, signal: Option<Signal
     }
     Err(Error::new(
         ErrorKind::Unavailable,
-        format!("cannot stop container {}: its process did not end within {KILL_PATIENCE:?} of SIGKILL", record.id.short()),
+        format!(
+            "cannot stop container {}: its process did not end within {KILL_PATIENCE:?} of SIGKILL",
+            record.id.short()
+        ),
     ))
 }
 
 fn append_kill(engine: &Engine, record: &ContainerRecord, signal: Signal) -> Result<()> {
     let number = signal.number().to_string();
-    engine.db()?.write(|txn| txn.append_event(&events::container("kill", record, [("signal", number)]), events::now()))?;
+    engine.db()?.write(|txn| {
+        txn.append_event(&events::container("kill", record, [("signal", number)]), events::now())
+    })?;
     Ok(())
 }
 

@@ -76,7 +76,8 @@ impl Waiting {
         }
         match event.action.as_str() {
             "die" => {
-                self.last.exit_code = event.attributes.get("exitCode").and_then(|c| c.parse().ok()).unwrap_or(0);
+                self.last.exit_code =
+                    event.attributes.get("exitCode").and_then(|c| c.parse().ok()).unwrap_or(0);
                 self.last.error = event.attributes.get("error").cloned();
                 self.done = self.condition != WaitCondition::Removed;
             }

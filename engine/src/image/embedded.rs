@@ -29,7 +29,9 @@ pub(crate) fn is_hello_world(name: &str) -> bool {
 pub(crate) fn install(engine: &Engine) -> Result<()> {
     let archive = archive().context(|| "make the hello-world image".to_owned())?;
     let mut file = tempfile::tempfile().context(|| "make a temporary file".to_owned())?;
-    file.write_all(&archive).and_then(|()| file.seek(SeekFrom::Start(0))).context(|| "write the hello-world image".to_owned())?;
+    file.write_all(&archive)
+        .and_then(|()| file.seek(SeekFrom::Start(0)))
+        .context(|| "write the hello-world image".to_owned())?;
     super::load::load(engine, file)?;
     Ok(())
 }
@@ -49,7 +51,8 @@ fn archive() -> std::io::Result<Vec<u8>> {
     })
     .to_string();
     let config_name = format!("{}.json", Digest::from_sha256(Sha256::digest(&config).into()).hex());
-    let manifest = json!([{ "Config": config_name, "RepoTags": ["hello-world:latest"], "Layers": ["layer.tar"] }]);
+    let manifest =
+        json!([{ "Config": config_name, "RepoTags": ["hello-world:latest"], "Layers": ["layer.tar"] }]);
     tar_of(&[
         ("layer.tar", &layer, 0o644),
         (&config_name, config.as_bytes(), 0o644),
@@ -78,7 +81,12 @@ mod tests {
 
     #[test]
     fn only_the_official_name_is_embedded() {
-        for yes in ["hello-world", "hello-world:latest", "library/hello-world", "docker.io/library/hello-world:latest"] {
+        for yes in [
+            "hello-world",
+            "hello-world:latest",
+            "library/hello-world",
+            "docker.io/library/hello-world:latest",
+        ] {
             assert!(is_hello_world(yes), "{yes}");
         }
         for no in ["hello-world:linux", "me/hello-world", "quay.io/hello-world", "hello", "HELLO-WORLD"] {

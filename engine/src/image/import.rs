@@ -33,7 +33,11 @@ pub fn import(engine: &Engine, input: &mut dyn Read, request: &ImportRequest) ->
     let mut platform = request.platform.split('/').filter(|p| !p.is_empty());
     let options = ImportOptions {
         config,
-        comment: if request.message.is_empty() { "Imported from -".to_owned() } else { request.message.clone() },
+        comment: if request.message.is_empty() {
+            "Imported from -".to_owned()
+        } else {
+            request.message.clone()
+        },
         os: platform.next().unwrap_or("linux").to_owned(),
         architecture: platform.next().unwrap_or(super::embedded::ARCHITECTURE).to_owned(),
         variant: platform.next().unwrap_or("").to_owned(),
@@ -120,7 +124,9 @@ fn pairs(text: &str) -> Option<Vec<(String, String)>> {
     }
     words
         .iter()
-        .map(|word| word.split_once('=').filter(|(k, _)| !k.is_empty()).map(|(k, v)| (k.to_owned(), v.to_owned())))
+        .map(|word| {
+            word.split_once('=').filter(|(k, _)| !k.is_empty()).map(|(k, v)| (k.to_owned(), v.to_owned()))
+        })
         .collect()
 }
 
@@ -200,7 +206,18 @@ mod tests {
 
     #[test]
     fn bad_changes_are_named() {
-        for bad in ["", "CMD", "FROM x", "EXPOSE http", "ENV ", "ENV =1 A=2", "LABEL a=\"b", "STOPSIGNAL x", "WORKDIR w", "VOLUME [1]"] {
+        for bad in [
+            "",
+            "CMD",
+            "FROM x",
+            "EXPOSE http",
+            "ENV ",
+            "ENV =1 A=2",
+            "LABEL a=\"b",
+            "STOPSIGNAL x",
+            "WORKDIR w",
+            "VOLUME [1]",
+        ] {
             assert!(changed(&[bad]).is_err(), "{bad}");
         }
     }

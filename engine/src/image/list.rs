@@ -64,7 +64,8 @@ pub fn list(engine: &Engine, filters: &Filters) -> Result<Vec<ImageSummary>> {
         }
         chosen.retain(|summary| !summary.references.is_empty());
     }
-    chosen.sort_by(|a, b| b.image.created.cmp(&a.image.created).then_with(|| a.references.cmp(&b.references)));
+    chosen
+        .sort_by(|a, b| b.image.created.cmp(&a.image.created).then_with(|| a.references.cmp(&b.references)));
     Ok(chosen)
 }
 

@@ -35,10 +35,15 @@ pub(crate) fn record(engine: &Engine, loaded: Vec<Loaded>, action: &str) -> Resu
         for Loaded { mut image, references, layers } in loaded {
             image.installed = now;
             for layer in layers {
-                txn.insert_layer(&LayerRecord { diff_id: layer.diff_id, size_bytes: layer.size_bytes, installed: now })?;
+                txn.insert_layer(&LayerRecord {
+                    diff_id: layer.diff_id,
+                    size_bytes: layer.size_bytes,
+                    installed: now,
+                })?;
             }
             txn.insert_image(&image)?;
-            let references: Vec<Reference> = references.into_iter().map(Reference::with_default_tag).collect();
+            let references: Vec<Reference> =
+                references.into_iter().map(Reference::with_default_tag).collect();
             for reference in &references {
                 txn.tag(reference, &image.id)?;
             }

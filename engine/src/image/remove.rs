@@ -64,7 +64,10 @@ fn check_unused(txn: &Txn<'_>, image: &Image, name: &str, force: bool) -> Result
     let mut stopped = None;
     for id in txn.containers_using_image(&image.id)? {
         let Some(container) = txn.container(&id)? else { continue };
-        let runs = matches!(container.state.status, Status::Running | Status::Paused | Status::Restarting | Status::Starting);
+        let runs = matches!(
+            container.state.status,
+            Status::Running | Status::Paused | Status::Restarting | Status::Starting
+        );
         if runs {
             return Err(Error::conflict(format!(
                 "conflict: unable to remove repository reference \"{name}\" (cannot be forced) - container {} is using its referenced image {}",

@@ -14,16 +14,17 @@ pub struct Saving(Vec<(Image, Vec<Reference>)>);
 /// `NotFound` for any of them.
 pub fn prepare(engine: &Engine, names: &[String]) -> Result<Saving> {
     let mut chosen: Vec<(Image, Vec<Reference>)> = Vec::new();
-    let mut add = |image: Image, references: Vec<Reference>| match chosen.iter_mut().find(|(i, _)| i.id == image.id) {
-        Some((_, known)) => {
-            for reference in references {
-                if !known.contains(&reference) {
-                    known.push(reference);
+    let mut add =
+        |image: Image, references: Vec<Reference>| match chosen.iter_mut().find(|(i, _)| i.id == image.id) {
+            Some((_, known)) => {
+                for reference in references {
+                    if !known.contains(&reference) {
+                        known.push(reference);
+                    }
                 }
             }
-        }
-        None => chosen.push((image, references)),
-    };
+            None => chosen.push((image, references)),
+        };
     let mut db = engine.db()?;
     for name in names {
         let parsed = Reference::parse(name).ok();
@@ -49,9 +50,9 @@ pub fn prepare(engine: &Engine, names: &[String]) -> Result<Saving> {
             }
             found => found?,
         };
-        let by_tag = parsed
-            .map(Reference::with_default_tag)
-            .filter(|reference| db.read(|txn| txn.tags_of(&image.id)).is_ok_and(|tags| tags.contains(reference)));
+        let by_tag = parsed.map(Reference::with_default_tag).filter(|reference| {
+            db.read(|txn| txn.tags_of(&image.id)).is_ok_and(|tags| tags.contains(reference))
+        });
         add(image, by_tag.into_iter().collect());
     }
     Ok(Saving(chosen))

@@ -21,7 +21,9 @@ pub(crate) fn tree_bytes(path: &Path) -> Result<u64> {
             let Ok(metadata) = entry.metadata() else { continue };
             if metadata.is_dir() {
                 open.push(entry.path());
-            } else if metadata.is_file() && (metadata.nlink() == 1 || linked.insert((metadata.dev(), metadata.ino()))) {
+            } else if metadata.is_file()
+                && (metadata.nlink() == 1 || linked.insert((metadata.dev(), metadata.ino())))
+            {
                 total += metadata.len();
             }
         }

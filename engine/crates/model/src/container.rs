@@ -242,7 +242,9 @@ impl RestartPolicy {
         !stopped_by_user
             && match self {
                 Self::No => false,
-                Self::OnFailure { max_retries } => exit_code != 0 && (max_retries == 0 || restarts < max_retries),
+                Self::OnFailure { max_retries } => {
+                    exit_code != 0 && (max_retries == 0 || restarts < max_retries)
+                }
                 Self::Always | Self::UnlessStopped => true,
             }
     }
@@ -304,7 +306,10 @@ mod tests {
     #[test]
     fn restart_policies() {
         assert_eq!(RestartPolicy::parse("").unwrap(), RestartPolicy::No);
-        assert_eq!(RestartPolicy::parse("on-failure:3").unwrap(), RestartPolicy::OnFailure { max_retries: 3 });
+        assert_eq!(
+            RestartPolicy::parse("on-failure:3").unwrap(),
+            RestartPolicy::OnFailure { max_retries: 3 }
+        );
         for bad in ["sometimes", "always:2", "on-failure:", "on-failure:-1", "on-failure:x"] {
             assert!(RestartPolicy::parse(bad).is_err(), "{bad}");
         }

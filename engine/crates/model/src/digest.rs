@@ -25,10 +25,14 @@ impl Digest {
             return Err(Error::invalid(format!("invalid digest {text:?}: want algorithm:hex")));
         };
         if algorithm != "sha256" {
-            return Err(Error::invalid(format!("invalid digest {text:?}: algorithm {algorithm:?} is not supported, only sha256")));
+            return Err(Error::invalid(format!(
+                "invalid digest {text:?}: algorithm {algorithm:?} is not supported, only sha256"
+            )));
         }
         if hex.len() != 64 || !hex.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')) {
-            return Err(Error::invalid(format!("invalid digest {text:?}: want 64 lower-case hexadecimal digits")));
+            return Err(Error::invalid(format!(
+                "invalid digest {text:?}: want 64 lower-case hexadecimal digits"
+            )));
         }
         Ok(Self(text.to_owned()))
     }

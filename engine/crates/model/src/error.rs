@@ -173,7 +173,8 @@ mod tests {
     fn the_chain_is_printed_once_on_one_line() {
         let io = std::io::Error::from_raw_os_error(2);
         let low: Result<()> = Err(io).context(|| "open /etc/passwd".to_owned());
-        let high = low.map_err(|e| e.with_kind(ErrorKind::NotFound)).context(|| "resolve user \"bob\"".to_owned());
+        let high =
+            low.map_err(|e| e.with_kind(ErrorKind::NotFound)).context(|| "resolve user \"bob\"".to_owned());
         let error = high.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::NotFound);
         assert_eq!(

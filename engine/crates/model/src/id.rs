@@ -35,7 +35,9 @@ impl ContainerId {
         if text.len() == 64 && text.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')) {
             Ok(Self(text.to_owned()))
         } else {
-            Err(Error::invalid(format!("invalid container id {text:?}: want 64 lower-case hexadecimal digits")))
+            Err(Error::invalid(format!(
+                "invalid container id {text:?}: want 64 lower-case hexadecimal digits"
+            )))
         }
     }
 

@@ -111,7 +111,15 @@ mod tests {
 
     #[test]
     fn names_and_numbers() {
-        for (text, number) in [("9", 9), ("kill", 9), ("SIGTERM", 15), ("SIGRTMIN", 34), ("RTMIN+3", 37), ("RTMAX-1", 63), ("RTMAX", 64)] {
+        for (text, number) in [
+            ("9", 9),
+            ("kill", 9),
+            ("SIGTERM", 15),
+            ("SIGRTMIN", 34),
+            ("RTMIN+3", 37),
+            ("RTMAX-1", 63),
+            ("RTMAX", 64),
+        ] {
             assert_eq!(Signal::parse(text).unwrap().number(), number, "{text}");
         }
         for bad in ["", "0", "65", "-9", "SIG", "BOGUS", "RTMIN+99", "RTMAX+1"] {

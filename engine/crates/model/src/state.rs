@@ -78,7 +78,9 @@ impl Status {
             (S::Running | S::Paused | S::Restarting, Move::RestartLater) => S::Restarting,
             (S::Running, Move::Pause) => S::Paused,
             (S::Paused, Move::Unpause) => S::Running,
-            (S::Removing, Move::BeginRemove) => return Err(Error::conflict("removal is already in progress")),
+            (S::Removing, Move::BeginRemove) => {
+                return Err(Error::conflict("removal is already in progress"));
+            }
             (_, Move::BeginRemove) => S::Removing,
             (S::Removing, Move::RemoveFailed) => S::Dead,
             // The monitor reports what happened even while someone removes the container.
@@ -158,7 +160,11 @@ pub struct ContainerState {
 impl ContainerState {
     /// Docker's word for the status. A container whose only start failed is still `created` to users.
     pub fn shown_status(&self) -> &'static str {
-        if self.status == Status::Exited && self.started_at.is_none() { "created" } else { self.status.as_str() }
+        if self.status == Status::Exited && self.started_at.is_none() {
+            "created"
+        } else {
+            self.status.as_str()
+        }
     }
 }
 

@@ -53,9 +53,9 @@ impl Timestamp {
     /// # Errors
     /// `InvalidArgument` for anything else.
     pub fn parse(text: &str) -> Result<Self> {
-        parse_epoch(text)
-            .or_else(|| parse_rfc3339(text))
-            .ok_or_else(|| Error::invalid(format!("invalid time {text:?}: want RFC 3339 or seconds since 1970")))
+        parse_epoch(text).or_else(|| parse_rfc3339(text)).ok_or_else(|| {
+            Error::invalid(format!("invalid time {text:?}: want RFC 3339 or seconds since 1970"))
+        })
     }
 }
 
@@ -173,13 +173,25 @@ mod tests {
         assert_eq!(Timestamp(0).to_string(), "1970-01-01T00:00:00Z");
         assert_eq!(Timestamp::parse("1969-12-31T23:59:59Z").unwrap(), Timestamp(-NANOS));
         assert_eq!(Timestamp::parse("2024-02-29").unwrap().to_string(), "2024-02-29T00:00:00Z");
-        assert_eq!(Timestamp::parse("2026-01-01T01:30:00+01:30").unwrap().to_string(), "2026-01-01T00:00:00Z");
+        assert_eq!(
+            Timestamp::parse("2026-01-01T01:30:00+01:30").unwrap().to_string(),
+            "2026-01-01T00:00:00Z"
+        );
         assert_eq!(Timestamp::parse("1700000000.5").unwrap(), Timestamp(1_700_000_000_500_000_000));
     }
 
     #[test]
     fn nonsense_is_refused() {
-        for bad in ["", "yesterday", "2026-13-01", "2026-01-01T25:00:00Z", "1.", "12:30", "2026-01-01Tx", "é026-01-01"] {
+        for bad in [
+            "",
+            "yesterday",
+            "2026-13-01",
+            "2026-01-01T25:00:00Z",
+            "1.",
+            "12:30",
+            "2026-01-01Tx",
+            "é026-01-01",
+        ] {
             assert!(Timestamp::parse(bad).is_err(), "{bad}");
         }
     }

@@ -22,7 +22,8 @@ const MAX_DEPTH: usize = 1024;
 /// # Errors
 /// Names the file that could not be copied.
 pub(crate) fn fill(root: BorrowedFd<'_>, target: &CStr, volume: &Path) -> Result<()> {
-    let to = fsat::open_directory(volume).context_kind(ErrorKind::StartFailed, || "fill volume".to_owned())?;
+    let to =
+        fsat::open_directory(volume).context_kind(ErrorKind::StartFailed, || "fill volume".to_owned())?;
     if !fsat::list_directory(to.as_fd()).context(|| "fill volume".to_owned())?.is_empty() {
         return Ok(());
     }
@@ -30,14 +31,16 @@ pub(crate) fn fill(root: BorrowedFd<'_>, target: &CStr, volume: &Path) -> Result
         Ok(from) => from,
         Err(Errno::ENOENT | Errno::ENOTDIR) => return Ok(()),
         Err(errno) => {
-            return Err(errno)
-                .context_kind(ErrorKind::StartFailed, || format!("fill volume: open {}", target.to_string_lossy()));
+            return Err(errno).context_kind(ErrorKind::StartFailed, || {
+                format!("fill volume: open {}", target.to_string_lossy())
+            });
         }
     };
     let mut copy = Copy { links: HashMap::new(), top: to.as_fd() };
-    copy.directory(from.as_fd(), to.as_fd(), &mut PathBuf::new(), 0).context_kind(ErrorKind::StartFailed, || {
-        format!("fill volume {} from {}", volume.display(), target.to_string_lossy())
-    })
+    copy.directory(from.as_fd(), to.as_fd(), &mut PathBuf::new(), 0)
+        .context_kind(ErrorKind::StartFailed, || {
+            format!("fill volume {} from {}", volume.display(), target.to_string_lossy())
+        })
 }
 
 struct Copy<'a> {
@@ -55,7 +58,11 @@ impl Copy<'_> {
         depth: usize,
     ) -> Result<(), dhow_sys::Error> {
         if depth > MAX_DEPTH {
-            return Err(dhow_sys::Error { call: "copy", object: "a tree too deep".to_owned(), errno: Errno::ELOOP });
+            return Err(dhow_sys::Error {
+                call: "copy",
+                object: "a tree too deep".to_owned(),
+                errno: Errno::ELOOP,
+            });
         }
         for entry in fsat::list_directory(from)? {
             let name = Path::new(&entry.name);
@@ -154,7 +161,6 @@ fn copy_xattrs(from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> Result<(), dhow_sys:
     }
     Ok(())
 }
-
 
 #[cfg(test)]
 mod tests {

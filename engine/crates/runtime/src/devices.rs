@@ -16,8 +16,14 @@ const BLOCK: u32 = 0o060_000;
 const TYPE_MASK: u32 = 0o170_000;
 
 /// The nodes that every container has (OCI runtime-spec, config-linux.md, "Default Devices").
-const NODES: [(&CStr, u32, u32); 6] =
-    [(c"null", 1, 3), (c"zero", 1, 5), (c"full", 1, 7), (c"random", 1, 8), (c"urandom", 1, 9), (c"tty", 5, 0)];
+const NODES: [(&CStr, u32, u32); 6] = [
+    (c"null", 1, 3),
+    (c"zero", 1, 5),
+    (c"full", 1, 7),
+    (c"random", 1, 8),
+    (c"urandom", 1, 9),
+    (c"tty", 5, 0),
+];
 /// The links that every container has (the same, "Dev symbolic links").
 const LINKS: [(&CStr, &CStr); 6] = [
     (c"fd", c"/proc/self/fd"),
@@ -30,8 +36,20 @@ const LINKS: [(&CStr, &CStr); 6] = [
 /// Where further filesystems are mounted.
 const DIRECTORIES: [&CStr; 3] = [c"pts", c"shm", c"mqueue"];
 /// Names of the host's `/dev` that are never copied: mounts of its own, and what this module makes itself.
-const NOT_COPIED: [&str; 12] =
-    ["pts", "shm", "mqueue", "hugepages", "fd", "stdin", "stdout", "stderr", "ptmx", "core", "console", ".udev"];
+const NOT_COPIED: [&str; 12] = [
+    "pts",
+    "shm",
+    "mqueue",
+    "hugepages",
+    "fd",
+    "stdin",
+    "stdout",
+    "stderr",
+    "ptmx",
+    "core",
+    "console",
+    ".udev",
+];
 /// Deeper than any real `/dev`.
 const MAX_DEPTH: usize = 16;
 
@@ -66,7 +84,9 @@ impl HostNode {
 /// `InvalidArgument` when there is none.
 pub(crate) fn host_nodes(path: &Path) -> Result<Vec<HostNode>> {
     let metadata = std::fs::metadata(path)
-        .context(|| format!("error gathering device information while adding custom device {:?}", path.display()))
+        .context(|| {
+            format!("error gathering device information while adding custom device {:?}", path.display())
+        })
         .map_err(|e| e.with_kind(dhow_model::ErrorKind::InvalidArgument))?;
     let mut nodes = Vec::new();
     if metadata.is_dir() {
@@ -130,7 +150,8 @@ pub(crate) fn make(plan: &DevPlan, attributes: u64) -> Result<OwnedFd> {
             .context(|| format!("mknod /dev/{}", name.to_string_lossy()))?;
     }
     for (name, target) in LINKS {
-        openat2::symlink_at(target, dev, name).context(|| format!("symlink /dev/{}", name.to_string_lossy()))?;
+        openat2::symlink_at(target, dev, name)
+            .context(|| format!("symlink /dev/{}", name.to_string_lossy()))?;
     }
     for name in DIRECTORIES {
         openat2::mkdir_at(dev, name, 0o755).context(|| format!("mkdir /dev/{}", name.to_string_lossy()))?;
@@ -146,8 +167,11 @@ pub(crate) fn make(plan: &DevPlan, attributes: u64) -> Result<OwnedFd> {
     }
     for (host, name) in &plan.from_host {
         for node in host_nodes(host)? {
-            let target =
-                if node.relative.as_os_str().is_empty() { PathBuf::from(name) } else { Path::new(name).join(&node.relative) };
+            let target = if node.relative.as_os_str().is_empty() {
+                PathBuf::from(name)
+            } else {
+                Path::new(name).join(&node.relative)
+            };
             place(dev, &node, &target)?;
         }
     }

@@ -70,12 +70,13 @@ fn overlay(lower: &[PathBuf], upper: &Path, work: &Path) -> Result<OwnedFd> {
         }
     }
     for (key, path) in [(c"upperdir", upper), (c"workdir", work)] {
-        set(key, path, &mut held)?
-            .map_err(|errno| failed(Some(&context), format!("{} {}", key.to_string_lossy(), path.display()), errno))?;
+        set(key, path, &mut held)?.map_err(|errno| {
+            failed(Some(&context), format!("{} {}", key.to_string_lossy(), path.display()), errno)
+        })?;
     }
-    context
-        .mount(0)
-        .map_err(|errno| failed(Some(&context), format!("overlay of {} layers at {}", lower.len(), upper.display()), errno))
+    context.mount(0).map_err(|errno| {
+        failed(Some(&context), format!("overlay of {} layers at {}", lower.len(), upper.display()), errno)
+    })
 }
 
 /// The path itself, or a way to it through a descriptor when it is too long for fsconfig(2).
@@ -158,7 +159,10 @@ fn resolve_missing(root: BorrowedFd<'_>, path: &str) -> Result<String> {
         let Ok(link) = fsat::read_link_at(root, &so_far) else { continue };
         links += 1;
         if links > MAX_LINKS {
-            return Err(Error::new(ErrorKind::StartFailed, format!("{path}: too many levels of symbolic links")));
+            return Err(Error::new(
+                ErrorKind::StartFailed,
+                format!("{path}: too many levels of symbolic links"),
+            ));
         }
         resolved.pop();
         let link = link.into_vec();
@@ -200,7 +204,8 @@ mod tests {
     fn targets_have_their_parts() {
         let target = Target::new("/a//b/./c").unwrap();
         assert_eq!(target.path.as_c_str(), c"/a/b/c");
-        let parts: Vec<_> = target.parts.iter().map(|(d, n)| (d.to_str().unwrap(), n.to_str().unwrap())).collect();
+        let parts: Vec<_> =
+            target.parts.iter().map(|(d, n)| (d.to_str().unwrap(), n.to_str().unwrap())).collect();
         assert_eq!(parts, [("/", "a"), ("/a", "b"), ("/a/b", "c")]);
     }
 }

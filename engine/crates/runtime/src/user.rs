@@ -83,8 +83,11 @@ pub(crate) fn resolve(files: &impl Files, spec: &str, group_add: &[String]) -> R
 
 fn read_bounded(files: &impl Files, path: &CStr) -> Result<String> {
     let name = path.to_string_lossy();
-    let refuse = |why: &str| Error::new(dhow_model::ErrorKind::StartFailed, format!("the container's {name} {why}"));
-    let opened = files.open(path).map_err(|errno| refuse(&format!("cannot be opened: {}", dhow_sys::error::reason(errno))))?;
+    let refuse =
+        |why: &str| Error::new(dhow_model::ErrorKind::StartFailed, format!("the container's {name} {why}"));
+    let opened = files
+        .open(path)
+        .map_err(|errno| refuse(&format!("cannot be opened: {}", dhow_sys::error::reason(errno))))?;
     let Some(fd) = opened else { return Ok(String::new()) };
     let stat = dhow_sys::openat2::stat(fd.as_fd()).map_err(|_| refuse("cannot be examined"))?;
     if stat.st_mode & nix::libc::S_IFMT != nix::libc::S_IFREG {
@@ -159,7 +162,9 @@ fn resolve_in(passwd: &str, group: &str, spec: &str, group_add: &[String]) -> Re
         (Some(entry), _) => entry.uid,
         (None, Some(uid)) => uid,
         (None, None) => {
-            return Err(Error::invalid(format!("unable to find user {user_text}: no matching entries in passwd file")));
+            return Err(Error::invalid(format!(
+                "unable to find user {user_text}: no matching entries in passwd file"
+            )));
         }
     };
     let mut supplementary = Vec::new();
@@ -194,10 +199,9 @@ fn find_group(group: &str, text: &str) -> Result<u32> {
     if let Some(gid) = number_or_range(text)? {
         return Ok(gid);
     }
-    group_entries(group)
-        .find(|entry| entry.name == text)
-        .map(|entry| entry.gid)
-        .ok_or_else(|| Error::invalid(format!("unable to find group {text}: no matching entries in group file")))
+    group_entries(group).find(|entry| entry.name == text).map(|entry| entry.gid).ok_or_else(|| {
+        Error::invalid(format!("unable to find group {text}: no matching entries in group file"))
+    })
 }
 
 #[cfg(test)]
@@ -206,7 +210,8 @@ mod tests {
 
     const PASSWD: &str = "root:x:0:0:root:/root:/bin/sh\n# note\nbob:x:1000:100:Bob:/home/bob:/bin/sh\n\
         1001:x:0:0::/:/bin/sh\nbad:x:4294967296:0::/:\nneg:x:-1:0::/:\nhalf:x\n";
-    const GROUP: &str = "root:x:0:\nusers:x:100:\nwheel:x:10:root,bob\ndisk:x:6:alice, bob\nbig:x:2147483648:bob\n";
+    const GROUP: &str =
+        "root:x:0:\nusers:x:100:\nwheel:x:10:root,bob\ndisk:x:6:alice, bob\nbig:x:2147483648:bob\n";
 
     fn user(spec: &str) -> Result<ResolvedUser> {
         resolve_in(PASSWD, GROUP, spec, &[])
@@ -232,7 +237,9 @@ mod tests {
     fn user_parsing_never_becomes_root() {
         // A name that is a number is the number.
         assert_eq!(user("1001").unwrap().uid, 1001);
-        for wrapping in ["2147483648", "4294967296", "4294967295", "-1", "18446744073709551616", "+0", "0:4294967296"] {
+        for wrapping in
+            ["2147483648", "4294967296", "4294967295", "-1", "18446744073709551616", "+0", "0:4294967296"]
+        {
             assert!(user(wrapping).is_err(), "{wrapping}");
         }
         for unknown in ["alice", "bad", "neg", "half", "0x0", "bob:nobody", "bob:big", " ", "root "] {

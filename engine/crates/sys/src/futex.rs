@@ -48,7 +48,10 @@ impl SharedCounter {
         if address == libc::MAP_FAILED {
             return Err(Errno::last()).on("mmap", "event counter");
         }
-        NonNull::new(address.cast()).map(|address| Self { address }).ok_or(Errno::EFAULT).on("mmap", "event counter")
+        NonNull::new(address.cast())
+            .map(|address| Self { address })
+            .ok_or(Errno::EFAULT)
+            .on("mmap", "event counter")
     }
 
     fn counter(&self) -> &AtomicU32 {
