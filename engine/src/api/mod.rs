@@ -8,7 +8,7 @@
 //!
 //! Nothing is decided here that a verb could decide: a route reads its parameters, turns wire types of
 //! `bollard-stubs` into validated ones of `dhow-model`, calls one verb on a blocking thread, and turns what it
-//! gets back into JSON. Streams that take the connection over are in [`hijack`].
+//! gets back into JSON. Streams that take the connection over are in `hijack.rs`.
 
 mod body;
 mod convert;

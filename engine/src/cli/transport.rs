@@ -1,6 +1,6 @@
 //! Connections to an engine: in this process, or behind a unix or TCP socket.
 //!
-//! A [`Connector`] makes byte streams; a [`Transport`] speaks HTTP/1 over them, keeps idle ones for the next
+//! A [`Connector`] makes byte streams; a `Transport` speaks HTTP/1 over them, keeps idle ones for the next
 //! request, and hands itself to `bollard` as its custom transport. The in-process engine is one more
 //! connector, given by the caller (see [`crate::cli::Doors`]), so nothing here knows the engine.
 

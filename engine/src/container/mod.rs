@@ -6,7 +6,7 @@
 //! | writer | status |
 //! |---|---|
 //! | the engine, under the container's lock | `Created`, `Starting`, `Removing`, `stopped_by_user` |
-//! | the monitor ([`recorder`]) | `Running`, `Restarting`, `Exited` |
+//! | the monitor (`recorder.rs`) | `Running`, `Restarting`, `Exited` |
 //! | recovery, when the monitor is gone | `Exited`, or the end of a removal |
 
 pub mod attach;

@@ -80,7 +80,7 @@ fn glob(pattern: &str, text: &str) -> bool {
                 if glob(rest, text.as_str()) {
                     return true;
                 }
-                if !text.next().is_some_and(|c| c != '/') {
+                if text.next().is_none_or(|c| c == '/') {
                     return false;
                 }
             }
