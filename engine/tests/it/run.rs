@@ -143,7 +143,11 @@ fn mounts_of_every_sort() {
     assert!(tmpfs.starts_with("tmpfs /scratch tmpfs ") && tmpfs.contains("size=1024k"), "{tmpfs}");
     assert!(tmpfs.contains("noexec") && tmpfs.contains("nosuid") && tmpfs.ends_with("\n700"), "{tmpfs}");
 
-    // A named volume keeps its content, and takes the image's at first.
+    // It takes the image's content at first, files included.
+    let passwd = run(&sandbox, &[], &["cat", "/etc/passwd"]);
+    assert_eq!(run(&sandbox, &["-v", "accounts:/etc"], &["cat", "/etc/passwd"]), passwd);
+    assert_eq!(run(&sandbox, &["-v", "accounts:/mnt"], &["cat", "/mnt/passwd"]), passwd);
+    // A named volume keeps its content.
     run(&sandbox, &["-v", "kept:/home"], &["sh", "-c", "test -d /home/app && echo 1 >/home/n"]);
     assert_eq!(run(&sandbox, &["-v", "kept:/elsewhere"], &["sh", "-c", "ls /elsewhere"]), "app\nn");
     // An anonymous one goes with `--rm`.

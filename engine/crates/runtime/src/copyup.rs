@@ -126,14 +126,11 @@ fn regular(
 ) -> Result<(), dhow_sys::Error> {
     let source = fsat::open_at(from, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK, 0)?;
     let copy: OwnedFd = fsat::open_at(to, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0o600)?;
-    let mut left = stat.size;
-    while left > 0 {
-        let done = fsat::copy_file_range(source.as_fd(), copy.as_fd(), left)?;
-        if done == 0 {
-            break;
-        }
-        left = left.saturating_sub(done);
-    }
+    // Overlay and volume are two filesystems: std goes from copy_file_range to sendfile to read and write.
+    let (mut source, mut copy) = (fs::File::from(source), fs::File::from(copy));
+    std::io::copy(&mut source, &mut copy)
+        .map_err(|e| Errno::from_raw(e.raw_os_error().unwrap_or(nix::libc::EIO)))
+        .on("copy", name.display())?;
     copy_xattrs(source.as_fd(), copy.as_fd())?;
     attributes(copy.as_fd(), stat)
 }
