@@ -21,6 +21,7 @@ pub fn monitor_main() -> i32 {
                 layout: spec.layout.clone(),
                 id: spec.id.clone(),
                 backoff: Backoff::default(),
+                kept: None,
             }) as Box<dyn Recorder>,
             MonitorKind::Exec { container } => Box::new(super::exec::ExecRecorder {
                 layout: spec.layout.clone(),
@@ -41,15 +42,18 @@ struct ContainerRecorder {
     layout: Layout,
     id: ContainerId,
     backoff: Backoff,
+    /// Open between an exit and the removal that follows at once.
+    kept: Option<StateDb>,
 }
 
 impl ContainerRecorder {
     /// Changes the record and appends events, in one transaction.
     fn update<T>(
-        &self,
+        &mut self,
         change: impl FnOnce(&ContainerRecord, &mut ContainerState) -> Result<(T, Vec<NewEvent>)>,
     ) -> Result<T> {
-        StateDb::open(&self.layout)?.write(|txn| {
+        let mut db = self.open()?;
+        let (value, removing) = db.write(|txn| {
             let record = txn.container(&self.id)?.ok_or_else(|| super::no_such(self.id.as_str()))?;
             let mut state = record.state.clone();
             let (value, events) = change(&record, &mut state)?;
@@ -57,8 +61,17 @@ impl ContainerRecorder {
             for event in events {
                 txn.append_event(&event, events::now())?;
             }
-            Ok(value)
-        })
+            Ok((value, state.status == Status::Removing))
+        })?;
+        self.kept = removing.then_some(db);
+        Ok(value)
+    }
+
+    fn open(&mut self) -> Result<StateDb> {
+        match self.kept.take() {
+            Some(db) => Ok(db),
+            None => StateDb::open(&self.layout),
+        }
     }
 }
 
@@ -132,7 +145,7 @@ impl Recorder for ContainerRecorder {
     }
 
     fn remove(&mut self) -> Result<()> {
-        let mut db = StateDb::open(&self.layout)?;
+        let mut db = self.open()?;
         match db.read(|txn| txn.container(&self.id))? {
             Some(record) => super::remove::delete(&self.layout, &mut db, &record, true),
             None => Ok(()),

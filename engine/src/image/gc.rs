@@ -6,6 +6,7 @@
 use crate::Engine;
 use dhow_model::{Result, ResultExt};
 use nix::fcntl::{Flock, FlockArg};
+use std::collections::BTreeSet;
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::OpenOptionsExt;
 
@@ -13,13 +14,44 @@ use std::os::unix::fs::OpenOptionsExt;
 pub(crate) struct GcLock(#[expect(dead_code, reason = "held for its drop")] Flock<File>);
 
 /// Held while images are installed.
-pub(crate) fn installing(engine: &Engine) -> Result<GcLock> {
+fn installing(engine: &Engine) -> Result<GcLock> {
     lock(engine, FlockArg::LockShared)
 }
 
 /// Held while unreferenced content is removed.
 pub(crate) fn collecting(engine: &Engine) -> Result<GcLock> {
     lock(engine, FlockArg::LockExclusive)
+}
+
+/// Removes what no image refers to: what a failed installation has left.
+pub(crate) fn sweep(engine: &Engine) -> Result<()> {
+    let _lock = collecting(engine)?;
+    let mut db = engine.db()?;
+    engine.unpacked().sweep(|diff_id| db.read(|txn| txn.layer_installed(diff_id)))?;
+    let mut kept = BTreeSet::new();
+    for (image, _) in db.read(|txn| txn.images())? {
+        kept.insert(image.id);
+        kept.extend(image.manifest);
+    }
+    for (digest, _bytes) in engine.content().list()? {
+        if !kept.contains(&digest) {
+            engine.content().delete(&digest)?;
+        }
+    }
+    Ok(())
+}
+
+/// Runs an installation under the installers' lock, and sweeps after one that failed.
+pub(crate) fn install<T>(engine: &Engine, installation: impl FnOnce() -> Result<T>) -> Result<T> {
+    let installed = {
+        let _lock = installing(engine)?;
+        installation()
+    };
+    if installed.is_err() {
+        // The first error is the one to show; what a sweep cannot remove now, the next one will.
+        let _ = sweep(engine);
+    }
+    installed
 }
 
 fn lock(engine: &Engine, how: FlockArg) -> Result<GcLock> {

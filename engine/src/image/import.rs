@@ -43,12 +43,13 @@ pub fn import(engine: &Engine, input: &mut dyn Read, request: &ImportRequest) ->
         variant: platform.next().unwrap_or("").to_owned(),
         created: crate::events::now(),
     };
-    let _lock = super::gc::installing(engine)?;
-    let mut loaded = dhow_store::archive::import(engine.content(), engine.unpacked(), input, options)?;
-    loaded.references = request.reference.iter().cloned().collect();
-    let id = loaded.image.id.clone();
-    super::load::record(engine, vec![loaded], "import")?;
-    Ok(id)
+    super::gc::install(engine, || {
+        let mut loaded = dhow_store::archive::import(engine.content(), engine.unpacked(), input, options)?;
+        loaded.references = request.reference.iter().cloned().collect();
+        let id = loaded.image.id.clone();
+        super::load::record(engine, vec![loaded], "import")?;
+        Ok(id)
+    })
 }
 
 /// Applies one Dockerfile instruction, as `--change` takes it. Pure.

@@ -22,9 +22,10 @@ pub struct LoadedImage {
 /// `Corrupt` naming the blob that does not match its digest, or where the archive ends too early;
 /// `Unsupported` for a form that nobody writes. Nothing is tagged unless everything was installed.
 pub fn load(engine: &Engine, archive: File) -> Result<Vec<LoadedImage>> {
-    let _lock = super::gc::installing(engine)?;
-    let loaded = dhow_store::archive::load(engine.content(), engine.unpacked(), archive)?;
-    record(engine, loaded, "load")
+    super::gc::install(engine, || {
+        let loaded = dhow_store::archive::load(engine.content(), engine.unpacked(), archive)?;
+        record(engine, loaded, "load")
+    })
 }
 
 /// Rows, tags and events of images whose layers are installed, in one transaction.
