@@ -33,20 +33,18 @@ pub(crate) fn make_data(path: &Path) -> Result<()> {
         .context(|| format!("create {}", path.display()))
 }
 
-/// Deletes the rows of a removed container's anonymous volumes that nobody else uses, and returns their names.
-pub(crate) fn forget_anonymous(txn: &Txn<'_>, record: &ContainerRecord) -> Result<Vec<String>> {
-    let mut forgotten = Vec::new();
+/// The anonymous volumes that nobody but this container uses.
+pub(crate) fn anonymous_of(txn: &Txn<'_>, record: &ContainerRecord) -> Result<Vec<String>> {
+    let mut names = Vec::new();
     for mount in &record.config.host.mounts {
         if let MountSource::Volume { name, anonymous: true, .. } = &mount.source
-            && txn.containers_using_volume(name)?.is_empty()
+            && txn.containers_using_volume(name)?.iter().all(|user| *user == record.id)
             && txn.volume(name)?.is_some()
         {
-            txn.delete_volume(name)?;
-            txn.append_event(&crate::events::volume("destroy", name), crate::events::now())?;
-            forgotten.push(name.clone());
+            names.push(name.clone());
         }
     }
-    Ok(forgotten)
+    Ok(names)
 }
 
 /// Deletes a volume's files.

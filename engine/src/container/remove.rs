@@ -100,21 +100,26 @@ pub(crate) fn delete(
     record: &ContainerRecord,
     volumes: bool,
 ) -> Result<()> {
+    let orphaned = if volumes { db.read(|txn| volume::anonymous_of(txn, record))? } else { Vec::new() };
+    // Files before rows: what a crash leaves half-done is found by its row.
     delete_files(layout, &record.id)?;
-    let orphaned = db.write(|txn| {
+    for name in &orphaned {
+        volume::delete_data(layout, name)?;
+    }
+    db.write(|txn| {
         // Another process may have finished the removal between our steps.
         if txn.container(&record.id)?.is_none() {
-            return Ok(Vec::new());
+            return Ok(());
         }
         txn.delete_container(&record.id)?;
-        let orphaned = if volumes { volume::forget_anonymous(txn, record)? } else { Vec::new() };
+        for name in &orphaned {
+            txn.delete_volume(name)?;
+            txn.append_event(&events::volume("destroy", name), events::now())?;
+        }
+        // Last: who waits for this event finds nothing left.
         txn.append_event(&events::container("destroy", record, []), events::now())?;
-        Ok(orphaned)
-    })?;
-    for name in orphaned {
-        volume::delete_data(layout, &name)?;
-    }
-    Ok(())
+        Ok(())
+    })
 }
 
 /// Removes a container's directories below root and state. Missing ones are fine.
