@@ -42,7 +42,7 @@ struct ContainerRecorder {
     layout: Layout,
     id: ContainerId,
     backoff: Backoff,
-    /// Open between an exit and the removal that follows at once.
+    /// Open while a process is being launched, and between an exit and the removal that follows at once.
     kept: Option<StateDb>,
 }
 
@@ -76,6 +76,14 @@ impl ContainerRecorder {
 }
 
 impl Recorder for ContainerRecorder {
+    fn launching(&mut self) {
+        self.kept = StateDb::open(&self.layout).ok();
+        if let Some(db) = &mut self.kept {
+            // Reads the schema, which costs as much as the opening. The answer is asked for again by `started`.
+            let _ = db.read(|txn| txn.container(&self.id));
+        }
+    }
+
     fn started(&mut self, pid: i32, start_ticks: u64) -> Result<()> {
         self.update(|record, state| {
             // An error here (a user removed it meanwhile) makes the monitor kill what it started.

@@ -58,8 +58,19 @@ pub struct Launched {
 /// `CommandNotFound` or `CommandNotExecutable` when the program is at fault, `StartFailed` and others when
 /// the surroundings are. Nothing is left behind then: no process, no cgroup; mounts vanish with their namespace.
 pub fn launch(plan: &LaunchPlan, stdio: ChildStdio) -> Result<Launched> {
+    launch_while(plan, stdio, &mut || {})
+}
+
+/// As [`launch`], and calls `meanwhile` while the new process sets itself up: some milliseconds in which
+/// this one has nothing else to do.
+pub(crate) fn launch_while(
+    plan: &LaunchPlan,
+    stdio: ChildStdio,
+    meanwhile: &mut dyn FnMut(),
+) -> Result<Launched> {
     let mut ready = prepare::prepare(plan, stdio)?;
     let started = start(plan, &ready).and_then(|child| {
+        meanwhile();
         // Our copy of the write end goes, so that the pipe ends when the child's does.
         let Ready { prepared, failures, .. } = &mut ready;
         drop(std::mem::replace(

@@ -201,7 +201,7 @@ impl<'a> Monitor<'a> {
         } else {
             ChildStdio::Pipes { stdin: self.settings.open_stdin }
         };
-        let process = self.launcher.launch(stdio)?;
+        let process = self.launcher.launch(stdio, &mut || self.recorder.launching())?;
         let (pid, start_ticks) = (process.pid, process.start_ticks);
         let attached = self.attach(process);
         if let Err(error) = attached.and_then(|()| self.recorder.started(pid, start_ticks)) {

@@ -2,7 +2,7 @@
 
 use super::spec::MonitorSpec;
 use crate::cgroup::Cgroup;
-use crate::launch::{ChildStdio, launch};
+use crate::launch::{ChildStdio, launch_while};
 use crate::plan::LaunchPlan;
 use dhow_model::{Result, ResultExt};
 use std::fs::File;
@@ -11,8 +11,8 @@ use std::os::unix::fs::FileExt;
 
 /// Starts the process, again and again if need be.
 pub(super) trait Launcher {
-    /// Starts it; its program runs when this returns.
-    fn launch(&mut self, stdio: ChildStdio) -> Result<Process>;
+    /// Starts it; its program runs when this returns. Calls `meanwhile` while it waits for that.
+    fn launch(&mut self, stdio: ChildStdio, meanwhile: &mut dyn FnMut()) -> Result<Process>;
 }
 
 /// A process that runs. Our ends of its streams are non-blocking.
@@ -68,12 +68,12 @@ impl KernelLauncher {
 }
 
 impl Launcher for KernelLauncher {
-    fn launch(&mut self, stdio: ChildStdio) -> Result<Process> {
+    fn launch(&mut self, stdio: ChildStdio, meanwhile: &mut dyn FnMut()) -> Result<Process> {
         let plan = match self.plan.take() {
             Some(plan) => plan,
             None => read_spec(&self.source)?.plan,
         };
-        let launched = launch(&plan, stdio)?;
+        let launched = launch_while(&plan, stdio, meanwhile)?;
         Ok(Process {
             pid: launched.pid,
             pidfd: launched.pidfd,

@@ -38,6 +38,10 @@ pub enum AfterExit {
 /// a monitor mostly sleeps. A monitor tries a failed `exited`, `may_restart` or `remove` again for some
 /// seconds.
 pub trait Recorder {
+    /// The process is on its way, and this one waits for it: the time to open what `started` will need. What
+    /// goes wrong here is met again, and told, by `started`.
+    fn launching(&mut self) {}
+
     /// The program runs. An error stops it again.
     ///
     /// # Errors
@@ -77,6 +81,10 @@ pub trait Recorder {
 }
 
 impl<R: Recorder + ?Sized> Recorder for Box<R> {
+    fn launching(&mut self) {
+        (**self).launching();
+    }
+
     fn started(&mut self, pid: i32, start_ticks: u64) -> Result<()> {
         (**self).started(pid, start_ticks)
     }

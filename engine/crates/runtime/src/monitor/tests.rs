@@ -37,7 +37,8 @@ struct Shell {
 
 impl Launcher for Shell {
     #[expect(clippy::zombie_processes, reason = "the monitor reaps it through its pidfd")]
-    fn launch(&mut self, stdio: ChildStdio) -> Result<Process> {
+    fn launch(&mut self, stdio: ChildStdio, meanwhile: &mut dyn FnMut()) -> Result<Process> {
+        meanwhile();
         if self.script == "missing" {
             return Err(Error::new(
                 ErrorKind::CommandNotFound,
