@@ -45,6 +45,7 @@ pub fn inspect(engine: &Engine, who: &str, size: bool) -> Result<Inspected> {
         engine.db()?.read(|txn| Ok((txn.image(&record.config.image_id)?, txn.execs_of(&record.id)?)))?;
     let layout = engine.layout();
     let directory = layout.container(&record.id);
+    let state = layout.container_state(&record.id);
     let size = if size {
         let rw = super::list::writable_bytes(engine, &record)?;
         Some((rw, rw + image.as_ref().map_or(0, |i| i.size_bytes)))
@@ -65,9 +66,9 @@ pub fn inspect(engine: &Engine, who: &str, size: bool) -> Result<Inspected> {
         .collect();
     Ok(Inspected {
         log_path: kept.then(|| layout.container_log(&record.id)),
-        hostname_path: directory.join("hostname"),
-        hosts_path: directory.join("hosts"),
-        resolv_conf_path: directory.join("resolv.conf"),
+        hostname_path: state.join("hostname"),
+        hosts_path: state.join("hosts"),
+        resolv_conf_path: state.join("resolv.conf"),
         exec_ids: execs.into_iter().filter(|e| e.running).map(|e| e.id).collect(),
         upper: directory.join("upper"),
         work: directory.join("work"),

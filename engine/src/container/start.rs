@@ -130,8 +130,9 @@ fn launch(engine: &Engine, record: &ContainerRecord) -> Result<Report> {
 
 fn launch_spec(engine: &Engine, record: &ContainerRecord, image: &Image) -> Result<LaunchSpec> {
     let directory = engine.layout().container(&record.id);
-    let (hostname_file, hosts_file, resolv_conf_file) = super::etc::write(&directory, &record.config)
-        .context(|| format!("prepare container {}", record.id.short()))?;
+    let (hostname_file, hosts_file, resolv_conf_file) =
+        super::etc::write(&engine.layout().container_state(&record.id), &record.config)
+            .context(|| format!("prepare container {}", record.id.short()))?;
     let security = &record.config.host.security;
     let seccomp = if security.privileged {
         None

@@ -84,3 +84,10 @@ impl Contender {
         command
     }
 }
+
+/// Where a contender keeps what does not survive a reboot: in memory, as below `/run` on a usual machine.
+/// `/dev/shm` is a tmpfs where `/run` is not one, too.
+fn run_time_directory(scratch: &std::path::Path) -> std::path::PathBuf {
+    let below = scratch.strip_prefix(std::env::temp_dir()).unwrap_or(std::path::Path::new("dhow-bench"));
+    std::path::Path::new("/dev/shm").join(below)
+}

@@ -139,7 +139,8 @@ fn low_level(program: &str, scratch: &Path, rootfs: &rootfs::Rootfs) -> Result<C
     config["root"]["path"] = rootfs.directory.to_string_lossy().into();
     config["linux"]["cgroupsPath"] = format!("/bench-{program}/container").into();
     fs::write(&file, config.to_string())?;
-    let state = scratch.join(format!("state-{program}"));
+    let state = super::run_time_directory(scratch).join(format!("state-{program}"));
+    fs::create_dir_all(&state)?;
     let words =
         [program, "--root", &state.to_string_lossy(), "run", "--bundle", &bundle.to_string_lossy(), "bench"];
     Ok(Contender::new(&format!("{program} run"), version, words))

@@ -56,6 +56,8 @@ pub(super) fn run(arguments: &Arguments) -> Result {
     // Short, and not below target/: sockets live here, and a socket's path has at most 107 bytes.
     let scratch = Scratch(std::env::temp_dir().join(format!("dhow-bench-{}", std::process::id())));
     std::fs::create_dir_all(&scratch.0)?;
+    let run_time = Scratch(super::run_time_directory(&scratch.0));
+    std::fs::create_dir_all(&run_time.0)?;
     let (own, absent) = own_contenders(&scratch.0)?;
     let mut agent = Agent::start(&scratch.0.join("peers"))?;
 
@@ -102,7 +104,7 @@ fn own_contenders(scratch: &Path) -> Result<(Vec<Contender>, Vec<Absent>)> {
 }
 
 fn dhow(program: &Path, scratch: &Path, rootfs: &rootfs::Rootfs) -> Result<Contender> {
-    let (root, state) = (scratch.join("dhow/root"), scratch.join("dhow/state"));
+    let (root, state) = (scratch.join("dhow/root"), super::run_time_directory(scratch).join("dhow"));
     let mut words = vec![program.to_string_lossy().into_owned()];
     for (flag, path) in [("--root", &root), ("--state", &state)] {
         words.extend([flag.to_owned(), path.to_string_lossy().into_owned()]);

@@ -8,13 +8,14 @@
 //!   content/tmp/                 half-written blobs; emptied by recovery
 //!   layers/HEX/                  one per diff id: diff/ (the tree), split (all of the tar but file data)
 //!   layers/tmp/                  half-unpacked layers; emptied by recovery
-//!   containers/ID/               upper/ work/ ID-json.log hostname hosts resolv.conf
+//!   containers/ID/               upper/ work/ ID-json.log
 //!   volumes/NAME/_data           named and anonymous volumes
 //!   seccomp/                     compiled filters, by digest of their source
 //!   init/                        the program behind --init, by digest
 //! STATE  /run/dhow               0700
 //!   containers.lock              each container's lock is one byte of it (store, lock.rs)
 //!   containers/ID/attach.sock    the monitor's socket
+//!   containers/ID/hostname, …    hosts, resolv.conf: written anew by each start, mounted on those of /etc
 //!   containers/ID/monitor.lock   flock held by the monitor for its whole life
 //!   execs/ID/attach.sock         the same for an exec session
 //! ```
