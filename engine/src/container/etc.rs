@@ -33,7 +33,6 @@ fn hosts(config: &ContainerConfig) -> String {
         // `name:address`, where the address may hold colons; validated at the edge.
         if let Some((name, address)) = extra.split_once([':', '=']) {
             let address = address.trim_start_matches('[').trim_end_matches(']');
-            let address = if address == "host-gateway" { "127.0.0.1" } else { address };
             // Writing to a String cannot fail.
             let _ = writeln!(text, "{address}\t{name}");
         }

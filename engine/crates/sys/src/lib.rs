@@ -5,7 +5,7 @@
 //! may allocate add what the call was about with [`OnErrno::on`], which makes an [`Error`] that names the call,
 //! the object and the errno. No container words here: the crate knows mounts and processes, not images.
 
-#![allow(unsafe_code)]
+#![allow(unsafe_code, reason = "this is the crate that holds it, for all others")]
 
 pub mod bpf;
 pub mod caps;

@@ -3,7 +3,7 @@
 //! Needs root and Debian's `busybox-static`; without them these tests fail, they never pass silently.
 
 // Tests may unwrap: a panic there is the report.
-#![allow(clippy::unwrap_used)]
+#![allow(clippy::unwrap_used, reason = "tests: a panic is the report")]
 
 mod fixture;
 mod limits;
