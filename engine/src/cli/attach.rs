@@ -107,7 +107,7 @@ pub(crate) async fn execute(context: &Context, args: Args) -> Outcome {
     let detach_keys = context.detach_keys(args.detach_keys.as_deref(), tty)?;
     let waiting = waiting::register(&client, &found.id, "not-running").await?;
     let _proxy = (args.sig_proxy && !tty).then(|| proxy_signals(&client, &found.id));
-    let route = attach_route(&found.id, stdin, true, true, args.detach_keys.as_deref());
+    let route = attach_route(&found.id, stdin, true, true, detach_keys.text());
     let connection = client.hijack(route.as_str(), None).await?;
     let owner = Owner::Container(found.id.clone());
     let _size = if tty && terminal::output_is_terminal() {

@@ -11,6 +11,8 @@ const DEFAULT: [u8; 2] = [0x10, 0x11];
 /// Finds the sequence in what is typed.
 #[derive(Debug, Clone)]
 pub(crate) struct DetachKeys {
+    /// As typed or configured; `None`: the default.
+    text: Option<String>,
     keys: Vec<u8>,
     matched: usize,
 }
@@ -36,7 +38,17 @@ impl DetachKeys {
                 Failure::usage(format!("invalid detach keys provided: {text:?}: want single characters or ctrl-<a-z@^[,_>, separated by commas"))
             })?,
         };
-        Ok(Self { keys, matched: 0 })
+        Ok(Self { text: text.filter(|t| !t.is_empty()).map(str::to_owned), keys, matched: 0 })
+    }
+
+    /// What the engine is told, which looks for the same sequence.
+    pub(crate) fn text(&self) -> Option<&str> {
+        self.text.as_deref()
+    }
+
+    /// The sequence as typed.
+    pub(crate) fn sequence(&self) -> &[u8] {
+        &self.keys
     }
 
     /// Takes some typed bytes.

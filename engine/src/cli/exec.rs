@@ -68,7 +68,7 @@ pub(crate) async fn execute(context: &Context, args: Args) -> Outcome {
         attach_stdout: Some(!args.detach),
         attach_stderr: Some(!args.detach),
         console_size: console_size.clone(),
-        detach_keys: args.detach_keys.clone(),
+        detach_keys: detach_keys.text().map(str::to_owned),
         tty: Some(args.tty),
         env: Some(env::collect(&args.env_file, &args.env)?),
         cmd: Some(args.command.clone()),

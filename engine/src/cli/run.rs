@@ -10,6 +10,7 @@ use crate::cli::attach::attach_route;
 use crate::cli::client::Client;
 use crate::cli::context::Context;
 use crate::cli::create::create;
+use crate::cli::detach::DetachKeys;
 use crate::cli::exit::{Failure, NOT_STARTED, Outcome};
 use crate::cli::resize::{self, Owner};
 use crate::cli::signal_proxy::proxy_signals;
@@ -63,7 +64,7 @@ pub(crate) async fn execute(context: &Context, args: Args) -> Outcome {
         return run_detached(&client, &args, &id).await;
     }
     let _proxy = (args.sig_proxy && !tty).then(|| proxy_signals(&client, &id));
-    let connection = attach(&client, &args, &id, streams).await.map_err(not_started)?;
+    let connection = attach(&client, &id, streams, &detach_keys).await.map_err(not_started)?;
     let condition = if args.spec.rm { "removed" } else { "next-exit" };
     let waiting = waiting::register(&client, &id, condition).await.map_err(not_started)?;
     let mut size = None;
@@ -100,8 +101,8 @@ struct Streams {
     stderr: bool,
 }
 
-async fn attach(client: &Client, args: &Args, id: &str, streams: Streams) -> Outcome<Upgraded> {
-    let route = attach_route(id, streams.stdin, streams.stdout, streams.stderr, args.detach_keys.as_deref());
+async fn attach(client: &Client, id: &str, streams: Streams, keys: &DetachKeys) -> Outcome<Upgraded> {
+    let route = attach_route(id, streams.stdin, streams.stdout, streams.stderr, keys.text());
     client.hijack(route.as_str(), None).await
 }
 

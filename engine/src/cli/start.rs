@@ -72,7 +72,7 @@ async fn start_attached(context: &Context, args: &Args, name: &str) -> Outcome {
     let detach_keys = context.detach_keys(args.detach_keys.as_deref(), tty)?;
     let _proxy = (!tty).then(|| proxy_signals(&client, &found.id));
     // Both before the start: nothing printed and no exit is missed.
-    let route = attach_route(&found.id, stdin, true, true, args.detach_keys.as_deref());
+    let route = attach_route(&found.id, stdin, true, true, detach_keys.text());
     let connection = client.hijack(route.as_str(), None).await?;
     let condition = if found.host_config.auto_remove { "removed" } else { "next-exit" };
     let waiting = waiting::register(&client, &found.id, condition).await?;

@@ -11,6 +11,7 @@ use crate::cli::terminal::RawModeGuard;
 use futures_util::future::Either;
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
+use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -18,6 +19,8 @@ use tokio::signal::unix::{SignalKind, signal};
 const OUTPUT_BUFFER_BYTES: usize = 128 << 10;
 /// What is read from standard input at once.
 const INPUT_BUFFER_BYTES: usize = 64 << 10;
+/// How long an engine may take to let go of us. One that does not know the keys never does.
+const DETACH_PATIENCE: Duration = Duration::from_secs(2);
 /// Length of a frame's header.
 const HEADER_BYTES: usize = 8;
 
@@ -73,7 +76,7 @@ pub(crate) async fn carry(connection: Upgraded, wiring: Wiring) -> Outcome<Ended
     let (from_engine, to_engine) = tokio::io::split(TokioIo::new(connection));
     let guard = if wiring.tty && wiring.stdin { RawModeGuard::enter()? } else { None };
     let raw = guard.is_some();
-    let output = copy_output(from_engine, wiring.tty);
+    let mut output = std::pin::pin!(copy_output(from_engine, wiring.tty));
     let keys = wiring.tty.then_some(wiring.detach_keys);
     let input = async {
         if !wiring.stdin {
@@ -89,8 +92,13 @@ pub(crate) async fn carry(connection: Upgraded, wiring: Wiring) -> Outcome<Ended
     let ended = tokio::select! {
         // What was printed before the person detached, or was killed, is shown first.
         biased;
-        done = output => done.map(|()| Ended::Closed),
-        done = input => done,
+        done = &mut output => done.map(|()| Ended::Closed),
+        done = input => {
+            // The engine ends the streams when it has found the keys too: what was typed before them has
+            // arrived then. Our end would cut it off.
+            let _ = tokio::time::timeout(DETACH_PATIENCE, output).await;
+            done
+        }
         number = killed => Err(Failure::silent(128 + number)),
     };
     drop(guard);
@@ -133,6 +141,8 @@ async fn copy_input(
                 let typed = keys.take(&buffer[..count]);
                 to.write_all(&typed.forward).await?;
                 if typed.detached {
+                    to.write_all(keys.sequence()).await?;
+                    to.flush().await?;
                     return Ok(Ended::Detached);
                 }
             }

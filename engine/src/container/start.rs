@@ -158,6 +158,7 @@ fn launch_spec(engine: &Engine, record: &ContainerRecord, image: &Image) -> Resu
             None
         },
         seccomp,
+        id_maps: None,
     })
 }
 

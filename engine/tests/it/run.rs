@@ -45,6 +45,13 @@ fn standard_input_reaches_the_container_only_when_asked_for() {
     assert_eq!(ended.ok(), "one\ntwo");
     let ended = sandbox.dhow_with_input(["run", "--rm", "busybox", "cat"], b"not seen\n");
     assert_eq!(ended.ok(), "");
+    // Without a terminal there are no keys: these two bytes are data.
+    let keys = b"before\x10\x11after\n";
+    let ended = sandbox.dhow_with_input(["run", "--rm", "-i", "busybox", "cat"], keys);
+    assert_eq!((ended.code, ended.stdout.as_bytes()), (0, keys.as_slice()));
+    sandbox.ok(["run", "-d", "--name", "box", "busybox", "sleep", "1000"]);
+    let ended = sandbox.dhow_with_input(["exec", "-i", "box", "cat"], keys);
+    assert_eq!((ended.code, ended.stdout.as_bytes()), (0, keys.as_slice()));
     // More than any pipe or socket buffer holds, both ways at once, byte for byte.
     let large: Vec<u8> = (0..3_000_000u32).flat_map(|n| n.to_string().into_bytes()).take(8 << 20).collect();
     let ended = sandbox.dhow_with_input(["run", "--rm", "-i", "busybox", "cat"], &large);

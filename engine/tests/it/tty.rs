@@ -83,6 +83,33 @@ fn control_p_control_q_detaches_and_attach_comes_back() {
     assert_eq!(sandbox.container_state("box")["Status"], "running");
 }
 
+/// What was typed before the keys arrives, however fast everything came.
+#[test]
+fn nothing_typed_before_the_detach_keys_is_lost() {
+    let sandbox = Sandbox::with_busybox();
+    sandbox.ok([
+        "run",
+        "-dit",
+        "--name",
+        "box",
+        "busybox",
+        "sh",
+        "-c",
+        "stty -echo; while read x; do echo $x > /got; echo got-$x; done",
+    ]);
+    for round in 0..20 {
+        let mut terminal = Terminal::spawn(&sandbox.command(["attach", "box"]), 24, 80);
+        // Once this comes back, the terminal is raw: no key is taken out of the stream on the way.
+        terminal.send("first\n");
+        terminal.expect("got-first");
+        terminal.send(&format!("line-{round}\n\u{10}\u{11}"));
+        assert_eq!(terminal.wait(), 1, "{}", terminal.text());
+        let read = format!("until [ \"$(cat /got)\" = line-{round} ]; do sleep 0.01; done");
+        let arrived = sandbox.dhow(["exec", "box", "timeout", "10", "sh", "-c", &read]);
+        assert_eq!(arrived.code, 0, "round {round}: {arrived:?}");
+    }
+}
+
 #[test]
 fn exec_with_a_terminal() {
     let sandbox = Sandbox::with_busybox();

@@ -17,16 +17,32 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 #[derive(Debug)]
 pub(crate) enum Op {
     JoinCgroups(Vec<OwnedFd>),
-    JoinNamespaces { process: OwnedFd, kinds: u64 },
+    JoinNamespaces {
+        process: OwnedFd,
+        kinds: u64,
+    },
+    /// What needs the host's privilege, which a child in a user namespace does not have.
+    AskMonitor,
+    BecomeRoot,
     NewSession,
     NewCgroupNamespace,
     LoopbackUp,
     PrivateMounts,
     AttachRoot,
     Mount(MountOp),
-    Symlink { directory: CString, name: CString, target: CString },
-    Console { number: CString, target: Target },
-    Sysctl { path: CString, value: Vec<u8> },
+    Symlink {
+        directory: CString,
+        name: CString,
+        target: CString,
+    },
+    Console {
+        number: CString,
+        target: Target,
+    },
+    Sysctl {
+        path: CString,
+        value: Vec<u8>,
+    },
     Mask(HiddenPath),
     ReadOnlyPath(HiddenPath),
     HostName(Vec<u8>),
@@ -35,12 +51,21 @@ pub(crate) enum Op {
     ReadOnlyRoot,
     PivotRoot,
     OomScore(Vec<u8>),
-    Rlimit { resource: u32, soft: u64, hard: u64 },
+    Rlimit {
+        resource: u32,
+        soft: u64,
+        hard: u64,
+    },
     Stdio,
     CloseDescriptors,
     WorkingDirectory(CString),
     BoundingSet(u64),
-    BecomeUser { uid: u32, gid: u32, groups: Vec<u32>, keep: u64 },
+    BecomeUser {
+        uid: u32,
+        gid: u32,
+        groups: Vec<u32>,
+        keep: u64,
+    },
     DieWithMonitor,
     NoNewPrivileges,
     Seccomp(Vec<u8>),
@@ -115,6 +140,8 @@ pub(crate) struct Prepared {
     pub program: Program,
     /// The pipe that failures go to.
     pub failure: OwnedFd,
+    /// The socket that [`Op::AskMonitor`] asks through; only in a user namespace.
+    pub monitor: Option<OwnedFd>,
 }
 
 /// What the child tells of a failure: three native-endian words.
@@ -193,9 +220,9 @@ pub(crate) fn run(prepared: &Prepared) -> ! {
     // Nobody in the container may look into this copy of the monitor before it has become the program.
     let _ = process::set_dumpable(false);
     for (step, op) in prepared.ops.iter().enumerate() {
-        if let Err(Failed(errno, detail)) = state.carry_out(op) {
-            let failure =
-                Failure { step: u32::try_from(step).unwrap_or(u32::MAX), errno: errno as i32, detail };
+        let number = u32::try_from(step).unwrap_or(u32::MAX);
+        if let Err(Failed(errno, detail)) = state.carry_out(number, op) {
+            let failure = Failure { step: number, errno: errno as i32, detail };
             let _ = process::write_once(state.failure_pipe(), &failure.to_bytes());
             break;
         }
@@ -212,10 +239,15 @@ impl<'a> State<'a> {
         self.prepared.root.as_ref().map(AsFd::as_fd).ok_or(Errno::EBADF)
     }
 
-    fn carry_out(&mut self, op: &'a Op) -> Result<(), Failed> {
+    fn carry_out(&mut self, step: u32, op: &'a Op) -> Result<(), Failed> {
         match op {
             Op::JoinCgroups(tasks) => tasks.iter().try_for_each(|t| process::write_once(t.as_fd(), b"0"))?,
             Op::JoinNamespaces { process, kinds } => process::setns(process.as_fd(), *kinds)?,
+            Op::AskMonitor => self.ask_monitor(step)?,
+            Op::BecomeRoot => {
+                self.ask_monitor(step)?;
+                process::become_user(0, 0, &[])?;
+            }
             Op::NewSession => process::setsid()?,
             Op::NewCgroupNamespace => process::unshare(dhow_sys::clone::NEWCGROUP)?,
             Op::LoopbackUp => process::loopback_up()?,
@@ -253,6 +285,20 @@ impl<'a> State<'a> {
             Op::Execute => return Err(self.execute()),
         }
         Ok(())
+    }
+
+    /// Has the monitor carry a step out on this process, and waits for its answer: 0 or the errno.
+    fn ask_monitor(&self, step: u32) -> Result<()> {
+        let monitor = self.prepared.monitor.as_ref().ok_or(Errno::EBADF)?;
+        process::write_once(monitor.as_fd(), &step.to_ne_bytes())?;
+        let mut answer = [0; 4];
+        match process::read_once(monitor.as_fd(), &mut answer)? {
+            4 => match i32::from_ne_bytes(answer) {
+                0 => Ok(()),
+                errno => Err(Errno::from_raw(errno)),
+            },
+            _ => Err(Errno::EOWNERDEAD),
+        }
     }
 
     fn mount(&mut self, op: &'a MountOp) -> Result<(), Failed> {

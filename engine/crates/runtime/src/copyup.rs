@@ -4,6 +4,7 @@
 //! time, which may swap names for symbolic links: so everything there is made relative to opened directories,
 //! exclusively, and never through a link (CVE-2022-23648, CVE-2023-0778).
 
+use crate::idmap::IdMaps;
 use dhow_model::{ErrorKind, Result, ResultExt};
 use dhow_sys::{Errno, OnErrno, fsat, openat2, xattr};
 use nix::libc::{O_CREAT, O_DIRECTORY, O_EXCL, O_NOFOLLOW, O_NONBLOCK, O_PATH, O_RDONLY, O_WRONLY};
@@ -17,11 +18,12 @@ use std::path::{Path, PathBuf};
 /// Deeper trees are refused: two descriptors are held for each level.
 const MAX_DEPTH: usize = 1024;
 
-/// Copies the directory `target` of the image below `root` into `volume`, if `volume` is empty.
+/// Copies the directory `target` of the image below `root` into `volume`, if `volume` is empty. With `maps` the
+/// files below `root` show the host's ids; the volume gets the container's, as it is mounted id-mapped.
 ///
 /// # Errors
 /// Names the file that could not be copied.
-pub(crate) fn fill(root: BorrowedFd<'_>, target: &CStr, volume: &Path) -> Result<()> {
+pub(crate) fn fill(root: BorrowedFd<'_>, target: &CStr, volume: &Path, maps: Option<&IdMaps>) -> Result<()> {
     let to =
         fsat::open_directory(volume).context_kind(ErrorKind::StartFailed, || "fill volume".to_owned())?;
     if !fsat::list_directory(to.as_fd()).context(|| "fill volume".to_owned())?.is_empty() {
@@ -36,7 +38,7 @@ pub(crate) fn fill(root: BorrowedFd<'_>, target: &CStr, volume: &Path) -> Result
             });
         }
     };
-    let mut copy = Copy { links: HashMap::new(), top: to.as_fd() };
+    let mut copy = Copy { links: HashMap::new(), top: to.as_fd(), maps };
     copy.directory(from.as_fd(), to.as_fd(), &mut PathBuf::new(), 0)
         .context_kind(ErrorKind::StartFailed, || {
             format!("fill volume {} from {}", volume.display(), target.to_string_lossy())
@@ -47,6 +49,7 @@ struct Copy<'a> {
     /// First name of each file with several: (device, inode) of the source → path below the volume.
     links: HashMap<(u64, u64), PathBuf>,
     top: BorrowedFd<'a>,
+    maps: Option<&'a IdMaps>,
 }
 
 impl Copy<'_> {
@@ -70,9 +73,16 @@ impl Copy<'_> {
             self.entry(from, to, name, below, depth)?;
             below.pop();
         }
-        let stat = fsat::stat(from)?;
+        let stat = self.named_inside(fsat::stat(from)?);
         copy_xattrs(from, to)?;
         attributes(to, &stat)
+    }
+
+    fn named_inside(&self, mut stat: fsat::Stat) -> fsat::Stat {
+        if let Some(maps) = self.maps {
+            (stat.uid, stat.gid) = maps.inside(stat.uid, stat.gid);
+        }
+        stat
     }
 
     fn entry(
@@ -83,7 +93,7 @@ impl Copy<'_> {
         below: &mut PathBuf,
         depth: usize,
     ) -> Result<(), dhow_sys::Error> {
-        let stat = fsat::stat_at(from, name)?;
+        let stat = self.named_inside(fsat::stat_at(from, name)?);
         if stat.is_dir() {
             let source = fsat::open_at(from, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0)?;
             fsat::mkdir_at(to, name, 0o700)?;
@@ -176,16 +186,16 @@ mod tests {
         fs::set_permissions(root.join("data/sub/a"), fs::Permissions::from_mode(0o4751)).unwrap();
         fs::set_permissions(root.join("data"), fs::Permissions::from_mode(0o1777)).unwrap();
         let root_fd: OwnedFd = fs::File::open(&root).unwrap().into();
-        fill(root_fd.as_fd(), c"/data", &volume).unwrap();
+        fill(root_fd.as_fd(), c"/data", &volume, None).unwrap();
         let copied = fs::metadata(volume.join("sub/a")).unwrap();
         assert_eq!((copied.mode() & 0o7777, copied.nlink()), (0o4751, 2));
         assert_eq!(fs::read(volume.join("b")).unwrap(), b"hello");
         assert_eq!(fs::read_link(volume.join("link")).unwrap(), Path::new("/etc/passwd"));
         assert_eq!(fs::metadata(&volume).unwrap().mode() & 0o7777, 0o1777);
         fs::write(root.join("data/new"), "x").unwrap();
-        fill(root_fd.as_fd(), c"/data", &volume).unwrap();
+        fill(root_fd.as_fd(), c"/data", &volume, None).unwrap();
         assert!(!volume.join("new").exists(), "not empty any more: left alone");
-        fill(root_fd.as_fd(), c"/missing", &volume).unwrap();
+        fill(root_fd.as_fd(), c"/missing", &volume, None).unwrap();
     }
 
     #[test]
@@ -196,7 +206,7 @@ mod tests {
         fs::create_dir(&volume).unwrap();
         symlink("/etc", root.join("data")).unwrap();
         let root_fd: OwnedFd = fs::File::open(&root).unwrap().into();
-        fill(root_fd.as_fd(), c"/data", &volume).unwrap();
+        fill(root_fd.as_fd(), c"/data", &volume, None).unwrap();
         assert_eq!(fs::read_dir(&volume).unwrap().count(), 0);
     }
 }

@@ -132,11 +132,11 @@ fn walk(top: &Path, below: &Path, depth: usize, nodes: &mut Vec<HostNode>) -> Re
     Ok(())
 }
 
-/// Makes the tmpfs, filled, as a detached mount.
+/// Makes the tmpfs, filled, as a detached mount. `owner` is the container's root, user and group.
 ///
 /// # Errors
 /// Names the node that could not be made.
-pub(crate) fn make(plan: &DevPlan, attributes: u64) -> Result<OwnedFd> {
+pub(crate) fn make(plan: &DevPlan, attributes: u64, owner: (u32, u32)) -> Result<OwnedFd> {
     let mount = || -> dhow_sys::Result<OwnedFd> {
         let context = FsContext::open(c"tmpfs")?;
         context.set(c"mode", c"755")?;
@@ -159,6 +159,9 @@ pub(crate) fn make(plan: &DevPlan, attributes: u64) -> Result<OwnedFd> {
     if plan.console {
         openat2::create_at(dev, c"console", 0o600).context(|| "create /dev/console".to_owned())?;
     }
+    if owner != (0, 0) {
+        give(dev, owner, plan.console)?;
+    }
     if plan.all_of_host {
         for node in host_nodes(Path::new("/dev"))? {
             let target = node.relative.clone();
@@ -176,6 +179,17 @@ pub(crate) fn make(plan: &DevPlan, attributes: u64) -> Result<OwnedFd> {
         }
     }
     Ok(mount)
+}
+
+/// Gives what every container has to its root. The host's devices keep their owners.
+fn give(dev: BorrowedFd<'_>, (uid, gid): (u32, u32), console: bool) -> Result<()> {
+    let standard = NODES.iter().map(|(name, ..)| *name).chain(LINKS.iter().map(|(name, _)| *name));
+    let console = console.then_some(c"console");
+    for name in standard.chain(DIRECTORIES).chain(console).chain([c"."]) {
+        openat2::chown_at(dev, name, uid, gid)
+            .context(|| format!("chown /dev/{}", name.to_string_lossy()))?;
+    }
+    Ok(())
 }
 
 /// Copies one node to `target` below the new `/dev`, which holds nothing but what we put there.

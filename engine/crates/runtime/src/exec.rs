@@ -42,11 +42,12 @@ pub fn plan_exec(spec: &ExecSpec, facts: &HostFacts) -> Result<LaunchPlan> {
         steps.push(Step::JoinCgroups);
     }
     steps.push(Step::NewSession);
-    steps.push(Step::JoinNamespaces);
+    // With the host's privilege, which ends when a user namespace is entered.
     if spec.oom_score_adj != 0 {
         steps.push(Step::OomScore(spec.oom_score_adj));
     }
     rlimit_steps(&spec.ulimits, facts, &mut steps)?;
+    steps.push(Step::JoinNamespaces);
     final_steps(&process, &mut steps);
     let scene = Scene::Exec {
         pid: spec.container_pid,

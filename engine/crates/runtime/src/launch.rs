@@ -2,13 +2,14 @@
 
 use crate::cgroup::Cgroup;
 use crate::child::{self, Failure};
+use crate::idmap;
 use crate::plan::{LaunchPlan, Scene};
 use crate::prepare::{self, Ready};
 use crate::step::Step;
 use dhow_model::{Error, ErrorKind, Result, ResultExt};
 use dhow_sys::clone::{self, Child};
 use dhow_sys::error::reason;
-use dhow_sys::{Errno, OnErrno, process};
+use dhow_sys::{Errno, OnErrno, process, rlimit, user_namespace};
 use std::fs::File;
 use std::io::Read;
 use std::os::fd::{AsFd, OwnedFd};
@@ -77,6 +78,8 @@ pub(crate) fn launch_while(
             &mut prepared.failure,
             failures.try_clone().context(|| "dup a pipe".to_owned())?,
         ));
+        prepared.monitor = None;
+        answer(plan, &child, ready.requests.as_ref());
         settle(plan, child, &ready)
     });
     let Ready { ours, cgroup, prepared, .. } = ready;
@@ -163,6 +166,37 @@ impl Drop for Entered {
 fn own_namespace(name: &str) -> Result<OwnedFd> {
     let path = format!("/proc/thread-self/ns/{name}");
     File::open(&path).map(Into::into).context(|| format!("open {path}"))
+}
+
+/// Carries out what a child in a user namespace may not do itself, until it asks no more. Whatever goes wrong
+/// is the child's to report, with the step's number: it ends then, and `settle` reads why.
+fn answer(plan: &LaunchPlan, child: &Child, requests: Option<&OwnedFd>) {
+    let Some(requests) = requests else { return };
+    let mut number = [0; 4];
+    while process::read_once(requests.as_fd(), &mut number) == Ok(number.len()) {
+        let step = usize::try_from(u32::from_ne_bytes(number)).ok().and_then(|index| plan.steps.get(index));
+        let done = step.map_or(Err(Errno::EINVAL), |step| act_on(plan, child.pid, step));
+        let errno = done.err().map_or(0, |errno| errno as i32);
+        if process::write_once(requests.as_fd(), &errno.to_ne_bytes()).is_err() {
+            break;
+        }
+    }
+}
+
+/// One step, on the child, which is not reaped yet: its number is its own.
+fn act_on(plan: &LaunchPlan, pid: i32, step: &Step) -> Result<(), Errno> {
+    match (step, &plan.scene) {
+        (Step::BecomeRoot, Scene::Container { id_maps: Some(maps), .. }) => {
+            user_namespace::write_maps(pid, &idmap::to_text(&maps.uids), &idmap::to_text(&maps.gids))
+                .map_err(|error| error.errno)
+        }
+        (Step::OomScore(score), _) => std::fs::write(format!("/proc/{pid}/oom_score_adj"), score.to_string())
+            .map_err(|error| Errno::from_raw(error.raw_os_error().unwrap_or(nix::libc::EIO))),
+        (Step::Rlimit { name, soft, hard }, _) => {
+            rlimit::set_of(pid, rlimit::number(name).ok_or(Errno::EINVAL)?, *soft, *hard)
+        }
+        _ => Err(Errno::EINVAL),
+    }
 }
 
 /// Waits until the child has become the program, or has said why not.

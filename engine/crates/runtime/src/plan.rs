@@ -6,6 +6,7 @@
 
 use crate::cgroup::limits::{self, CgroupPlan};
 use crate::facts::HostFacts;
+use crate::idmap::IdMaps;
 use crate::spec::{LaunchSpec, Rootfs};
 use crate::step::Step;
 use dhow_model::container::NetworkMode;
@@ -41,6 +42,7 @@ pub struct LaunchPlan {
 
 /// What a launch happens in.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[expect(clippy::large_enum_variant, reason = "there is one for each launch")]
 pub enum Scene {
     /// A new container.
     Container {
@@ -52,6 +54,8 @@ pub enum Scene {
         namespaces: u64,
         /// Offsets of the monotonic and boot clocks in seconds, in a time namespace of its own.
         clock_offsets: Option<(i64, i64)>,
+        /// The maps of a user namespace of its own, which then owns the other new ones.
+        id_maps: Option<IdMaps>,
     },
     /// A further process.
     Exec {
@@ -68,14 +72,19 @@ pub enum Scene {
 ///
 /// # Errors
 /// `InvalidArgument` for what cannot be (an empty command, a volume on `/proc`), `Unsupported` for what this
-/// machine cannot do (a limit without its controller).
+/// machine cannot do (a limit without its controller), `Conflict` for a user namespace beside namespaces of
+/// the host's that it would have no power over.
 pub fn plan_launch(spec: &LaunchSpec, facts: &HostFacts) -> Result<LaunchPlan> {
     let host = &spec.config.host;
     let security = &host.security;
+    check_user_namespace(spec)?;
     let cgroup = limits::plan(spec, facts)?;
     let mut steps = Vec::with_capacity(80);
     if !cgroup.paths.v1.is_empty() {
         steps.push(Step::JoinCgroups);
+    }
+    if spec.id_maps.is_some() {
+        steps.push(Step::BecomeRoot);
     }
     steps.push(Step::NewSession);
     if security.cgroup == Namespace::Private {
@@ -126,13 +135,46 @@ pub fn plan_launch(spec: &LaunchSpec, facts: &HostFacts) -> Result<LaunchPlan> {
         (security.ipc == Namespace::Private, clone::NEWIPC),
         (security.uts == Namespace::Private, clone::NEWUTS),
         (host.network == NetworkMode::None, clone::NEWNET),
+        (spec.id_maps.is_some(), clone::NEWUSER),
     ] {
         if own {
             namespaces |= flag;
         }
     }
-    let scene = Scene::Container { rootfs: spec.rootfs.clone(), cgroup, namespaces, clock_offsets: None };
+    let scene = Scene::Container {
+        rootfs: spec.rootfs.clone(),
+        cgroup,
+        namespaces,
+        clock_offsets: None,
+        id_maps: spec.id_maps.clone(),
+    };
     Ok(LaunchPlan { scene, process, steps })
+}
+
+/// A user namespace has power only over namespaces that it owns: without that, mounting procfs, sysfs or message
+/// queues fails with a mere EPERM. Docker refuses the same, in these words.
+fn check_user_namespace(spec: &LaunchSpec) -> Result<()> {
+    let Some(maps) = &spec.id_maps else { return Ok(()) };
+    maps.check()?;
+    let host = &spec.config.host;
+    if host.security.privileged {
+        return Err(Error::conflict(
+            "privileged mode is incompatible with user namespaces. You must run the container in the host \
+             namespace when running privileged mode",
+        ));
+    }
+    for (shared, what) in [
+        (host.network == NetworkMode::Host, "network"),
+        (host.security.pid == Namespace::Host, "PID"),
+        (host.security.ipc == Namespace::Host, "IPC"),
+    ] {
+        if shared {
+            return Err(Error::conflict(format!(
+                "cannot share the host's {what} namespace when user namespaces are enabled"
+            )));
+        }
+    }
+    Ok(())
 }
 
 /// What an unprivileged container does not see, or cannot change.
@@ -196,7 +238,7 @@ fn sysctl_path(key: &str, spec: &LaunchSpec) -> Result<String> {
 impl fmt::Display for LaunchPlan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.scene {
-            Scene::Container { rootfs, cgroup, namespaces, clock_offsets } => {
+            Scene::Container { rootfs, cgroup, namespaces, clock_offsets, id_maps } => {
                 match rootfs {
                     Rootfs::Directory(path) => writeln!(f, "rootfs directory {}", path.display())?,
                     Rootfs::Overlay { lower, upper, work } => {
@@ -220,6 +262,17 @@ impl fmt::Display for LaunchPlan {
                 writeln!(f)?;
                 if let Some((monotonic, boot)) = clock_offsets {
                     writeln!(f, "clocks monotonic+{monotonic} boottime+{boot}")?;
+                }
+                if let Some(maps) = id_maps {
+                    for (what, ranges) in [("users", &maps.uids), ("groups", &maps.gids)] {
+                        for range in ranges {
+                            writeln!(
+                                f,
+                                "{what} {} are {} of the host, {}",
+                                range.inside, range.outside, range.count
+                            )?;
+                        }
+                    }
                 }
                 write!(f, "{cgroup}")?;
             }

@@ -5,19 +5,21 @@
 
 use crate::cgroup::{self, Cgroup, Joining};
 use crate::child::{Base, HiddenPath, MountOp, Op, Prepared, Program, Source, Streams};
+use crate::idmap::{self, IdMaps};
 use crate::launch::ChildStdio;
 use crate::plan::{LaunchPlan, ProcessPlan, Scene};
 use crate::rootfs::{Target, c_path, c_string};
-use crate::step::{MountStep, MountWhat, Place, Step};
+use crate::step::{MountStep, MountWhat, Place, SourceIds, Step};
 use crate::user::{self, Files, InRoot, ResolvedUser};
 use crate::{copyup, devices, rootfs};
 use dhow_model::{Error, ErrorKind, Result, ResultExt};
 use dhow_sys::mount::{self, FsContext};
 use dhow_sys::process::ExecStrings;
-use dhow_sys::{Errno, OnErrno, clone, openat2, process, pty, rlimit};
+use dhow_sys::{Errno, OnErrno, clone, fsat, openat2, process, pty, rlimit, user_namespace};
 use nix::libc;
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixStream;
 use std::path::Path;
 
 mod sources;
@@ -26,6 +28,8 @@ use sources::{bind_source, cgroup_view, tmpfs};
 
 /// CAP_SYS_ADMIN, which installing a filter without no-new-privileges needs.
 const CAP_SYS_ADMIN: u64 = 1 << 21;
+/// The group `tty` of every distribution, which devpts gives terminals to.
+const TERMINAL_GROUP: u32 = 5;
 /// Number of the first, and only, terminal of a fresh devpts.
 const FIRST_TERMINAL: &CStr = c"0";
 
@@ -41,6 +45,8 @@ pub(crate) struct Ready {
     pub container: Option<OwnedFd>,
     /// Where failures are read.
     pub failures: OwnedFd,
+    /// Where a child in a new user namespace asks for what it may not do itself.
+    pub requests: Option<OwnedFd>,
 }
 
 /// Our ends of the new process's streams.
@@ -62,19 +68,21 @@ pub(crate) fn prepare(plan: &LaunchPlan, stdio: ChildStdio) -> Result<Ready> {
     }
     let mut cgroup = None;
     let ready = match &plan.scene {
-        Scene::Container { rootfs, cgroup: cgroup_plan, .. } => {
+        Scene::Container { rootfs, cgroup: cgroup_plan, id_maps, .. } => {
+            let ids = id_maps.clone().map(Ids::of_new_namespace).transpose()?;
             let made = cgroup::make(cgroup_plan)?;
             let paths = made.cgroup.paths().clone();
             cgroup = Some(made.cgroup);
-            let root = rootfs::mount(rootfs);
+            let root = rootfs::mount(rootfs, ids.as_ref().map(Ids::for_mounts).transpose()?);
             root.and_then(|root| {
-                Preparation::new(plan, Some(root), made.joining, Some(paths), None)?.finish(stdio)
+                Preparation::new(plan, Some(root), made.joining, Some(paths), None, ids)?.finish(stdio)
             })
         }
         Scene::Exec { pid, start_ticks, cgroup: paths } => {
             let container = open_container(*pid, *start_ticks)?;
             let joining = cgroup::open_joining(paths)?;
-            Preparation::new(plan, None, joining, None, Some(container))?.finish(stdio)
+            let ids = idmap::of_process(*pid)?.map(|maps| Ids { maps, namespace: None });
+            Preparation::new(plan, None, joining, None, Some(container), ids)?.finish(stdio)
         }
     };
     match ready {
@@ -98,12 +106,36 @@ fn open_container(pid: i32, start_ticks: u64) -> Result<OwnedFd> {
     Ok(pidfd)
 }
 
+/// The ids of a container with a user namespace.
+struct Ids {
+    maps: IdMaps,
+    /// A namespace with the same maps as the child's, which is yet to be cloned: what mounts are mapped through.
+    namespace: Option<OwnedFd>,
+}
+
+impl Ids {
+    fn of_new_namespace(maps: IdMaps) -> Result<Self> {
+        let namespace = user_namespace::make(&idmap::to_text(&maps.uids), &idmap::to_text(&maps.gids))
+            .context_kind(ErrorKind::StartFailed, || "map the ids of mounts".to_owned())?;
+        Ok(Self { maps, namespace: Some(namespace) })
+    }
+
+    fn for_mounts(&self) -> Result<rootfs::Mapping<'_>> {
+        let namespace =
+            self.namespace.as_ref().ok_or_else(|| Error::internal("no namespace to map ids through"))?;
+        Ok(rootfs::Mapping { namespace: namespace.as_fd(), root: self.maps.root()? })
+    }
+}
+
 struct Preparation<'a> {
     plan: &'a LaunchPlan,
     root: Option<OwnedFd>,
     joining: Joining,
     paths: Option<cgroup::CgroupPaths>,
     container: Option<OwnedFd>,
+    /// With a user namespace.
+    ids: Option<Ids>,
+    /// As the container knows it.
     user: ResolvedUser,
     /// The terminal's devpts, kept until the terminal is opened in it.
     devpts: Option<OwnedFd>,
@@ -116,11 +148,20 @@ impl<'a> Preparation<'a> {
         joining: Joining,
         paths: Option<cgroup::CgroupPaths>,
         container: Option<OwnedFd>,
+        ids: Option<Ids>,
     ) -> Result<Self> {
         let none = ResolvedUser { uid: 0, gid: 0, groups: Vec::new(), home: String::new() };
-        let mut this = Self { plan, root, joining, paths, container, user: none, devpts: None };
+        let mut this = Self { plan, root, joining, paths, container, ids, user: none, devpts: None };
         this.fill_volumes()?;
         this.user = this.resolve_user()?;
+        if let Some(Ids { maps, .. }) = &this.ids {
+            maps.host_uid(this.user.uid)?;
+            this.user
+                .groups
+                .iter()
+                .chain([&this.user.gid])
+                .try_for_each(|gid| maps.host_gid(*gid).map(drop))?;
+        }
         Ok(this)
     }
 
@@ -131,7 +172,8 @@ impl<'a> Preparation<'a> {
             if let Step::Mount(MountStep { what: MountWhat::Bind(bind), target, .. }) = step
                 && bind.copy_up
             {
-                copyup::fill(root.as_fd(), &c_string(target.as_str())?, &bind.path)?;
+                let maps = self.ids.as_ref().map(|ids| &ids.maps);
+                copyup::fill(root.as_fd(), &c_string(target.as_str())?, &bind.path, maps)?;
             }
         }
         Ok(())
@@ -176,7 +218,13 @@ impl<'a> Preparation<'a> {
         let (failures, failure) =
             nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC).context(|| "pipe2".to_owned())?;
         let program = program(&self.plan.process, &self.user)?;
-        let prepared = Prepared { ops, root: self.root, streams, program, failure };
+        let (requests, monitor) = if self.new_namespace() {
+            let (ours, theirs) = UnixStream::pair().context(|| "socketpair".to_owned())?;
+            (Some(ours.into()), Some(theirs.into()))
+        } else {
+            (None, None)
+        };
+        let prepared = Prepared { ops, root: self.root, streams, program, failure, monitor };
         Ok(Ready {
             prepared,
             ours,
@@ -184,6 +232,7 @@ impl<'a> Preparation<'a> {
             unified: self.joining.unified,
             container: self.container,
             failures,
+            requests,
         })
     }
 
@@ -191,6 +240,8 @@ impl<'a> Preparation<'a> {
         Ok(match step {
             Step::JoinCgroups => Op::JoinCgroups(std::mem::take(&mut self.joining.tasks)),
             Step::JoinNamespaces => self.join_namespaces()?,
+            Step::BecomeRoot => Op::BecomeRoot,
+            Step::OomScore(_) | Step::Rlimit { .. } if self.new_namespace() => Op::AskMonitor,
             Step::NewSession => Op::NewSession,
             Step::NewCgroupNamespace => Op::NewCgroupNamespace,
             Step::LoopbackUp => Op::LoopbackUp,
@@ -241,6 +292,40 @@ impl<'a> Preparation<'a> {
         })
     }
 
+    /// Whether the child is born into a user namespace, and so without any of the host's privileges.
+    fn new_namespace(&self) -> bool {
+        self.ids.as_ref().is_some_and(|ids| ids.namespace.is_some())
+    }
+
+    /// Ids of the container as the host has them.
+    fn host_ids(&self, uid: u32, gid: u32) -> Result<(u32, u32)> {
+        match &self.ids {
+            Some(Ids { maps, .. }) => Ok((maps.host_uid(uid)?, maps.host_gid(gid)?)),
+            None => Ok((uid, gid)),
+        }
+    }
+
+    /// The options of a tmpfs with the container's ids in them: a tmpfs made by us takes the host's.
+    fn tmpfs_options(&self, options: &[String]) -> Result<Vec<String>> {
+        let mut mapped = options.to_vec();
+        if let Some(Ids { maps, .. }) = &self.ids {
+            for (key, of_root) in [("uid", maps.host_uid(0)?), ("gid", maps.host_gid(0)?)] {
+                let given = mapped.iter_mut().find_map(|option| {
+                    let id = option.strip_prefix(key)?.strip_prefix('=')?.parse().ok()?;
+                    Some((option, id))
+                });
+                match given {
+                    Some((option, id)) => {
+                        let id = if key == "uid" { maps.host_uid(id)? } else { maps.host_gid(id)? };
+                        *option = format!("{key}={id}");
+                    }
+                    None => mapped.push(format!("{key}={of_root}")),
+                }
+            }
+        }
+        Ok(mapped)
+    }
+
     fn become_user(&self) -> Op {
         let process = &self.plan.process;
         let filter_needs_privilege = process.seccomp.is_some() && !process.no_new_privileges;
@@ -278,9 +363,11 @@ impl<'a> Preparation<'a> {
             MountWhat::Proc => Source::Proc,
             MountWhat::Sysfs => Source::Sysfs,
             MountWhat::Mqueue => Source::Mqueue,
-            MountWhat::Dev(plan) => Source::Ready(devices::make(plan, attributes)?),
+            MountWhat::Dev(plan) => Source::Ready(devices::make(plan, attributes, self.host_ids(0, 0)?)?),
             MountWhat::Devpts => Source::Ready(self.devpts(attributes)?),
-            MountWhat::Tmpfs { options } => Source::Ready(tmpfs(options, attributes, &step.target)?),
+            MountWhat::Tmpfs { options } => {
+                Source::Ready(tmpfs(&self.tmpfs_options(options)?, attributes, &step.target)?)
+            }
             MountWhat::CgroupDirectory => Source::Ready(self.cgroup_directory(attributes)?),
             MountWhat::CgroupV1(index) => {
                 let v1 = self.paths.as_ref().and_then(|paths| paths.v1.get(*index));
@@ -296,6 +383,7 @@ impl<'a> Preparation<'a> {
                 let status = openat2::stat(source.as_fd()).on("fstat", bind.path.display());
                 let mode = status.context(|| format!("mount at {}", step.target))?.st_mode;
                 is_directory = mode & libc::S_IFMT == libc::S_IFDIR;
+                self.give_source(bind.ids, source.as_fd(), &bind.path)?;
                 Source::Ready(source)
             }
         };
@@ -306,12 +394,27 @@ impl<'a> Preparation<'a> {
         Ok(MountOp { source, attributes, target, is_directory, place: step.place })
     }
 
+    /// Makes the owners of a source what the plan wants them to be in a user namespace.
+    fn give_source(&self, whose: SourceIds, source: BorrowedFd<'_>, path: &Path) -> Result<()> {
+        let Some(ids) = &self.ids else { return Ok(()) };
+        match whose {
+            SourceIds::Host => Ok(()),
+            SourceIds::Container => ids.for_mounts()?.apply(source, path),
+            SourceIds::Given => {
+                let (uid, gid) = ids.maps.root()?;
+                std::os::unix::fs::chown(path, Some(uid), Some(gid))
+                    .context(|| format!("chown {}", path.display()))
+            }
+        }
+    }
+
     fn devpts(&mut self, attributes: u64) -> Result<OwnedFd> {
+        let terminals = c_string(self.host_ids(0, TERMINAL_GROUP)?.1.to_string())?;
         let make = || -> dhow_sys::Result<OwnedFd> {
             let context = FsContext::open(c"devpts")?;
             context.set(c"ptmxmode", c"0666")?;
             context.set(c"mode", c"0620")?;
-            context.set(c"gid", c"5")?;
+            context.set(c"gid", &terminals)?;
             context.mount(attributes)
         };
         let mount = make().on("fsmount", "devpts").context(|| "mount at /dev/pts".to_owned())?;
@@ -354,12 +457,13 @@ impl<'a> Preparation<'a> {
             // A further process uses the container's own instance.
             None => self.container_devpts()?,
         };
+        let (owner, _) = self.host_ids(self.user.uid, 0)?;
         let open = || -> dhow_sys::Result<pty::Pty> {
             let terminal = pty::open(devpts.as_fd())?;
             if rows != 0 || cols != 0 {
                 pty::resize(terminal.master.as_fd(), rows, cols)?;
             }
-            pty::give_to(terminal.slave.as_fd(), self.user.uid)?;
+            pty::give_to(terminal.slave.as_fd(), owner)?;
             Ok(terminal)
         };
         let terminal = open().on("open", "/dev/pts/ptmx").context(|| "open a terminal".to_owned())?;
@@ -415,10 +519,11 @@ impl<'a> Preparation<'a> {
 
     /// So that the user may reopen `/dev/stdout`, as with Docker.
     fn give(&self, pipe: &OwnedFd) -> Result<()> {
-        if self.user.uid == 0 {
+        let (owner, _) = self.host_ids(self.user.uid, 0)?;
+        if owner == 0 {
             return Ok(());
         }
-        dhow_sys::fsat::chown(pipe.as_fd(), self.user.uid, u32::MAX).context(|| "chown a stream".to_owned())
+        fsat::chown(pipe.as_fd(), owner, u32::MAX).context(|| "chown a stream".to_owned())
     }
 }
 

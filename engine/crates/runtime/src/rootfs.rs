@@ -6,7 +6,7 @@ use dhow_sys::mount::{self, FsContext, OPEN_TREE_CLONE, RECURSIVE};
 use dhow_sys::{Errno, fsat, openat2};
 use std::collections::VecDeque;
 use std::ffi::{CStr, CString};
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 
@@ -30,12 +30,51 @@ pub(crate) fn c_path(path: &Path) -> Result<CString> {
 ///
 /// # Errors
 /// Names the layer or directory that is at fault.
-pub(crate) fn mount(rootfs: &Rootfs) -> Result<OwnedFd> {
+pub(crate) fn mount(rootfs: &Rootfs, mapping: Option<Mapping<'_>>) -> Result<OwnedFd> {
     match rootfs {
-        Rootfs::Directory(path) => clone_tree(path),
-        // An image without layers.
-        Rootfs::Overlay { lower, upper, .. } if lower.is_empty() => clone_tree(upper),
-        Rootfs::Overlay { lower, upper, work } => overlay(lower, upper, work),
+        Rootfs::Directory(path) => {
+            let tree = clone_tree(path)?;
+            mapping.map_or(Ok(()), |mapping| mapping.apply(tree.as_fd(), path))?;
+            Ok(tree)
+        }
+        Rootfs::Overlay { lower, upper, work } => {
+            if let Some(Mapping { root: (uid, gid), .. }) = mapping {
+                // What the container writes has its ids as the host knows them: overlayfs makes its own files
+                // there too, as us, whom an id-mapped mount would not let.
+                std::os::unix::fs::chown(upper, Some(uid), Some(gid))
+                    .context(|| format!("chown {}", upper.display()))?;
+            }
+            // An image without layers.
+            if lower.is_empty() { clone_tree(upper) } else { overlay(lower, upper, work, mapping) }
+        }
+    }
+}
+
+/// How the ids of an image's files become those of a container with a user namespace.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Mapping<'a> {
+    /// A user namespace with the container's maps.
+    pub namespace: BorrowedFd<'a>,
+    /// The container's root on the host: user and group.
+    pub root: (u32, u32),
+}
+
+impl Mapping<'_> {
+    /// Maps a detached mount of `path`.
+    pub(crate) fn apply(&self, tree: BorrowedFd<'_>, path: &Path) -> Result<()> {
+        mount::map_ids(tree, self.namespace, true).map_err(|errno| match errno {
+            Errno::EINVAL => Error::unsupported(format!(
+                "the filesystem of {} does not support id-mapped mounts, which a user namespace needs \
+                 (mount_setattr: {})",
+                path.display(),
+                dhow_sys::error::reason(errno)
+            )),
+            errno => Error::caused(
+                ErrorKind::StartFailed,
+                format!("mount_setattr {}: map ids", path.display()),
+                errno,
+            ),
+        })
     }
 }
 
@@ -44,7 +83,18 @@ fn clone_tree(path: &Path) -> Result<OwnedFd> {
         .context_kind(ErrorKind::StartFailed, || format!("root filesystem: open_tree {}", path.display()))
 }
 
-fn overlay(lower: &[PathBuf], upper: &Path, work: &Path) -> Result<OwnedFd> {
+fn overlay(lower: &[PathBuf], upper: &Path, work: &Path, mapping: Option<Mapping<'_>>) -> Result<OwnedFd> {
+    let mut mapped = Vec::new();
+    let lower = match mapping {
+        None => lower,
+        Some(mapping) => {
+            mapped_layers(lower, mapping, &mut mapped)?;
+            &mapped
+                .iter()
+                .map(|fd: &OwnedFd| PathBuf::from(format!("/proc/self/fd/{}", fd.as_raw_fd())))
+                .collect::<Vec<_>>()
+        }
+    };
     let failed = |context: Option<&FsContext>, what: String, errno: Errno| {
         let message = context.and_then(FsContext::message).map(|m| format!(" ({m})")).unwrap_or_default();
         Error::caused(ErrorKind::StartFailed, format!("root filesystem: {what}{message}"), errno)
@@ -77,6 +127,16 @@ fn overlay(lower: &[PathBuf], upper: &Path, work: &Path) -> Result<OwnedFd> {
     context.mount(0).map_err(|errno| {
         failed(Some(&context), format!("overlay of {} layers at {}", lower.len(), upper.display()), errno)
     })
+}
+
+/// Id-mapped copies of the mounts that the layers lie on; overlayfs takes them from 5.19 on.
+fn mapped_layers(lower: &[PathBuf], mapping: Mapping<'_>, mapped: &mut Vec<OwnedFd>) -> Result<()> {
+    for layer in lower {
+        let tree = clone_tree(layer)?;
+        mapping.apply(tree.as_fd(), layer)?;
+        mapped.push(tree);
+    }
+    Ok(())
 }
 
 /// The path itself, or a way to it through a descriptor when it is too long for fsconfig(2).
@@ -181,7 +241,6 @@ fn resolve_missing(root: BorrowedFd<'_>, path: &str) -> Result<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::os::fd::AsFd;
     use std::os::unix::fs::symlink;
 
     #[test]

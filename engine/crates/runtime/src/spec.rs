@@ -1,6 +1,7 @@
 //! What the engine hands to the planner: plain data, already validated and resolved.
 
 use crate::cgroup::CgroupPaths;
+use crate::idmap::IdMaps;
 use dhow_model::ContainerId;
 use dhow_model::container::ContainerConfig;
 use dhow_model::mount::Mount;
@@ -32,6 +33,8 @@ pub struct LaunchSpec {
     pub init_binary: Option<PathBuf>,
     /// A compiled filter ([`crate::seccomp::compile`]); `None`: unconfined.
     pub seccomp: Option<Vec<u8>>,
+    /// A user namespace of its own with these maps; `None`: the host's.
+    pub id_maps: Option<IdMaps>,
 }
 
 /// Where a container's root filesystem comes from.

@@ -15,6 +15,8 @@ pub enum Step {
     JoinCgroups,
     /// Enter the namespaces of the container's first process.
     JoinNamespaces,
+    /// Have the new user namespace mapped by the monitor, and become its root.
+    BecomeRoot,
     /// Become a session leader.
     NewSession,
     /// Make the cgroup just joined the root of a cgroup namespace.
@@ -196,6 +198,20 @@ pub struct BindPlan {
     pub create: bool,
     /// Fill an empty source from the image.
     pub copy_up: bool,
+    /// Whose ids its files have, when the container has a user namespace.
+    pub ids: SourceIds,
+}
+
+/// What becomes of a source's owners in a container with a user namespace.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum SourceIds {
+    /// They are the host's, as for every directory of the user's: the container has no power over files of
+    /// users that it does not map.
+    Host,
+    /// They are the container's: the mount is id-mapped.
+    Container,
+    /// A file of this container alone: it is given to the container's root.
+    Given,
 }
 
 /// What the container's `/dev` holds beside the standard links.
@@ -259,6 +275,7 @@ impl fmt::Display for Step {
         match self {
             Self::JoinCgroups => f.write_str("join cgroups"),
             Self::JoinNamespaces => f.write_str("join the container's namespaces"),
+            Self::BecomeRoot => f.write_str("become root of the user namespace"),
             Self::NewSession => f.write_str("new session"),
             Self::NewCgroupNamespace => f.write_str("new cgroup namespace"),
             Self::LoopbackUp => f.write_str("bring the loopback interface up"),

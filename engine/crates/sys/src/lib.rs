@@ -25,6 +25,7 @@ pub mod seccomp;
 pub mod signal;
 pub mod socket;
 pub mod spawn;
+pub mod user_namespace;
 pub mod xattr;
 
 pub use error::{Errno, Error, OnErrno, Result};

@@ -337,12 +337,34 @@ pub fn write_once(fd: BorrowedFd<'_>, bytes: &[u8]) -> Result<()> {
     }
 }
 
+/// read(2), again when a signal interrupts it. 0: the end.
+///
+/// # Errors
+/// As read(2).
+pub fn read_once(fd: BorrowedFd<'_>, buffer: &mut [u8]) -> Result<usize> {
+    loop {
+        // SAFETY: pointer and length of one slice.
+        let length = unsafe { libc::read(fd.as_raw_fd(), buffer.as_mut_ptr().cast(), buffer.len()) };
+        match check(length as libc::c_long) {
+            Err(Errno::EINTR) => {}
+            // Never negative here.
+            other => return other.map(|length| usize::try_from(length).unwrap_or(0)),
+        }
+    }
+}
+
 /// Whether the other end of a pipe or socket is gone (poll(2) says POLLERR or POLLHUP).
 pub fn peer_is_gone(fd: BorrowedFd<'_>) -> bool {
     let mut poll = libc::pollfd { fd: fd.as_raw_fd(), events: 0, revents: 0 };
     // SAFETY: one structure and its count.
     let ready = unsafe { libc::poll(&raw mut poll, 1, 0) };
     ready > 0 && poll.revents & (libc::POLLERR | libc::POLLHUP) != 0
+}
+
+/// close(2) in a cloned child that never returns: its copy of the owner is never dropped.
+pub(crate) fn close_in_child(fd: BorrowedFd<'_>) {
+    // SAFETY: the number is not used again by this process, which ends without running destructors.
+    unsafe { libc::close(fd.as_raw_fd()) };
 }
 
 /// _exit(2).

@@ -43,8 +43,16 @@ pub fn get(resource: u32) -> Result<(u64, u64)> {
 /// # Errors
 /// `EPERM` when raising the hard limit without CAP_SYS_RESOURCE.
 pub fn set(resource: u32, soft: u64, hard: u64) -> Result<()> {
+    set_of(0, resource, soft, hard)
+}
+
+/// Sets soft and hard limit of process `pid`; 0 is this one (prlimit(2)).
+///
+/// # Errors
+/// `EPERM` for a foreign process without CAP_SYS_RESOURCE in its user namespace; as [`set`].
+pub fn set_of(pid: i32, resource: u32, soft: u64, hard: u64) -> Result<()> {
     let limit = libc::rlimit64 { rlim_cur: soft, rlim_max: hard };
     // SAFETY: the new limit is what the call reads; a null old one is allowed.
-    check(unsafe { libc::syscall(libc::SYS_prlimit64, 0, resource, &raw const limit, 0usize) })?;
+    check(unsafe { libc::syscall(libc::SYS_prlimit64, pid, resource, &raw const limit, 0usize) })?;
     Ok(())
 }

@@ -26,15 +26,17 @@ pub(in crate::api) async fn attach(
         stderr: params.flag("stderr"),
         logs: params.flag("logs"),
     };
-    let (attached, closes) = blocking(move || {
+    let (attached, closes, tty) = blocking(move || {
         let config = inspect(&engine, &id, false)?.record.config;
         // A container whose input was never kept open has none to give to.
         options.stdin &= config.open_stdin;
         // A terminal's input stays open for the next one who attaches.
         let closes = config.stdin_once && !config.tty;
-        Ok((connect(&engine, &id, options)?, closes))
+        Ok((connect(&engine, &id, options)?, closes, config.tty))
     })
     .await?;
+    // Without a terminal the input is data, and may hold any bytes.
+    let detach_keys = if tty { detach_keys } else { Vec::new() };
     let input = Input { given: options.stdin, closes, detach_keys };
     Ok(hijack::attached(request, version, attached, input))
 }

@@ -57,7 +57,8 @@ pub(in crate::api) async fn start(
     match started {
         Ok(None) => Ok(StatusCode::OK.into_response()),
         Ok(Some(attached)) => {
-            let keys = parse_keys(Some(&config.detach_keys))?;
+            // Without a terminal the input is data, and may hold any bytes.
+            let keys = if config.tty { parse_keys(Some(&config.detach_keys))? } else { Vec::new() };
             let input = Input { given: config.attach_stdin, closes: true, detach_keys: keys };
             Ok(hijack::attached(request, version, attached, input))
         }

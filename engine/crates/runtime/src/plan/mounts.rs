@@ -3,7 +3,7 @@
 use super::INIT_PATH;
 use crate::facts::HostFacts;
 use crate::spec::{LaunchSpec, ResolvedMount};
-use crate::step::{BindPlan, DevPlan, MountFlags, MountStep, MountWhat, Place, Step};
+use crate::step::{BindPlan, DevPlan, MountFlags, MountStep, MountWhat, Place, SourceIds, Step};
 use dhow_model::mount::{MountSource, Propagation};
 use dhow_model::security::Namespace;
 use dhow_model::{Error, Result};
@@ -67,7 +67,13 @@ pub(super) fn own(spec: &LaunchSpec, facts: &HostFacts, steps: &mut Vec<Step>) -
     cgroups(spec, facts, kernel_view, &mut add);
     add(MountWhat::Mqueue, "/dev/mqueue", harmless);
     if security.ipc == Namespace::Host {
-        let shm = BindPlan { path: "/dev/shm".into(), recursive: false, create: false, copy_up: false };
+        let shm = BindPlan {
+            path: "/dev/shm".into(),
+            recursive: false,
+            create: false,
+            copy_up: false,
+            ids: SourceIds::Host,
+        };
         add(MountWhat::Bind(shm), "/dev/shm", harmless);
     } else {
         let size = host.shm_size_bytes.unwrap_or(SHM_BYTES);
@@ -133,11 +139,11 @@ pub(super) fn user(spec: &LaunchSpec, late: Vec<MountStep>, steps: &mut Vec<Step
         (&spec.hosts_file, "/etc/hosts"),
     ] {
         if !is_replaced(spec, target) {
-            mounts.push(file(source, target, spec.config.host.readonly_rootfs));
+            mounts.push(file(source, target, spec.config.host.readonly_rootfs, SourceIds::Given));
         }
     }
     if let Some(program) = &spec.init_binary {
-        mounts.push(file(program, INIT_PATH, true));
+        mounts.push(file(program, INIT_PATH, true, SourceIds::Host));
     }
     // Stable, so that mounts at one depth keep the order in which they were written.
     mounts.sort_by_key(|m| m.target.split('/').count());
@@ -145,13 +151,14 @@ pub(super) fn user(spec: &LaunchSpec, late: Vec<MountStep>, steps: &mut Vec<Step
     Ok(())
 }
 
-fn file(source: &Path, target: &str, readonly: bool) -> MountStep {
+fn file(source: &Path, target: &str, readonly: bool, ids: SourceIds) -> MountStep {
     MountStep {
         what: MountWhat::Bind(BindPlan {
             path: source.to_owned(),
             recursive: false,
             create: false,
             copy_up: false,
+            ids,
         }),
         target: target.to_owned(),
         flags: MountFlags { readonly, ..MountFlags::default() },
@@ -170,11 +177,23 @@ fn user_mount(volume: &ResolvedMount) -> Result<MountStep> {
     };
     let (what, flags, propagation) = match &mount.source {
         MountSource::Bind { create, recursive, propagation, .. } => {
-            let bind = BindPlan { path: path()?, recursive: *recursive, create: *create, copy_up: false };
+            let bind = BindPlan {
+                path: path()?,
+                recursive: *recursive,
+                create: *create,
+                copy_up: false,
+                ids: SourceIds::Host,
+            };
             (MountWhat::Bind(bind), MountFlags::default(), *propagation)
         }
         MountSource::Volume { .. } => {
-            let bind = BindPlan { path: path()?, recursive: true, create: false, copy_up: volume.copy_up };
+            let bind = BindPlan {
+                path: path()?,
+                recursive: true,
+                create: false,
+                copy_up: volume.copy_up,
+                ids: SourceIds::Container,
+            };
             (MountWhat::Bind(bind), MountFlags::default(), Propagation::Rprivate)
         }
         MountSource::Tmpfs { size_bytes, mode, exec, options } => {

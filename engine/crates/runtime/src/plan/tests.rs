@@ -73,6 +73,7 @@ fn spec() -> LaunchSpec {
         volumes: vec![],
         cgroup_parent: "dhow".into(),
         init_binary: None,
+        id_maps: None,
         seccomp: Some(vec![0; 80]),
     }
 }

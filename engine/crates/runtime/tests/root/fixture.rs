@@ -111,6 +111,7 @@ impl Box {
             volumes: Vec::new(),
             cgroup_parent: "dhow-test".into(),
             init_binary: None,
+            id_maps: None,
             seccomp: filter,
         };
         Self { dir, spec, facts, input: None }

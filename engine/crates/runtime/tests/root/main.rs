@@ -11,3 +11,4 @@ mod mounts;
 mod process;
 mod security;
 mod speed;
+mod user_namespace;
