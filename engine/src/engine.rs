@@ -1,6 +1,7 @@
 //! The services that verbs use, behind one cheap handle.
 
 use crate::events::Bell;
+use crate::trace::Hub;
 use dhow_model::{ContainerId, Layout, Result, ResultExt};
 use dhow_runtime::HostFacts;
 use dhow_store::content::Content;
@@ -47,6 +48,7 @@ struct Services {
     layers: UnpackedLayers,
     facts: OnceLock<HostFacts>,
     bell: Bell,
+    trace: Hub,
     /// Clients that attached before the start: the monitor's ends of their sockets.
     early_clients: Mutex<HashMap<ContainerId, Vec<UnixStream>>>,
 }
@@ -80,6 +82,7 @@ impl Engine {
             connections: Mutex::new(vec![db]),
             facts: OnceLock::new(),
             bell: Bell::default(),
+            trace: Hub::default(),
             early_clients: Mutex::default(),
         }));
         crate::recover::recover(&engine)?;
@@ -139,6 +142,11 @@ impl Engine {
     /// Rings when events were committed.
     pub(crate) fn bell(&self) -> &Bell {
         &self.0.bell
+    }
+
+    /// The readers of the probes.
+    pub(crate) fn trace_hub(&self) -> &Hub {
+        &self.0.trace
     }
 
     /// Keeps the monitor's end of an attached client until the container starts.

@@ -4,6 +4,11 @@
 //! process has committed events. It listens first, then reads everything after its cursor, then waits: so
 //! nothing is missed.
 
+mod reader;
+
+pub use reader::EventReader;
+pub(crate) use reader::Rows;
+
 use crate::Engine;
 use crate::filters::Filters;
 use dhow_model::event::{Event, EventType, NewEvent};
@@ -11,7 +16,7 @@ use dhow_model::{Digest, Error, Layout, Result, ResultExt, Timestamp};
 use dhow_store::db::ContainerRecord;
 use dhow_store::watch::EventWatch;
 use futures_util::Stream;
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::os::fd::AsRawFd;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
@@ -92,21 +97,15 @@ impl Bell {
 
 /// Follows events from a cursor on.
 pub(crate) struct Follower {
-    engine: Engine,
     bell: watch::Receiver<()>,
-    cursor: i64,
-    pending: VecDeque<Event>,
+    rows: Rows,
 }
 
 impl Follower {
     /// Starts after `cursor`, or after the newest event.
     pub(crate) fn new(engine: &Engine, cursor: Option<i64>) -> Result<Self> {
         let bell = engine.bell().listen(engine.layout())?;
-        let cursor = match cursor {
-            Some(cursor) => cursor,
-            None => engine.db()?.read(|txn| txn.last_seq())?,
-        };
-        Ok(Self { engine: engine.clone(), bell, cursor, pending: VecDeque::new() })
+        Ok(Self { bell, rows: Rows::after(engine, cursor)? })
     }
 
     /// The next event; waits for as long as it takes.
@@ -114,26 +113,14 @@ impl Follower {
         loop {
             // Before the rows are read: a commit after this rings again.
             self.bell.mark_unchanged();
-            if let Some(event) = self.next_recorded()? {
+            if let Some(event) = self.rows.next()? {
                 return Ok(event);
             }
             if self.bell.changed().await.is_err() {
-                self.bell = self.engine.bell().listen(self.engine.layout())?;
+                let engine = self.rows.engine();
+                self.bell = engine.bell().listen(engine.layout())?;
             }
         }
-    }
-
-    /// The next event if one is recorded already.
-    pub(crate) fn next_recorded(&mut self) -> Result<Option<Event>> {
-        if self.pending.is_empty() {
-            let cursor = self.cursor;
-            self.pending = self.engine.db()?.read(|txn| txn.events_after(cursor, BATCH))?.into();
-        }
-        let event = self.pending.pop_front();
-        if let Some(event) = &event {
-            self.cursor = event.seq;
-        }
-        Ok(event)
     }
 }
 

@@ -29,7 +29,9 @@ pub mod recover;
 #[doc(hidden)]
 pub mod serve;
 pub mod system;
+pub mod trace;
 pub mod volume;
 
+pub use api::embed;
 pub use dhow_model::{Error, ErrorKind, Result};
 pub use engine::{Config, Engine};

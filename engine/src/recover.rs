@@ -4,7 +4,8 @@
 //!
 //! | status | monitor's lock | container's lock | what is done |
 //! |---|---|---|---|
-//! | any | held | | nothing: its monitor lives |
+//! | `Paused` | held | free | frozen, if its processes run |
+//! | any other | held | | nothing: its monitor lives |
 //! | `Starting` | free | held | nothing: a start is under way |
 //! | `Starting` | free | free | `Exited`, with the reason |
 //! | `Running`, `Paused`, `Restarting` | free | free | leftovers killed, `Exited` with 137 |
@@ -38,6 +39,9 @@ pub(crate) fn recover(engine: &Engine) -> Result<()> {
     for summary in active {
         // The lock says whether the monitor lives, not its pid: that may be a zombie's, or someone else's.
         if lock::monitor_alive(engine.layout(), &summary.id)? {
+            if summary.state.status == Status::Paused {
+                container::pause::settle(engine, &summary.id)?;
+            }
             continue;
         }
         let record = engine.db()?.read(|txn| txn.container(&summary.id))?;

@@ -5,6 +5,9 @@
 //! | `setup` | installs the Debian packages that tests and benchmarks use |
 //! | `test` | `setup`, then every test |
 //! | `check` | all that can be said about the code without running it |
+//! | `bpf` | the eBPF probes: compiles them, or compares the committed object with its sources |
+//! | `header` | `include/dhow.h` from the C ABI's sources, or compares the two |
+//! | `vm` | the root tests on Debian's kernel and pure cgroup v2, in a virtual machine |
 //! | `bench start` | how long a container takes, beside the kernel's floor and other engines |
 //!
 //! A task stops at its first failure with one line that says what failed.
@@ -17,10 +20,13 @@
 )]
 
 mod bench;
+mod bpf;
 mod check;
+mod header;
 mod process;
 mod setup;
 mod test;
+mod vm;
 
 use clap::{Parser, Subcommand};
 use std::path::PathBuf;
@@ -44,6 +50,12 @@ enum Task {
     Test(test::Arguments),
     /// Check format, lints, documentation, licences, dependency directions, named paths, sources
     Check(check::Arguments),
+    /// Run the root tests on another kernel and pure cgroup v2, in a virtual machine (as root)
+    Vm(vm::Arguments),
+    /// Compile the eBPF probes and make their Rust bindings, which are committed
+    Bpf(bpf::Arguments),
+    /// Make include/dhow.h of ffi/src
+    Header(header::Arguments),
     /// Measure
     #[command(subcommand)]
     Bench(bench::Bench),
@@ -57,6 +69,9 @@ fn main() -> ExitCode {
         Task::Setup => setup::run(),
         Task::Test(arguments) => test::run(&arguments),
         Task::Check(arguments) => check::run(&arguments),
+        Task::Vm(arguments) => vm::run(&arguments),
+        Task::Bpf(arguments) => bpf::run(&arguments),
+        Task::Header(arguments) => header::run(&arguments),
         Task::Bench(what) => bench::run(&what),
         Task::BenchAgent { scratch } => bench::agent::serve(&scratch),
     };

@@ -13,6 +13,7 @@
 mod body;
 mod convert;
 mod detach;
+pub mod embed;
 mod fetch;
 mod hijack;
 mod params;

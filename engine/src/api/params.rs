@@ -71,7 +71,7 @@ impl Params {
 }
 
 /// Parses `{"status":["running"]}`, or the form of old clients, `{"status":{"running":true}}`.
-fn parse_filters(text: &str) -> Result<Filters> {
+pub(super) fn parse_filters(text: &str) -> Result<Filters> {
     let invalid = || Error::invalid(format!("invalid filter: {text}"));
     let Ok(Value::Object(object)) = serde_json::from_str(text) else { return Err(invalid()) };
     let mut filters = BTreeMap::new();

@@ -39,6 +39,8 @@ fn containers() -> Router<Engine> {
         .route("/containers/{id}/stop", post(containers::stop))
         .route("/containers/{id}/restart", post(containers::restart))
         .route("/containers/{id}/kill", post(containers::kill))
+        .route("/containers/{id}/pause", post(containers::pause))
+        .route("/containers/{id}/unpause", post(containers::unpause))
         .route("/containers/{id}/wait", post(containers::wait))
         .route("/containers/{id}/resize", post(containers::resize))
         .route("/containers/{id}", delete(containers::remove))
@@ -62,12 +64,14 @@ fn images() -> Router<Engine> {
 }
 
 fn others() -> Router<Engine> {
-    use routes::{events, system, volumes};
+    use routes::{events, system, trace, volumes};
     Router::new()
         .route("/_ping", get(system::ping).head(system::ping_head))
         .route("/version", get(system::version))
         .route("/info", get(system::info))
         .route("/events", get(events::events))
+        .route("/dhow/trace", get(trace::trace))
+        .route("/dhow/trace/probe", get(trace::probe))
         .route("/volumes", get(volumes::list))
         .route("/volumes/create", post(volumes::create))
         .route("/volumes/{name}", get(volumes::inspect).delete(volumes::remove))

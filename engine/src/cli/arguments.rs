@@ -72,7 +72,8 @@ fn parse_bool(text: &str) -> Result<bool, String> {
 
 /// Puts `--` before the first argument that is not a flag, so that what follows is never taken for one.
 fn stop_at_first(command: &Command, args: &[OsString]) -> Vec<OsString> {
-    let takes_value = |arg: &Arg| arg.get_action().takes_values();
+    // A flag whose value needs a `=` takes nothing of what follows.
+    let takes_value = |arg: &Arg| arg.get_action().takes_values() && !arg.is_require_equals_set();
     let mut at = 0;
     while at < args.len() {
         let Some(text) = args[at].to_str() else { break };

@@ -31,6 +31,7 @@ mod local_time;
 mod logs;
 mod moment;
 mod output;
+mod pause;
 mod ps;
 mod resize;
 mod restart;
@@ -42,13 +43,17 @@ mod serve;
 mod signal_proxy;
 mod spec;
 mod start;
+mod startup;
 mod stop;
 mod stream;
 mod table;
 mod tag;
 mod template;
 mod terminal;
+mod trace;
+mod trace_line;
 pub mod transport;
+mod unpause;
 mod verbs;
 mod version;
 mod wait;
@@ -90,6 +95,7 @@ pub struct Doors {
 
 /// Runs one command. `args` are the arguments after the program's name.
 pub fn main(args: impl IntoIterator<Item = OsString>, doors: Doors) -> ExitCode {
+    startup::note_beginning();
     let args: Vec<OsString> = args.into_iter().collect();
     let code = match dispatch(&args, doors) {
         Ok(code) => code,

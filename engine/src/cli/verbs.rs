@@ -16,7 +16,7 @@ pub(crate) struct Command<'a> {
 }
 
 /// What works: name, summary, and its other names within the groups `container`, `image` and `system`.
-const VERBS: [(&str, &str, &[&str]); 28] = [
+const VERBS: [(&str, &str, &[&str]); 31] = [
     ("run", "Create and run a new container from an image", &["container run"]),
     ("exec", "Execute a command in a running container", &["container exec"]),
     ("ps", "List containers", &["container ls", "container list", "container ps"]),
@@ -35,6 +35,7 @@ const VERBS: [(&str, &str, &[&str]); 28] = [
     ("kill", "Kill one or more running containers", &["container kill"]),
     ("load", "Load an image from a tar archive or STDIN", &["image load"]),
     ("logs", "Fetch the logs of a container", &["container logs"]),
+    ("pause", "Pause all processes within one or more containers", &["container pause"]),
     ("restart", "Restart one or more containers", &["container restart"]),
     ("rm", "Remove one or more containers", &["container rm", "container remove"]),
     ("rmi", "Remove one or more images", &["image rm", "image remove"]),
@@ -43,6 +44,8 @@ const VERBS: [(&str, &str, &[&str]); 28] = [
     ("start", "Start one or more stopped containers", &["container start"]),
     ("stop", "Stop one or more running containers", &["container stop"]),
     ("tag", "Create a tag TARGET_IMAGE that refers to SOURCE_IMAGE", &["image tag"]),
+    ("trace", "Show what the processes of containers do", &["container trace"]),
+    ("unpause", "Unpause all processes within one or more containers", &["container unpause"]),
     ("version", "Show the version information", &[]),
     ("wait", "Block until one or more containers stop, then print their exit codes", &["container wait"]),
     ("container inspect", "Display detailed information on one or more containers", &[]),
@@ -59,7 +62,7 @@ const LATER: &str = "it comes with a later version";
 const SWARM: &str = "dhow has no cluster mode";
 
 /// What Docker has and dhow has not, with the reason.
-const NOT_YET: [(&str, &str); 46] = [
+const NOT_YET: [(&str, &str); 44] = [
     ("pull", REGISTRIES),
     ("push", REGISTRIES),
     ("login", REGISTRIES),
@@ -83,8 +86,6 @@ const NOT_YET: [(&str, &str); 46] = [
     ("cp", LATER),
     ("diff", LATER),
     ("export", LATER),
-    ("pause", LATER),
-    ("unpause", LATER),
     ("rename", LATER),
     ("stats", LATER),
     ("top", LATER),
@@ -193,8 +194,8 @@ pub(crate) async fn execute(context: &Context, command: &Command<'_>) -> Outcome
     verb! {
         "run" => run, "exec" => exec, "ps" => ps, "images" => images, "attach" => attach, "create" => create,
         "events" => events, "history" => history, "import" => import, "info" => info, "inspect" => inspect,
-        "kill" => kill, "load" => load, "logs" => logs, "restart" => restart, "rm" => rm, "rmi" => rmi,
-        "save" => save, "start" => start, "stop" => stop, "tag" => tag, "version" => version, "wait" => wait,
+        "kill" => kill, "load" => load, "logs" => logs, "pause" => pause, "restart" => restart, "rm" => rm, "rmi" => rmi,
+        "save" => save, "start" => start, "stop" => stop, "tag" => tag, "trace" => trace, "unpause" => unpause, "version" => version, "wait" => wait,
     }
 }
 

@@ -1,14 +1,18 @@
 //! `exec`: another process in a running container, held by a monitor of its own.
 
 use super::attach::{AttachOptions, Attached, say_hello};
+use super::streams::{MonitorEnds, Started, WantedStreams};
 use crate::{Engine, events, random};
 use dhow_model::{ContainerId, Error, ErrorKind, Layout, Result, ResultExt};
 use dhow_runtime::monitor::{AfterExit, Exit, MonitorKind, MonitorSpec, Recorder, Report, spawn_monitor};
 use dhow_runtime::spec::ExecSpec;
 use dhow_store::db::{ContainerRecord, ExecConfig, ExecRecord, StateDb};
+use dhow_store::lock;
+use dhow_store::watch::EventWatch;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::net::UnixStream as StdStream;
+use std::time::{Duration, Instant};
 
 /// How to start an exec session.
 #[derive(Debug, Clone, Copy, Default)]
@@ -82,20 +86,6 @@ pub fn inspect(engine: &Engine, exec_id: &str) -> Result<ExecRecord> {
 /// `CommandNotExecutable`, `StartFailed`.
 pub fn start(engine: &Engine, exec_id: &str, options: ExecStart) -> Result<Option<Attached>> {
     let exec = inspect(engine, exec_id)?;
-    if exec.running || exec.exit_code.is_some() {
-        return Err(Error::conflict(format!("exec command {exec_id} has already run")));
-    }
-    let container = super::find_settled(engine, exec.container.as_str())?;
-    check_running(&container)?;
-    let spec = exec_spec(engine, &container, &exec)?;
-    let plan = dhow_runtime::plan_exec(&spec, engine.facts()?)?;
-    let state_dir = engine.layout().exec_state(&exec.id);
-    std::fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(&state_dir)
-        .context(|| format!("create {}", state_dir.display()))?;
-
     let config = &exec.config;
     let wanted = AttachOptions {
         stream: true,
@@ -112,6 +102,82 @@ pub fn start(engine: &Engine, exec_id: &str, options: ExecStart) -> Result<Optio
         clients.push(OwnedFd::from(monitor));
         Some(Attached { tty: config.tty, stream: Some(say_hello(client, wanted)?), replay: None })
     };
+    launch(engine, &exec, options.console_size, clients, Vec::new())?;
+    Ok(attached)
+}
+
+/// Starts a session, and hands out its process and its streams.
+///
+/// # Errors
+/// As [`start`].
+pub fn start_with_streams(
+    engine: &Engine,
+    exec_id: &str,
+    wanted: WantedStreams,
+    console_size: Option<(u16, u16)>,
+) -> Result<Started> {
+    let exec = inspect(engine, exec_id)?;
+    let (streams, ends) = super::streams::open(wanted, exec.config.tty, exec.config.attach_stdin)?;
+    let (pid, pidfd) = launch(engine, &exec, console_size, Vec::new(), ends)?;
+    Ok(Started { pid, pidfd, streams })
+}
+
+/// How long a dead monitor may go unnoticed by [`wait_blocking`].
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
+/// Waits on the calling thread for a session's end, for `timeout` at most: `None` when that is over.
+///
+/// # Errors
+/// `NotFound`; `Conflict` when it was not started; `Unavailable` when its monitor was killed.
+pub fn wait_blocking(engine: &Engine, exec_id: &str, timeout: Option<Duration>) -> Result<Option<i32>> {
+    let deadline = timeout.map(|t| Instant::now() + t);
+    let watch = EventWatch::new(engine.layout())?;
+    loop {
+        watch.drain();
+        let exec = inspect(engine, exec_id)?;
+        if let Some(code) = exec.exit_code {
+            return Ok(Some(code));
+        }
+        if !exec.running {
+            return Err(Error::conflict(format!("exec session {exec_id} has not been started")));
+        }
+        let left = deadline.map_or(LOOK_AGAIN, |d| d.saturating_duration_since(Instant::now()));
+        if left.is_zero() {
+            return Ok(None);
+        }
+        if !watch.wait(Some(left.min(LOOK_AGAIN)))?
+            && !lock::exec_monitor_alive(engine.layout(), &exec.id)?
+            && inspect(engine, exec_id)?.exit_code.is_none()
+        {
+            let killed = format!("the monitor of exec session {} was killed", exec.id.short());
+            return Err(Error::new(ErrorKind::Unavailable, killed));
+        }
+    }
+}
+
+/// Starts the session's monitor, and waits for its report.
+fn launch(
+    engine: &Engine,
+    exec: &ExecRecord,
+    console_size: Option<(u16, u16)>,
+    clients: Vec<OwnedFd>,
+    streams: MonitorEnds,
+) -> Result<(i32, Option<OwnedFd>)> {
+    if exec.running || exec.exit_code.is_some() {
+        return Err(Error::conflict(format!("exec command {} has already run", exec.id)));
+    }
+    let container = super::find_settled(engine, exec.container.as_str())?;
+    check_running(&container)?;
+    let spec = exec_spec(engine, &container, exec)?;
+    let plan = dhow_runtime::plan_exec(&spec, engine.facts()?)?;
+    let state_dir = engine.layout().exec_state(&exec.id);
+    std::fs::DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(&state_dir)
+        .context(|| format!("create {}", state_dir.display()))?;
+
+    let config = &exec.config;
     let event = events::container(
         format!("exec_start: {}", config.argv.join(" ")),
         &container,
@@ -126,14 +192,17 @@ pub fn start(engine: &Engine, exec_id: &str, options: ExecStart) -> Result<Optio
         tty: config.tty,
         open_stdin: config.attach_stdin,
         stdin_once: true,
-        console_size: options.console_size,
+        console_size,
         log: None,
         attach_socket: state_dir.join("attach.sock"),
         lock_file: state_dir.join("monitor.lock"),
         clients: u32::try_from(clients.len()).unwrap_or(u32::MAX),
+        timeline_since: None,
+        streams: streams.iter().map(|(stream, _)| *stream).collect(),
     };
-    match spawn_monitor(engine.helper(), &monitor, clients)?.wait_started()? {
-        Report::Started { .. } => Ok(attached),
+    let (report, pidfd) = spawn_monitor(engine.helper(), &monitor, clients, streams)?.wait_started()?;
+    match report {
+        Report::Started { pid, .. } => Ok((pid, pidfd)),
         Report::Failed { kind, message, .. } => Err(Error::new(kind, message)),
     }
 }

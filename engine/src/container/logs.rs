@@ -3,12 +3,17 @@
 //! The monitor writes files; a reader follows them by inotify and never asks the monitor. It ends when the
 //! container neither runs nor waits for its restart.
 
+mod poller;
+
+pub use poller::LogPoller;
+
 use crate::Engine;
 use crate::events::{Follower, readable};
 use dhow_model::container::LogDriver;
 use dhow_model::state::Status;
 use dhow_model::{ContainerId, Error, Result, ResultExt, Timestamp};
 use dhow_runtime::log::{LogEntry, LogReader, Next, ReadOptions};
+use dhow_store::db::ContainerRecord;
 use futures_util::stream::{BoxStream, StreamExt, unfold};
 use std::os::fd::OwnedFd;
 use tokio::io::unix::AsyncFd;
@@ -43,23 +48,10 @@ pub struct LogsStream {
 /// # Errors
 /// `NotFound`; `Unsupported` when its log driver keeps nothing.
 pub fn logs(engine: &Engine, who: &str, options: LogsOptions) -> Result<LogsStream> {
-    let record = super::find_settled(engine, who)?;
-    if record.config.host.log.driver == LogDriver::None {
-        return Err(Error::unsupported("configured logging driver does not support reading"));
-    }
+    let record = readable_record(engine, who)?;
     // The follower's cursor is older than the status below, so that no end is missed.
     let follower = if options.follow { Some(Follower::new(engine, None)?) } else { None };
-    let mut reader = LogReader::open(
-        &engine.layout().container_log(&record.id),
-        ReadOptions {
-            tail: options.tail,
-            since: options.since,
-            until: options.until,
-            stdout: options.stdout,
-            stderr: options.stderr,
-            follow: options.follow,
-        },
-    )?;
+    let mut reader = open_reader(engine, &record.id, options)?;
     let mut follow = None;
     if let Some(events) = follower {
         let watch = reader.watch_fd().map(|fd| fd.try_clone_to_owned()).transpose();
@@ -74,6 +66,21 @@ pub fn logs(engine: &Engine, who: &str, options: LogsOptions) -> Result<LogsStre
     }
     let reading = Reading { reader, follow, since_pause: 0, failed: false };
     Ok(LogsStream { tty: record.config.tty, stream: unfold(reading, Reading::next).boxed() })
+}
+
+/// The container, if its log can be read back.
+fn readable_record(engine: &Engine, who: &str) -> Result<ContainerRecord> {
+    let record = super::find_settled(engine, who)?;
+    if record.config.host.log.driver == LogDriver::None {
+        return Err(Error::unsupported("configured logging driver does not support reading"));
+    }
+    Ok(record)
+}
+
+fn open_reader(engine: &Engine, id: &ContainerId, options: LogsOptions) -> Result<LogReader> {
+    let LogsOptions { follow, stdout, stderr, since, until, tail } = options;
+    let path = engine.layout().container_log(id);
+    LogReader::open(&path, ReadOptions { tail, since, until, stdout, stderr, follow })
 }
 
 /// Whether more may be written.

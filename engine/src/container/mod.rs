@@ -5,7 +5,7 @@
 //!
 //! | writer | status |
 //! |---|---|
-//! | the engine, under the container's lock | `Created`, `Starting`, `Removing`, `stopped_by_user` |
+//! | the engine, under the container's lock | `Created`, `Starting`, `Paused` and back, `Removing`, `stopped_by_user` |
 //! | the monitor (`recorder.rs`) | `Running`, `Restarting`, `Exited` |
 //! | recovery, when the monitor is gone | `Exited`, or the end of a removal |
 
@@ -17,6 +17,7 @@ mod init;
 pub mod inspect;
 pub mod list;
 pub mod logs;
+pub mod pause;
 pub mod prune;
 mod recorder;
 pub mod remove;
@@ -24,6 +25,7 @@ pub mod resize;
 mod seccomp;
 pub mod start;
 pub mod stop;
+pub mod streams;
 pub mod wait;
 
 pub use recorder::monitor_main;

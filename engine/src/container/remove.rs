@@ -68,6 +68,8 @@ pub(crate) fn finish(engine: &Engine, record: &ContainerRecord, volumes: bool) -
     let layout = engine.layout();
     if lock::monitor_alive(layout, &record.id)? {
         super::stop::signal_process(&record.state, Signal::KILL)?;
+        // A frozen process would not even die (cgroup v1). One without a freezer was never frozen.
+        let _ = super::cgroup(engine, record)?.thaw();
         super::stop::wake_monitor(engine, &record.id);
         // A monitor that is between two runs has nothing to kill: it sees the status and goes.
         if !super::monitor_gone_within(layout, record, KILL_PATIENCE)? {

@@ -8,6 +8,7 @@
 //! If this process dies on the way, the monitor carries on and records what became of it; if both die,
 //! recovery finds `Starting` without a monitor.
 
+use super::streams::{MonitorEnds, Started, WantedStreams};
 use crate::{Engine, volume};
 use dhow_model::container::LogDriver;
 use dhow_model::image::Image;
@@ -16,6 +17,7 @@ use dhow_model::state::{Move, Status};
 use dhow_model::{Error, ErrorKind, Result, ResultExt};
 use dhow_runtime::monitor::{LogTarget, MonitorKind, MonitorSpec, Report, spawn_monitor};
 use dhow_runtime::spec::{LaunchSpec, ResolvedMount, Rootfs};
+use dhow_runtime::timeline::{self, Actor, Phase};
 use dhow_store::db::ContainerRecord;
 use dhow_store::lock;
 use std::fs::DirBuilder;
@@ -29,6 +31,25 @@ use std::path::{Path, PathBuf};
 /// `NotFound`; `NotModified` when it runs; `CommandNotFound`, `CommandNotExecutable` or `StartFailed` with
 /// the step that failed.
 pub fn start(engine: &Engine, who: &str) -> Result<()> {
+    start_with_streams(engine, who, WantedStreams::default()).map(|_| ())
+}
+
+/// Starts a container, and says where the time went: in this verb, in the monitor, in the new process.
+///
+/// # Errors
+/// As [`start`].
+pub fn start_timed(engine: &Engine, who: &str) -> Result<Vec<Phase>> {
+    timeline::begin(Actor::Engine, None);
+    let started = start(engine, who);
+    let phases = timeline::take();
+    started.map(|()| phases)
+}
+
+/// Starts a container, and hands out its process and its streams.
+///
+/// # Errors
+/// As [`start`].
+pub fn start_with_streams(engine: &Engine, who: &str, wanted: WantedStreams) -> Result<Started> {
     let found = super::find_settled(engine, who)?;
     let id = found.id;
     let _lock = lock::lock_container(engine.layout(), &id)?;
@@ -55,10 +76,17 @@ pub fn start(engine: &Engine, who: &str) -> Result<()> {
         txn.update_state(&id, &record.state)?;
         Ok(record)
     })?;
-    match launch(engine, &record) {
-        Ok(Report::Started { .. }) => Ok(()),
+    timeline::mark("write the intent");
+    let launched = super::streams::open(wanted, record.config.tty, record.config.open_stdin)
+        .and_then(|(streams, ends)| Ok((launch(engine, &record, ends)?, streams)));
+    match launched {
+        Ok(((Report::Started { pid, timeline, .. }, pidfd), streams)) => {
+            timeline::add(timeline);
+            timeline::mark("spawn the monitor and wait for its report");
+            Ok(Started { pid, pidfd, streams })
+        }
         // Recorded by the monitor.
-        Ok(Report::Failed { kind, message, .. }) => Err(Error::new(kind, message)),
+        Ok(((Report::Failed { kind, message, .. }, _), _)) => Err(Error::new(kind, message)),
         Err(error) => {
             settle_failed_start(engine, &record, &error)?;
             Err(error)
@@ -96,7 +124,11 @@ fn settle_failed_start(engine: &Engine, record: &ContainerRecord, error: &Error)
 /// Exit code of a container that could not be started for a reason of the engine's own.
 pub(crate) const START_FAILED: i32 = 128;
 
-fn launch(engine: &Engine, record: &ContainerRecord) -> Result<Report> {
+fn launch(
+    engine: &Engine,
+    record: &ContainerRecord,
+    streams: MonitorEnds,
+) -> Result<(Report, Option<OwnedFd>)> {
     make_directories(engine, record)?;
     let image = engine
         .db()?
@@ -104,6 +136,7 @@ fn launch(engine: &Engine, record: &ContainerRecord) -> Result<Report> {
         .ok_or_else(|| Error::not_found(format!("No such image: {}", record.config.image_id)))?;
     let spec = launch_spec(engine, record, &image)?;
     let plan = dhow_runtime::plan_launch(&spec, engine.facts()?)?;
+    timeline::mark("plan the launch");
     let clients: Vec<OwnedFd> =
         engine.take_early_clients(&record.id).into_iter().map(OwnedFd::from).collect();
     let layout = engine.layout();
@@ -124,8 +157,10 @@ fn launch(engine: &Engine, record: &ContainerRecord) -> Result<Report> {
         attach_socket: state_dir.join("attach.sock"),
         lock_file: state_dir.join("monitor.lock"),
         clients: u32::try_from(clients.len()).unwrap_or(u32::MAX),
+        timeline_since: timeline::is_kept().then(timeline::now),
+        streams: streams.iter().map(|(stream, _)| *stream).collect(),
     };
-    spawn_monitor(engine.helper(), &monitor, clients)?.wait_started()
+    spawn_monitor(engine.helper(), &monitor, clients, streams)?.wait_started()
 }
 
 fn launch_spec(engine: &Engine, record: &ContainerRecord, image: &Image) -> Result<LaunchSpec> {

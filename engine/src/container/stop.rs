@@ -62,10 +62,14 @@ pub fn kill(engine: &Engine, who: &str, signal: Signal) -> Result<()> {
         )));
     }
     // A kill with a signal that means "end" is a user's stop: the restart policy stays out of it, as in Docker.
-    if signal == Signal::KILL || signal == record.config.stop_signal {
+    let ends = signal == Signal::KILL || signal == record.config.stop_signal;
+    if ends {
         mark_stopped_by_user(engine, &record.id)?;
     }
     signal_process(&record.state, signal)?;
+    if ends {
+        super::pause::go_on(engine, &record.id)?;
+    }
     let number = signal.number().to_string();
     engine.db()?.write(|txn| {
         txn.append_event(&events::container("kill", &record, [("signal", number)]), events::now())
@@ -94,12 +98,14 @@ fn stop_running(
     if patience != Some(Duration::ZERO) {
         let now = current(engine, &record.id)?;
         signal_process(&now, signal)?;
+        super::pause::go_on(engine, &record.id)?;
         append_kill(engine, record, signal)?;
         ended = super::monitor_gone_within(engine.layout(), record, patience.unwrap_or(Duration::MAX))?;
     }
     if !ended {
         let now = current(engine, &record.id)?;
         signal_process(&now, Signal::KILL)?;
+        super::pause::go_on(engine, &record.id)?;
         append_kill(engine, record, Signal::KILL)?;
         ended = super::monitor_gone_within(engine.layout(), record, KILL_PATIENCE)?;
     }

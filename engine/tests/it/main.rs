@@ -10,6 +10,7 @@
 //! | `lifecycle` | create to rm, names, `ps`, `logs`, `wait`, `events`, restart policies |
 //! | `server` | a real server: logs, exec, graceful stop, restart, and the docker command line |
 //! | `limits` | memory, pids and CPU, as the kernel accounts them |
+//! | `pause` | frozen and thawed, and what may be done meanwhile |
 //! | `crash` | `kill -9` of whatever is not the container |
 //! | `crowd` | 200 containers, 8 processes at once |
 //! | `bad_input` | one clear line, the right code, nothing left |
@@ -33,6 +34,7 @@ mod leaks;
 mod lifecycle;
 mod limits;
 mod live;
+mod pause;
 mod run;
 mod sandbox;
 mod security;

@@ -1,8 +1,9 @@
 //! The flags of `run`, each seen from inside the container, as Docker documents them.
 
 use crate::fixtures;
-use crate::sandbox::{Sandbox, names_in};
+use crate::sandbox::{DHOW, Sandbox, finish, names_in};
 use std::fs;
+use std::process::Command;
 
 /// `dhow run --rm FLAGS busybox COMMAND`, successful.
 #[track_caller]
@@ -258,5 +259,47 @@ fn a_mount_point_that_a_program_swaps_does_not_redirect_script_files() {
     assert_eq!(
         run(&sandbox, &["-v", &volume, "--entrypoint", "/script"], &["a", "b"]),
         "/script ran with a b"
+    );
+}
+
+#[test]
+fn the_time_of_a_start_is_accounted_for() {
+    let sandbox = Sandbox::with_busybox();
+    let ended =
+        sandbox.dhow(["run", "--rm", "--network", "none", "--trace-startup", "busybox", "echo", "hello"]);
+    assert_eq!((ended.code, ended.stdout.as_str()), (0, "hello\n"), "{ended:?}");
+    let lines: Vec<&str> = ended.stderr.lines().collect();
+    let total = lines[0].strip_prefix("startup: ").and_then(|rest| rest.split_once(" ms from the command"));
+    let total: f64 = total.unwrap_or_else(|| panic!("{ended:?}")).0.parse().unwrap();
+    let row = |who: &str, what: &str| -> (f64, f64) {
+        let line = lines.iter().find(|line| {
+            let mut words = line.split_whitespace().skip(2);
+            words.next() == Some(who) && words.collect::<Vec<_>>().join(" ").starts_with(what)
+        });
+        let mut words = line.unwrap_or_else(|| panic!("no {who} {what}: {ended:?}")).split_whitespace();
+        (words.next().unwrap().parse().unwrap(), words.next().unwrap().parse().unwrap())
+    };
+    let moments = [
+        row("command", "load and link"),
+        row("command", "create the container"),
+        row("engine", "write the intent"),
+        row("engine", "plan the launch"),
+        row("monitor", "load and read the plan"),
+        row("monitor", "make the cgroup"),
+        row("monitor", "clone"),
+        row("container", "exec"),
+    ];
+    assert!(moments.windows(2).all(|pair| pair[0].0 <= pair[1].0), "in order: {ended:?}");
+    let (at, took) = moments[moments.len() - 1];
+    assert!((at + took - total).abs() < 0.01, "exec is the end: {ended:?}");
+    // Detached: once it runs. Over a socket: the same, for it is the same machine.
+    let server = sandbox.serve();
+    let mut remote = Command::new(DHOW);
+    remote.args(["-H", &server.address, "run", "-d", "--trace-startup", "busybox", "sleep", "100"]);
+    sandbox.isolate(&mut remote);
+    let ended = finish(remote, b"");
+    assert!(
+        ended.code == 0 && ended.stderr.contains("startup: ") && ended.stderr.contains(" engine "),
+        "{ended:?}"
     );
 }

@@ -38,6 +38,25 @@ pub enum ErrorKind {
     Internal,
 }
 
+impl ErrorKind {
+    /// Every kind: for the tables at the edges, whose tests walk it.
+    pub const ALL: &[ErrorKind] = &[
+        ErrorKind::InvalidArgument,
+        ErrorKind::NotFound,
+        ErrorKind::Conflict,
+        ErrorKind::NotModified,
+        ErrorKind::Forbidden,
+        ErrorKind::Unauthorized,
+        ErrorKind::Unsupported,
+        ErrorKind::CommandNotFound,
+        ErrorKind::CommandNotExecutable,
+        ErrorKind::StartFailed,
+        ErrorKind::Corrupt,
+        ErrorKind::Unavailable,
+        ErrorKind::Internal,
+    ];
+}
+
 /// A failure: kind, one readable line, and the cause below it.
 pub struct Error {
     kind: ErrorKind,
@@ -168,6 +187,27 @@ where
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn all_kinds_are_listed() {
+        // A new kind does not compile here until it has a place, and the list must have it too.
+        let place = |kind: &ErrorKind| match kind {
+            ErrorKind::InvalidArgument => 0,
+            ErrorKind::NotFound => 1,
+            ErrorKind::Conflict => 2,
+            ErrorKind::NotModified => 3,
+            ErrorKind::Forbidden => 4,
+            ErrorKind::Unauthorized => 5,
+            ErrorKind::Unsupported => 6,
+            ErrorKind::CommandNotFound => 7,
+            ErrorKind::CommandNotExecutable => 8,
+            ErrorKind::StartFailed => 9,
+            ErrorKind::Corrupt => 10,
+            ErrorKind::Unavailable => 11,
+            ErrorKind::Internal => 12,
+        };
+        assert_eq!(ErrorKind::ALL.iter().map(place).collect::<Vec<_>>(), (0..13).collect::<Vec<_>>());
+    }
 
     #[test]
     fn the_chain_is_printed_once_on_one_line() {

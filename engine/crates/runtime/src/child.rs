@@ -6,12 +6,14 @@
 
 use crate::rootfs::Target;
 use crate::step::Place;
+use dhow_sys::memory::SharedNumbers;
 use dhow_sys::mount::{self, FsContext, OPEN_TREE_CLONE, RECURSIVE};
 use dhow_sys::process::{self, ExecStrings};
-use dhow_sys::{Errno, Result, caps, openat2, pty, rlimit, seccomp, signal};
+use dhow_sys::{Errno, Result, caps, clock, openat2, pty, rlimit, seccomp, signal};
 use nix::libc;
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::sync::atomic::Ordering;
 
 /// One step, ready to be carried out.
 #[derive(Debug)]
@@ -140,6 +142,8 @@ pub(crate) struct Prepared {
     pub program: Program,
     /// The pipe that failures go to.
     pub failure: OwnedFd,
+    /// With a timeline: when each step was done, and before them when the first began.
+    pub times: Option<SharedNumbers>,
     /// The socket that [`Op::AskMonitor`] asks through; only in a user namespace.
     pub monitor: Option<OwnedFd>,
 }
@@ -219,6 +223,7 @@ pub(crate) fn run(prepared: &Prepared) -> ! {
     signal::unblock_all();
     // Nobody in the container may look into this copy of the monitor before it has become the program.
     let _ = process::set_dumpable(false);
+    state.note_time(0);
     for (step, op) in prepared.ops.iter().enumerate() {
         let number = u32::try_from(step).unwrap_or(u32::MAX);
         if let Err(Failed(errno, detail)) = state.carry_out(number, op) {
@@ -226,11 +231,18 @@ pub(crate) fn run(prepared: &Prepared) -> ! {
             let _ = process::write_once(state.failure_pipe(), &failure.to_bytes());
             break;
         }
+        state.note_time(step + 1);
     }
     process::exit_now(127)
 }
 
 impl<'a> State<'a> {
+    fn note_time(&self, slot: usize) {
+        if let Some(slot) = self.prepared.times.as_ref().and_then(|times| times.as_slice().get(slot)) {
+            slot.store(clock::monotonic_ns(), Ordering::Relaxed);
+        }
+    }
+
     fn failure_pipe(&self) -> BorrowedFd<'_> {
         self.failure.as_ref().unwrap_or(&self.prepared.failure).as_fd()
     }

@@ -1,8 +1,11 @@
 //! What this machine offers: read once by the engine, then plain data for the planner.
 
 use crate::cgroup::layout::CgroupLayout;
-use dhow_model::{Error, Result, ResultExt};
+use dhow_model::{Error, ErrorKind, Result, ResultExt};
+use dhow_sys::Errno;
+use dhow_sys::mount::FsContext;
 use serde::{Deserialize, Serialize};
+use std::ffi::CStr;
 
 /// The host, as far as launching a container depends on it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -87,6 +90,24 @@ pub fn probe() -> Result<HostFacts> {
         effective_capabilities: status_mask(&status, "CapEff:")?,
         rlimits,
     })
+}
+
+/// Whether an overlay's layers can be given one by one (`lowerdir+`, Linux 6.7): as many as it takes, with
+/// paths of any length. Asked with one of them.
+///
+/// # Errors
+/// `Unsupported` when this kernel has no overlayfs.
+pub(crate) fn overlay_takes_layers_one_by_one(layer: &CStr) -> Result<bool> {
+    let context = FsContext::open(c"overlay").map_err(|errno| match errno {
+        Errno::ENODEV => Error::unsupported("this kernel has no overlayfs, which images with layers need"),
+        errno => Error::caused(ErrorKind::StartFailed, "fsopen overlay", errno),
+    })?;
+    // Before 6.5 options are not read until the mount: what no kernel knows is taken, too.
+    if context.set_flag(c"no_such_option").is_ok() {
+        return Ok(false);
+    }
+    // Linux 6.5 and 6.6 read at once, and do not know it. Any other trouble is told when the layer is used.
+    Ok(context.set(c"lowerdir+", layer) != Err(Errno::EINVAL))
 }
 
 fn read(path: &str) -> Result<String> {

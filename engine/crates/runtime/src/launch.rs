@@ -6,13 +6,16 @@ use crate::idmap;
 use crate::plan::{LaunchPlan, Scene};
 use crate::prepare::{self, Ready};
 use crate::step::Step;
+use crate::timeline::{self, Actor, Phase};
 use dhow_model::{Error, ErrorKind, Result, ResultExt};
 use dhow_sys::clone::{self, Child};
 use dhow_sys::error::reason;
-use dhow_sys::{Errno, OnErrno, process, rlimit, user_namespace};
+use dhow_sys::memory::SharedNumbers;
+use dhow_sys::{Errno, OnErrno, clock, process, rlimit, user_namespace};
 use std::fs::File;
 use std::io::Read;
 use std::os::fd::{AsFd, OwnedFd};
+use std::sync::atomic::Ordering;
 
 /// What the new process gets as standard input, output and error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -70,8 +73,11 @@ pub(crate) fn launch_while(
     meanwhile: &mut dyn FnMut(),
 ) -> Result<Launched> {
     let mut ready = prepare::prepare(plan, stdio)?;
+    timeline::mark("make mounts and streams ready");
     let started = start(plan, &ready).and_then(|child| {
+        timeline::mark("clone");
         meanwhile();
+        timeline::mark("open the database, while the new process sets itself up");
         // Our copy of the write end goes, so that the pipe ends when the child's does.
         let Ready { prepared, failures, .. } = &mut ready;
         drop(std::mem::replace(
@@ -80,7 +86,12 @@ pub(crate) fn launch_while(
         ));
         prepared.monitor = None;
         answer(plan, &child, ready.requests.as_ref());
-        settle(plan, child, &ready)
+        let settled = settle(plan, child, &ready);
+        timeline::mark("wait for the program to run");
+        if let Some(times) = &ready.prepared.times {
+            timeline::add(phases_of(plan, times));
+        }
+        settled
     });
     let Ready { ours, cgroup, prepared, .. } = ready;
     // The child has its own copies of the stream ends and mounts by now.
@@ -166,6 +177,22 @@ impl Drop for Entered {
 fn own_namespace(name: &str) -> Result<OwnedFd> {
     let path = format!("/proc/thread-self/ns/{name}");
     File::open(&path).map(Into::into).context(|| format!("open {path}"))
+}
+
+/// What the new process did when. The last step, exec, leaves no time behind: it ended when its pipe did, now.
+fn phases_of(plan: &LaunchPlan, times: &SharedNumbers) -> Vec<Phase> {
+    let times: Vec<u64> = times.as_slice().iter().map(|time| time.load(Ordering::Relaxed)).collect();
+    let steps = plan.steps.iter().zip(times.windows(2));
+    steps
+        .take_while(|(_, pair)| pair[0] != 0)
+        .map(|(step, pair)| {
+            let (work, ended) = match step {
+                Step::Execute => (timeline::EXEC.to_owned(), clock::monotonic_ns()),
+                step => (step.to_string(), pair[1]),
+            };
+            Phase { actor: Actor::Container, work, began: pair[0], ended }
+        })
+        .collect()
 }
 
 /// Carries out what a child in a user namespace may not do itself, until it asks no more. Whatever goes wrong

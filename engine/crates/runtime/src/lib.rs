@@ -30,6 +30,7 @@ mod rootfs;
 pub mod seccomp;
 pub mod spec;
 pub mod step;
+pub mod timeline;
 pub mod user;
 
 pub use cgroup::{Cgroup, CgroupPaths};

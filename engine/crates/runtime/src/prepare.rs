@@ -11,8 +11,9 @@ use crate::plan::{LaunchPlan, ProcessPlan, Scene};
 use crate::rootfs::{Target, c_path, c_string};
 use crate::step::{MountStep, MountWhat, Place, SourceIds, Step};
 use crate::user::{self, Files, InRoot, ResolvedUser};
-use crate::{copyup, devices, rootfs};
+use crate::{copyup, devices, rootfs, timeline};
 use dhow_model::{Error, ErrorKind, Result, ResultExt};
+use dhow_sys::memory::SharedNumbers;
 use dhow_sys::mount::{self, FsContext};
 use dhow_sys::process::ExecStrings;
 use dhow_sys::{Errno, OnErrno, clone, fsat, openat2, process, pty, rlimit, user_namespace};
@@ -71,9 +72,11 @@ pub(crate) fn prepare(plan: &LaunchPlan, stdio: ChildStdio) -> Result<Ready> {
         Scene::Container { rootfs, cgroup: cgroup_plan, id_maps, .. } => {
             let ids = id_maps.clone().map(Ids::of_new_namespace).transpose()?;
             let made = cgroup::make(cgroup_plan)?;
+            timeline::mark("make the cgroup");
             let paths = made.cgroup.paths().clone();
             cgroup = Some(made.cgroup);
             let root = rootfs::mount(rootfs, ids.as_ref().map(Ids::for_mounts).transpose()?);
+            timeline::mark("mount the root filesystem, detached");
             root.and_then(|root| {
                 Preparation::new(plan, Some(root), made.joining, Some(paths), None, ids)?.finish(stdio)
             })
@@ -224,7 +227,12 @@ impl<'a> Preparation<'a> {
         } else {
             (None, None)
         };
-        let prepared = Prepared { ops, root: self.root, streams, program, failure, monitor };
+        // One more than there are steps: when the first of them began.
+        let times = timeline::is_kept()
+            .then(|| SharedNumbers::new(ops.len() + 1))
+            .transpose()
+            .context(|| "map memory".to_owned())?;
+        let prepared = Prepared { ops, root: self.root, streams, program, failure, times, monitor };
         Ok(Ready {
             prepared,
             ours,

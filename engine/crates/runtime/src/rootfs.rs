@@ -1,5 +1,8 @@
 //! The container's root filesystem as a detached mount, and paths below it.
 
+mod one_string;
+
+use crate::facts;
 use crate::spec::Rootfs;
 use dhow_model::{Error, ErrorKind, Result, ResultExt};
 use dhow_sys::mount::{self, FsContext, OPEN_TREE_CLONE, RECURSIVE};
@@ -12,6 +15,8 @@ use std::path::{Path, PathBuf};
 
 /// fsconfig(2) takes strings of at most 255 bytes.
 const FSCONFIG_STRING_MAX: usize = 255;
+/// OVL_MAX_STACK (fs/overlayfs/params.c).
+const OVERLAY_LAYERS_MAX: usize = 500;
 /// As many symbolic links as the kernel follows in one path.
 const MAX_LINKS: usize = 40;
 
@@ -84,40 +89,37 @@ fn clone_tree(path: &Path) -> Result<OwnedFd> {
 }
 
 fn overlay(lower: &[PathBuf], upper: &Path, work: &Path, mapping: Option<Mapping<'_>>) -> Result<OwnedFd> {
+    if lower.len() > OVERLAY_LAYERS_MAX {
+        return Err(Error::unsupported(format!(
+            "root filesystem: {} layers: an overlay takes {OVERLAY_LAYERS_MAX} at most",
+            lower.len()
+        )));
+    }
     let mut mapped = Vec::new();
-    let lower = match mapping {
-        None => lower,
-        Some(mapping) => {
-            mapped_layers(lower, mapping, &mut mapped)?;
-            &mapped
-                .iter()
-                .map(|fd: &OwnedFd| PathBuf::from(format!("/proc/self/fd/{}", fd.as_raw_fd())))
-                .collect::<Vec<_>>()
-        }
-    };
+    if let Some(mapping) = mapping {
+        mapped_layers(lower, mapping, &mut mapped)?;
+    }
+    // Descriptors behind /proc/self/fd paths must live until the superblock is made.
+    let mut held = Vec::new();
+    if !facts::overlay_takes_layers_one_by_one(&short_path(&lower[0], &mut held)?)? {
+        return one_string::overlay(lower, &mapped, upper, work);
+    }
+    let copies: Vec<PathBuf> =
+        mapped.iter().map(|fd| PathBuf::from(format!("/proc/self/fd/{}", fd.as_raw_fd()))).collect();
+    let lower = if copies.is_empty() { lower } else { &copies };
     let failed = |context: Option<&FsContext>, what: String, errno: Errno| {
         let message = context.and_then(FsContext::message).map(|m| format!(" ({m})")).unwrap_or_default();
         Error::caused(ErrorKind::StartFailed, format!("root filesystem: {what}{message}"), errno)
     };
     let context =
         FsContext::open(c"overlay").map_err(|errno| failed(None, "fsopen overlay".to_owned(), errno))?;
-    // Descriptors behind /proc/self/fd paths must live until the superblock is made.
-    let mut held = Vec::new();
     let set = |key: &CStr, path: &Path, held: &mut Vec<OwnedFd>| -> Result<Result<(), Errno>> {
         let text = short_path(path, held)?;
         Ok(context.set(key, &text))
     };
-    for (index, layer) in lower.iter().enumerate() {
-        match set(c"lowerdir+", layer, &mut held)? {
-            Ok(()) => {}
-            // Linux before 6.7 knows only one string for all of them.
-            Err(Errno::EINVAL) if index == 0 => {
-                lower_as_one_string(&context, lower, &mut held)
-                    .map_err(|errno| failed(Some(&context), format!("{} layers", lower.len()), errno))?;
-                break;
-            }
-            Err(errno) => return Err(failed(Some(&context), format!("layer {}", layer.display()), errno)),
-        }
+    for layer in lower {
+        set(c"lowerdir+", layer, &mut held)?
+            .map_err(|errno| failed(Some(&context), format!("layer {}", layer.display()), errno))?;
     }
     for (key, path) in [(c"upperdir", upper), (c"workdir", work)] {
         set(key, path, &mut held)?.map_err(|errno| {
@@ -149,21 +151,6 @@ fn short_path(path: &Path, held: &mut Vec<OwnedFd>) -> Result<CString> {
     let short = c_string(format!("/proc/self/fd/{}", fd.as_raw_fd()))?;
     held.push(fd);
     Ok(short)
-}
-
-fn lower_as_one_string(context: &FsContext, lower: &[PathBuf], held: &mut Vec<OwnedFd>) -> Result<(), Errno> {
-    let mut text = String::new();
-    for layer in lower {
-        let path = CString::new(layer.as_os_str().as_bytes()).map_err(|_| Errno::EINVAL)?;
-        let fd = mount::open_path(&path)?;
-        let separator = if text.is_empty() { "" } else { ":" };
-        text.push_str(&format!("{separator}/proc/self/fd/{}", fd.as_raw_fd()));
-        held.push(fd);
-    }
-    if text.len() > FSCONFIG_STRING_MAX {
-        return Err(Errno::E2BIG);
-    }
-    context.set(c"lowerdir", &CString::new(text).map_err(|_| Errno::EINVAL)?)
 }
 
 /// A path in the container that something is to be made at, or mounted on.

@@ -2,7 +2,8 @@
 
 use crate::error::{Errno, Result, check};
 use crate::mount::owned;
-use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
+use crate::process;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd, OwnedFd};
 
 /// New mount namespace.
 pub const NEWNS: u64 = 0x0002_0000;
@@ -21,6 +22,7 @@ pub const NEWNET: u64 = 0x4000_0000;
 /// New clock offsets; for unshare(2) and setns(2).
 pub const NEWTIME: u64 = 0x0000_0080;
 
+const CLONE_FILES: u64 = 0x0000_0400;
 const CLONE_PIDFD: u64 = 0x0000_1000;
 const CLONE_CLEAR_SIGHAND: u64 = 0x1_0000_0000;
 const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
@@ -83,4 +85,57 @@ pub fn fork_with(
         child();
     }
     Ok(Child { pid: i32::try_from(pid).map_err(|_| Errno::EINVAL)?, pidfd: owned(i64::from(pidfd))? })
+}
+
+/// Runs `make` in a child with a mount namespace of its own, a copy of ours from which nothing travels back, and
+/// returns the descriptor that it made. The child shares our descriptors, and ends with the call; its mounts end
+/// with it, unless the descriptor holds them.
+///
+/// `make` is bound as the child of [`fork_with`] is: system calls only, on what is ready.
+///
+/// # Errors
+/// Of the clone, and of `make`.
+pub fn in_mount_namespace(make: impl FnOnce() -> Result<OwnedFd>) -> Result<OwnedFd> {
+    let (answer, question) = nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC)?;
+    let child = fork_with(NEWNS | CLONE_FILES, None, || {
+        let made = crate::mount::set_root_propagation(crate::mount::PRIVATE).and_then(|()| make());
+        let number = match made {
+            Ok(fd) => fd.into_raw_fd(),
+            Err(errno) => -(errno as i32),
+        };
+        // If it cannot be written, the parent reads nothing, and knows as much.
+        let _ = process::write_once(question.as_fd(), &number.to_ne_bytes());
+        process::exit_now(0)
+    })?;
+    process::wait_pidfd(child.pidfd.as_fd(), true)?;
+    // Nobody else has the other end now: the read ends.
+    drop(question);
+    let mut number = [0; 4];
+    if process::read_once(answer.as_fd(), &mut number)? != number.len() {
+        return Err(Errno::ECHILD);
+    }
+    match i32::from_ne_bytes(number) {
+        fd if fd >= 0 => owned(i64::from(fd)),
+        errno => Err(Errno::from_raw(-errno)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_namespace_made_outlives_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let target = std::ffi::CString::new(directory.path().to_str().unwrap()).unwrap();
+        let tree = in_mount_namespace(|| {
+            crate::mount::mount_with_options(c"tmpfs", &target, c"mode=0711")?;
+            crate::mount::open_tree(None, &target, crate::mount::OPEN_TREE_CLONE)
+        })
+        .expect("this test needs root");
+        assert_eq!(crate::openat2::stat(tree.as_fd()).unwrap().st_mode & 0o777, 0o711);
+        let table = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
+        assert!(!table.contains(directory.path().to_str().unwrap()), "the host's table is as it was");
+        assert_eq!(in_mount_namespace(|| Err(Errno::EBADMSG)).unwrap_err(), Errno::EBADMSG);
+    }
 }

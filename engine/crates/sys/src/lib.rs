@@ -9,6 +9,7 @@
 
 pub mod bpf;
 pub mod caps;
+pub mod clock;
 pub mod clone;
 pub mod error;
 pub mod fsat;

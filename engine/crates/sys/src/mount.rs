@@ -30,6 +30,10 @@ pub const SHARED: u64 = libc::MS_SHARED;
 /// From the master only.
 pub const SLAVE: u64 = libc::MS_SLAVE;
 
+/// What mount(2) takes of its options: the smallest page that Linux has, less its end (copy_mount_options,
+/// fs/namespace.c).
+pub const OPTIONS_MAX: usize = 4095;
+
 const FSCONFIG_SET_FLAG: u32 = 0;
 const FSCONFIG_SET_STRING: u32 = 1;
 const FSCONFIG_CMD_CREATE: u32 = 6;
@@ -164,6 +168,18 @@ pub fn attach(mount: BorrowedFd<'_>, place: BorrowedFd<'_>) -> Result<()> {
             MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH,
         )
     })?;
+    Ok(())
+}
+
+/// mount(2) of a filesystem with all its options as one string, which the kernel cuts at [`OPTIONS_MAX`] bytes.
+///
+/// # Errors
+/// As the manual has it.
+pub fn mount_with_options(kind: &CStr, target: &CStr, options: &CStr) -> Result<()> {
+    // SAFETY: NUL-terminated strings; the kernel reads at most one page from the last, which may end earlier.
+    check(libc::c_long::from(unsafe {
+        libc::mount(kind.as_ptr(), target.as_ptr(), kind.as_ptr(), 0, options.as_ptr().cast())
+    }))?;
     Ok(())
 }
 

@@ -1,7 +1,7 @@
 //! `/containers`, save for its streams.
 
 use crate::Engine;
-use crate::api::body::{Json, json, ok_json, typed};
+use crate::api::body::{Json, json as reply, ok_json, typed};
 use crate::api::params::Params;
 use crate::api::status::ApiResult;
 use crate::api::{blocking, convert};
@@ -16,8 +16,9 @@ use bollard_stubs::models as wire;
 use bytes::Bytes;
 use dhow_model::signal::Signal;
 use dhow_model::{Error, Result};
+use dhow_runtime::timeline::boot_id;
 use http::StatusCode;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 fn no_content() -> Response {
     StatusCode::NO_CONTENT.into_response()
@@ -49,7 +50,7 @@ pub(in crate::api) async fn create(
         blocking(move || container::create::create(&engine, name.as_deref(), spec, platform.as_deref()))
             .await?;
     warnings.extend(created.warnings);
-    json(StatusCode::CREATED, &wire::ContainerCreateResponse { id: created.id.to_string(), warnings })
+    reply(StatusCode::CREATED, &wire::ContainerCreateResponse { id: created.id.to_string(), warnings })
 }
 
 /// `GET /containers/{id}/json`
@@ -63,7 +64,7 @@ pub(in crate::api) async fn inspect(
     ok_json(&convert::inspect::show(&found))
 }
 
-/// `POST /containers/{id}/start`
+/// `POST /containers/{id}/start`; our own `timeline=1` answers with where the time went.
 pub(in crate::api) async fn start(
     State(engine): State<Engine>,
     Path(id): Path<String>,
@@ -71,6 +72,10 @@ pub(in crate::api) async fn start(
 ) -> ApiResult {
     if params.text("checkpoint").is_some() {
         return Err(Error::unsupported("not supported by dhow: start --checkpoint").into());
+    }
+    if params.flag("timeline") {
+        let phases = blocking(move || container::start::start_timed(&engine, &id)).await?;
+        return ok_json(&json!({ "BootId": boot_id()?, "Phases": phases }));
     }
     blocking(move || container::start::start(&engine, &id)).await?;
     Ok(no_content())
@@ -110,6 +115,18 @@ pub(in crate::api) async fn kill(
 ) -> ApiResult {
     let signal = params.text("signal").map_or(Ok(Signal::KILL), Signal::parse)?;
     blocking(move || container::stop::kill(&engine, &id, signal)).await?;
+    Ok(no_content())
+}
+
+/// `POST /containers/{id}/pause`
+pub(in crate::api) async fn pause(State(engine): State<Engine>, Path(id): Path<String>) -> ApiResult {
+    blocking(move || container::pause::pause(&engine, &id)).await?;
+    Ok(no_content())
+}
+
+/// `POST /containers/{id}/unpause`
+pub(in crate::api) async fn unpause(State(engine): State<Engine>, Path(id): Path<String>) -> ApiResult {
+    blocking(move || container::pause::unpause(&engine, &id)).await?;
     Ok(no_content())
 }
 

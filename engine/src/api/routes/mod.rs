@@ -8,4 +8,5 @@ pub(super) mod images;
 pub(super) mod logs;
 pub(super) mod missing;
 pub(super) mod system;
+pub(super) mod trace;
 pub(super) mod volumes;

@@ -2,7 +2,7 @@
 
 use super::device_rules::{self, DevicePlan, DeviceRule};
 use super::limits::{CgroupPlan, LimitWrite};
-use super::{Cgroup, CgroupPaths, V1Path};
+use super::{Cgroup, CgroupPaths, V1Path, write_control};
 use crate::devices;
 use dhow_model::{Error, ErrorKind, Result, ResultExt};
 use dhow_sys::{Errno, OnErrno};
@@ -89,6 +89,7 @@ fn make_directory(
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
             let procs = fs::read_to_string(leaf.join("cgroup.procs")).unwrap_or_default();
             if procs.is_empty() {
+                thaw_leftover(leaf);
                 return Ok(());
             }
             return Err(Error::conflict(format!("cgroup {} has processes already", leaf.display())));
@@ -106,6 +107,13 @@ fn make_directory(
     ignore_existing(fs::create_dir(leaf)).context(|| format!("make cgroup {}", leaf.display()))
 }
 
+/// What a paused container leaves would freeze whoever comes next. Each file is there in one hierarchy only.
+fn thaw_leftover(leaf: &Path) {
+    for (name, value) in [("freezer.state", "THAWED"), ("cgroup.freeze", "0")] {
+        let _ = write_control(&leaf.join(name), value);
+    }
+}
+
 fn ignore_existing(result: io::Result<()>) -> io::Result<()> {
     match result {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
@@ -121,7 +129,7 @@ fn prepare_v1_parent(v1: &V1Path, parent: &Path) -> Result<()> {
     }
     copy_cpuset_from_above(parent)?;
     let path = parent.join("cgroup.clone_children");
-    write_file(&path, "1").context(|| format!("write {}", path.display()))
+    write_control(&path, "1").context(|| format!("write {}", path.display()))
 }
 
 fn copy_cpuset_from_above(directory: &Path) -> Result<()> {
@@ -130,7 +138,7 @@ fn copy_cpuset_from_above(directory: &Path) -> Result<()> {
         let own = directory.join(name);
         if fs::read_to_string(&own).context(|| format!("read {}", own.display()))?.trim().is_empty() {
             let value = fs::read_to_string(above.join(name)).context(|| format!("read {name} above"))?;
-            write_file(&own, value.trim()).context(|| format!("write {}", own.display()))?;
+            write_control(&own, value.trim()).context(|| format!("write {}", own.display()))?;
         }
     }
     Ok(())
@@ -149,10 +157,6 @@ fn fill_cpuset(v1: &V1Path, depth: usize) -> Result<()> {
     parents.reverse();
     parents.into_iter().try_for_each(|parent| prepare_v1_parent(v1, parent))?;
     copy_cpuset_from_above(&v1.path)
-}
-
-fn write_file(path: &Path, value: &str) -> io::Result<()> {
-    OpenOptions::new().write(true).open(path)?.write_all(value.as_bytes())
 }
 
 /// Switches controllers on, from the top, if the leaf does not have them yet.
@@ -175,10 +179,21 @@ fn enable_controllers(leaf: &Path, plan: &CgroupPlan) -> Result<()> {
     above.reverse();
     for directory in above {
         let path = directory.join("cgroup.subtree_control");
-        write_file(&path, &missing.join(" "))
-            .context(|| format!("write {:?} to {}", missing.join(" "), path.display()))?;
+        write_control(&path, &missing.join(" "))
+            .map_err(|error| explain_refusal(directory, &missing, error))?;
     }
     Ok(())
+}
+
+fn explain_refusal(directory: &Path, missing: &[String], error: io::Error) -> Error {
+    let what = format!("switch on {} in cgroup {}", missing.join(" "), directory.display());
+    if error.kind() == io::ErrorKind::ResourceBusy {
+        // The rule of "no internal processes" (Documentation/admin-guide/cgroup-v2.rst).
+        return Error::conflict(format!(
+            "{what}: it has processes of its own, so on cgroup v2 it cannot hand controllers to containers below it"
+        ));
+    }
+    Error::caused(ErrorKind::StartFailed, what, error)
 }
 
 fn write_limit(plan: &CgroupPlan, write: &LimitWrite) -> Result<()> {
@@ -192,7 +207,7 @@ fn write_limit(plan: &CgroupPlan, write: &LimitWrite) -> Result<()> {
         .ok_or_else(|| Error::internal(format!("{} was planned without its hierarchy", write.what)))?;
     for file in &write.files {
         let path = directory.join(file);
-        match write_file(&path, &write.value) {
+        match write_control(&path, &write.value) {
             Ok(()) => return Ok(()),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => {
@@ -242,7 +257,7 @@ fn restrict_devices(plan: &CgroupPlan) -> Result<()> {
     }
     if let Some(v1) = plan.paths.v1.iter().find(|v1| v1.controllers.iter().any(|c| c == "devices")) {
         let path = v1.path.join("devices.deny");
-        write_file(&path, "a").context(|| format!("write {}", path.display()))?;
+        write_control(&path, "a").context(|| format!("write {}", path.display()))?;
         let path = v1.path.join("devices.allow");
         let file =
             OpenOptions::new().write(true).open(&path).context(|| format!("open {}", path.display()))?;

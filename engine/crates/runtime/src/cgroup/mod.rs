@@ -15,7 +15,7 @@ use nix::sys::eventfd::{EfdFlags, EventFd};
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 use serde::{Deserialize, Serialize};
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Write};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -126,26 +126,24 @@ impl Cgroup {
         Ok(Some(event.into()))
     }
 
-    /// Sends SIGKILL to every process in it, frozen ones included. Does what it can: a process that is gone
-    /// meanwhile is fine.
+    /// Sends SIGKILL to every process in it, frozen ones included, and leaves it thawed. Does what it can: a
+    /// process that is gone meanwhile is fine.
     pub fn kill_all(&self) {
         if let Some(unified) = &self.paths.unified {
             // Linux 5.14: one write kills the whole tree, atomically against forks.
-            if fs::write(unified.join("cgroup.kill"), "1").is_ok() {
+            if write_control(&unified.join("cgroup.kill"), "1").is_ok() {
                 let _ = self.thaw();
                 return;
             }
         }
         // Frozen, nobody forks while the list is read.
-        let frozen = self.freeze().is_ok();
+        let _ = self.freeze();
         for pid in self.pids().unwrap_or_default() {
             if let Ok(pidfd) = process::pidfd_open(pid) {
                 let _ = process::pidfd_send_signal(pidfd.as_fd(), SIGKILL);
             }
         }
-        if frozen {
-            let _ = self.thaw();
-        }
+        let _ = self.thaw();
     }
 
     /// Removes its directories, nested ones too. A directory that is gone already is fine.
@@ -179,37 +177,56 @@ impl Cgroup {
         self.set_frozen(false)
     }
 
+    /// Whether all of it is stopped.
+    ///
+    /// # Errors
+    /// `Unsupported` without a freezer.
+    pub fn is_frozen(&self) -> Result<bool> {
+        self.freezer()?.is(true)
+    }
+
     fn set_frozen(&self, frozen: bool) -> Result<()> {
-        let (path, value, state_path, wanted) = match (self.v1_directory("freezer"), &self.paths.unified) {
-            (Some(directory), _) => {
-                let state = directory.join("freezer.state");
-                let word = if frozen { "FROZEN" } else { "THAWED" };
-                (state.clone(), word, state, word.to_owned())
-            }
-            (None, Some(directory)) => {
-                let value = if frozen { "1" } else { "0" };
-                (
-                    directory.join("cgroup.freeze"),
-                    value,
-                    directory.join("cgroup.events"),
-                    format!("frozen {value}"),
-                )
-            }
-            (None, None) => return Err(Error::unsupported("this machine has no cgroup freezer")),
-        };
+        let freezer = self.freezer()?;
+        let value = freezer.value(frozen);
         let deadline = std::time::Instant::now() + FREEZE_PATIENCE;
+        let mut pause = Duration::from_micros(50);
         loop {
             // v1 may need to be told again when a process forked at the wrong moment.
-            fs::write(&path, value).context(|| format!("write {value:?} to {}", path.display()))?;
-            let state =
-                fs::read_to_string(&state_path).context(|| format!("read {}", state_path.display()))?;
-            if state.lines().any(|line| line == wanted) {
+            write_control(&freezer.control, value)
+                .context(|| format!("write {value:?} to {}", freezer.control.display()))?;
+            if freezer.is(frozen)? {
                 return Ok(());
             }
             if std::time::Instant::now() > deadline {
-                return Err(Error::internal(format!("{} does not become {wanted:?}", state_path.display())));
+                let state = freezer.state.display();
+                let word = if frozen { "frozen" } else { "thawed" };
+                return Err(Error::internal(format!("{state}: not {word} after {FREEZE_PATIENCE:?}")));
             }
-            std::thread::sleep(Duration::from_millis(1));
+            std::thread::sleep(pause);
+            pause = (pause * 2).min(Duration::from_millis(5));
+        }
+    }
+
+    /// v1's controller if it is mounted (a hybrid machine's v2 hierarchy could freeze too, but only one of them
+    /// is to be asked), else v2's.
+    fn freezer(&self) -> Result<Freezer> {
+        match (self.v1_directory("freezer"), &self.paths.unified) {
+            (Some(directory), _) => {
+                let state = directory.join("freezer.state");
+                Ok(Freezer {
+                    control: state.clone(),
+                    state,
+                    values: ["THAWED", "FROZEN"],
+                    lines: ["THAWED", "FROZEN"],
+                })
+            }
+            (None, Some(directory)) => Ok(Freezer {
+                control: directory.join("cgroup.freeze"),
+                state: directory.join("cgroup.events"),
+                values: ["0", "1"],
+                lines: ["frozen 0", "frozen 1"],
+            }),
+            (None, None) => Err(Error::unsupported("this machine has no cgroup freezer")),
         }
     }
 
@@ -229,6 +246,30 @@ impl Cgroup {
     fn directories(&self) -> impl Iterator<Item = &PathBuf> {
         self.paths.unified.iter().chain(self.paths.v1.iter().map(|v1| &v1.path))
     }
+}
+
+/// Where a cgroup is frozen, and where it says that it is: (not frozen, frozen).
+struct Freezer {
+    control: PathBuf,
+    state: PathBuf,
+    values: [&'static str; 2],
+    lines: [&'static str; 2],
+}
+
+impl Freezer {
+    fn value(&self, frozen: bool) -> &'static str {
+        self.values[usize::from(frozen)]
+    }
+
+    fn is(&self, frozen: bool) -> Result<bool> {
+        let text = fs::read_to_string(&self.state).context(|| format!("read {}", self.state.display()))?;
+        Ok(text.lines().any(|line| line == self.lines[usize::from(frozen)]))
+    }
+}
+
+/// Never makes a file: a cgroup that is gone is not there any more.
+fn write_control(path: &Path, value: &str) -> io::Result<()> {
+    fs::OpenOptions::new().write(true).open(path)?.write_all(value.as_bytes())
 }
 
 const SIGKILL: i32 = 9;

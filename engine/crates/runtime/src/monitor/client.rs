@@ -1,6 +1,10 @@
 //! One attached client: what it still has to be told, and how far its own frames were read.
+//!
+//! A *bare* client is one stream without frames: the end of a pipe or of a socket pair. It has said what it
+//! wants by being there, and its closing is all that it says and is told.
 
 use super::poller::{Poller, Token};
+use super::spec::BareStream;
 use crate::attach::{ClientDecoder, Hello};
 use dhow_model::Result;
 use nix::errno::Errno;
@@ -14,6 +18,8 @@ use std::time::Instant;
 pub(super) struct Client {
     id: u64,
     socket: OwnedFd,
+    /// Bytes only, no frames.
+    bare: bool,
     pub(super) decoder: ClientDecoder,
     /// Who it is; `None` until it said so, and until then it gets nothing.
     pub(super) hello: Option<Hello>,
@@ -34,6 +40,7 @@ impl Client {
         Self {
             id,
             socket,
+            bare: false,
             decoder: ClientDecoder::default(),
             hello: None,
             queue: VecDeque::new(),
@@ -42,6 +49,23 @@ impl Client {
             leaving: None,
             interest: None,
         }
+    }
+
+    /// A stream without frames.
+    pub(super) fn bare(id: u64, stream: BareStream, fd: OwnedFd) -> Self {
+        let hello = Hello {
+            stdin: stream == BareStream::Stdin,
+            stdout: stream == BareStream::Stdout,
+            stderr: stream == BareStream::Stderr,
+            control_only: false,
+        };
+        // What is written to says nothing.
+        let silent = stream != BareStream::Stdin;
+        Self { bare: true, hello: Some(hello), silent, ..Self::new(id, fd) }
+    }
+
+    pub(super) fn is_bare(&self) -> bool {
+        self.bare
     }
 
     /// Bytes that it is behind.
@@ -73,10 +97,10 @@ impl Client {
 
     /// Sends a header and its bytes, now or as soon as the client takes them.
     pub(super) fn send(&mut self, header: &[u8], bytes: &[u8]) {
+        let header = if self.bare { &[] } else { header };
         let mut sent = 0;
-        if self.queue.is_empty() {
-            let parts = [IoSlice::new(header), IoSlice::new(bytes)];
-            match send_some(&self.socket, &parts) {
+        if self.queue.is_empty() && !(header.is_empty() && bytes.is_empty()) {
+            match self.send_some(header, bytes) {
                 Ok(count) => sent = count,
                 Err(_) => return self.turn_deaf(),
             }
@@ -89,7 +113,7 @@ impl Client {
     pub(super) fn flush(&mut self) {
         while !self.queue.is_empty() {
             let (front, back) = self.queue.as_slices();
-            match send_some(&self.socket, &[IoSlice::new(front), IoSlice::new(back)]) {
+            match self.send_some(front, back) {
                 Ok(0) => return,
                 Ok(count) => {
                     self.queue.drain(..count);
@@ -104,9 +128,27 @@ impl Client {
         self.queue = VecDeque::new();
     }
 
-    /// Sends its last frame; it goes when that is sent.
+    /// Bytes that the other side took without blocking; 0 when it is full.
+    fn send_some(&self, first: &[u8], second: &[u8]) -> nix::Result<usize> {
+        let sent = if self.bare {
+            // A pipe, perhaps. Its SIGPIPE is blocked like all signals.
+            nix::unistd::write(&self.socket, if first.is_empty() { second } else { first })
+        } else {
+            let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
+            let parts = [IoSlice::new(first), IoSlice::new(second)];
+            sendmsg::<()>(self.socket.as_raw_fd(), &parts, &[], flags, None)
+        };
+        match sent {
+            Err(Errno::EAGAIN | Errno::EINTR | Errno::ENOBUFS | Errno::ENOMEM) => Ok(0),
+            other => other,
+        }
+    }
+
+    /// Sends its last frame, if frames are what it gets; it goes when that is sent.
     pub(super) fn finish(&mut self, last: &[u8]) {
-        self.send(last, &[]);
+        if !self.bare {
+            self.send(last, &[]);
+        }
         self.leaving = Some(Instant::now());
     }
 
@@ -149,14 +191,5 @@ impl Client {
         if let Some(hello) = &mut self.hello {
             (hello.stdout, hello.stderr) = (false, false);
         }
-    }
-}
-
-/// Bytes that the socket took without blocking; 0 when it is full.
-fn send_some(socket: &OwnedFd, parts: &[IoSlice<'_>]) -> nix::Result<usize> {
-    let flags = MsgFlags::MSG_DONTWAIT | MsgFlags::MSG_NOSIGNAL;
-    match sendmsg::<()>(socket.as_raw_fd(), parts, &[], flags, None) {
-        Err(Errno::EAGAIN | Errno::EINTR | Errno::ENOBUFS | Errno::ENOMEM) => Ok(0),
-        other => other,
     }
 }

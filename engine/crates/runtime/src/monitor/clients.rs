@@ -2,6 +2,7 @@
 
 use super::client::Client;
 use super::poller::Poller;
+use super::spec::BareStream;
 use crate::attach::{exit_frame, output_header};
 use crate::log::Stream;
 use std::collections::BTreeMap;
@@ -23,6 +24,13 @@ impl Clients {
     pub(super) fn add(&mut self, socket: OwnedFd) -> u64 {
         self.last_id += 1;
         self.all.insert(self.last_id, Client::new(self.last_id, socket));
+        self.last_id
+    }
+
+    /// Takes a stream without frames; returns its number.
+    pub(super) fn add_bare(&mut self, stream: BareStream, fd: OwnedFd) -> u64 {
+        self.last_id += 1;
+        self.all.insert(self.last_id, Client::bare(self.last_id, stream, fd));
         self.last_id
     }
 

@@ -4,15 +4,15 @@ use super::door::Door;
 use super::event_loop::{Monitor, Settings};
 use super::launcher::{KernelLauncher, Launcher, read_spec};
 use super::recorder::{AfterExit, Recorder};
-use super::spawn::{CLIENTS_MAX, FIRST_CLIENT_FD, REPORT_FD, SPEC_FD};
-use super::spec::{MonitorKind, MonitorSpec, Report, exit_code_of};
+use super::spawn::{CLIENTS_MAX, FIRST_CLIENT_FD, REPORT_FD, SPEC_FD, STREAMS_MAX};
+use super::spec::{BareStream, MonitorKind, MonitorSpec, Report, exit_code_of};
 use crate::log::JsonFileWriter;
+use crate::timeline::{self, Actor};
 use dhow_model::{Error, ErrorKind, Result, ResultExt};
 use dhow_sys::{inherited, process, signal};
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use std::fs::File;
-use std::io::Write;
-use std::os::fd::OwnedFd;
-use std::os::unix::net::UnixStream;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 
 /// Runs the monitor that `spawn_monitor` started: the whole of `dhow monitor`. Returns the exit code of this
 /// process, which nobody reads: 0 when it did what it was there for.
@@ -22,12 +22,13 @@ pub fn run<R: Recorder>(recorder_from: impl FnOnce(&MonitorSpec) -> Result<R>) -
     let (Ok(source), Ok(report)) = (inherited::take(SPEC_FD), inherited::take(REPORT_FD)) else {
         return 2;
     };
-    let mut report = UnixStream::from(report);
     // Closes the socket, too: one descriptor less for the rest of this life.
-    let tell = move |what: &Report| {
+    let tell = move |what: &Report, pidfd: Option<BorrowedFd<'_>>| {
         if let Ok(bytes) = postcard::to_stdvec(what) {
-            // Whoever started us may be gone; the container runs all the same.
-            let _ = report.write_all(&bytes);
+            // Whoever started us may be gone; the container runs all the same. A report is far smaller than
+            // what a new socket takes at once.
+            let fds: Vec<BorrowedFd<'_>> = pidfd.into_iter().collect();
+            let _ = dhow_sys::socket::send_with_fds(report.as_fd(), &bytes, &fds);
         }
         drop(report);
     };
@@ -38,16 +39,28 @@ pub fn run<R: Recorder>(recorder_from: impl FnOnce(&MonitorSpec) -> Result<R>) -
     let (spec, clients, source, mut recorder) = match outcome {
         Ok(prepared) => prepared,
         Err(error) => {
-            tell(&failed(&error));
+            tell(&failed(&error), None);
             return 1;
         }
     };
+    if let Some(since) = spec.timeline_since {
+        timeline::begin(Actor::Monitor, Some(since));
+        timeline::mark("load and read the plan");
+    }
     let (plan, rest) = split(spec);
     let mut launcher = KernelLauncher::new(source, plan);
     match supervise(rest, clients, &mut launcher, &mut recorder, tell) {
         Ok(()) => 0,
         Err(_) => 1,
     }
+}
+
+/// Who comes along with the start.
+pub(super) enum Arrival {
+    /// A client that speaks the attach protocol.
+    Client(OwnedFd),
+    /// A stream without frames.
+    Stream(BareStream, OwnedFd),
 }
 
 /// What of a spec is needed after the plan is with the launcher.
@@ -77,32 +90,37 @@ fn split(spec: MonitorSpec) -> (crate::plan::LaunchPlan, Rest) {
     (spec.plan, rest)
 }
 
-fn prepare(source: File) -> Result<(MonitorSpec, Vec<OwnedFd>, File)> {
+fn prepare(source: File) -> Result<(MonitorSpec, Vec<Arrival>, File)> {
     let what = || "prepare the monitor".to_owned();
     signal::block_all().context(what)?;
     process::set_name(c"dhow-monitor").context(what)?;
     let spec = read_spec(&source)?;
-    if spec.clients > CLIENTS_MAX {
+    if spec.clients > CLIENTS_MAX || spec.streams.len() > STREAMS_MAX {
         return Err(Error::internal(format!("{}: {} clients", what(), spec.clients)));
     }
-    let clients = (FIRST_CLIENT_FD..)
-        .zip(0..spec.clients)
-        .map(|(number, _)| {
-            let socket = UnixStream::from(inherited::take(number).context(what)?);
-            socket.set_nonblocking(true).context(what)?;
-            Ok(socket.into())
+    let kinds = (0..spec.clients).map(|_| None).chain(spec.streams.iter().copied().map(Some));
+    let arrivals = (FIRST_CLIENT_FD..)
+        .zip(kinds)
+        .map(|(number, stream)| {
+            let fd = inherited::take(number).context(what)?;
+            // Whoever started us holds the other ends, which have flags of their own.
+            fcntl(&fd, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).context(what)?;
+            Ok(match stream {
+                None => Arrival::Client(fd),
+                Some(stream) => Arrival::Stream(stream, fd),
+            })
         })
-        .collect::<Result<Vec<OwnedFd>>>()?;
-    Ok((spec, clients, source))
+        .collect::<Result<Vec<_>>>()?;
+    Ok((spec, arrivals, source))
 }
 
 /// Opens the door and the log, then lives.
 pub(super) fn supervise(
     rest: Rest,
-    clients: Vec<OwnedFd>,
+    arrivals: Vec<Arrival>,
     launcher: &mut dyn Launcher,
     recorder: &mut dyn Recorder,
-    tell: impl FnOnce(&Report),
+    tell: impl FnOnce(&Report, Option<BorrowedFd<'_>>),
 ) -> Result<()> {
     let opened = Door::open(&rest.lock_file, &rest.attach_socket).and_then(|door| {
         let log =
@@ -114,7 +132,7 @@ pub(super) fn supervise(
         Err(error) => {
             // The clients' sockets close without an Exit frame; the report says why.
             let recorded = recorder.start_failed(&error, exit_code_of(&error));
-            tell(&failed(&error));
+            tell(&failed(&error), None);
             return match recorded? {
                 // Another monitor is in charge of it (`Conflict`): then it is not ours to remove.
                 AfterExit::Remove if error.kind() != ErrorKind::Conflict => recorder.remove(),
@@ -123,9 +141,10 @@ pub(super) fn supervise(
         }
     };
     let mut monitor = Monitor::new(rest.settings, rest.console_size, log, door, launcher, recorder)?;
-    for client in clients {
-        monitor.adopt(client);
+    for arrival in arrivals {
+        monitor.adopt(arrival);
     }
+    timeline::mark("open the lock, the socket and the log");
     monitor.live(tell)
 }
 

@@ -2,6 +2,7 @@
 
 use super::clients::Clients;
 use super::door::Door;
+use super::entry::Arrival;
 use super::input::Input;
 use super::launcher::{Group, Launcher, Process};
 use super::output::{Got, Output};
@@ -11,9 +12,10 @@ use super::spec::{Report, exit_code_of};
 use crate::attach::ClientFrame;
 use crate::launch::ChildStdio;
 use crate::log::{JsonFileWriter, Stream};
+use crate::timeline;
 use dhow_model::{Error, Result, ResultExt};
 use dhow_sys::process::{Ended, pidfd_send_signal, wait_pidfd};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant, SystemTime};
 
 /// A client so many bytes behind stops the reading of output, and so, in the end, the process.
@@ -133,8 +135,11 @@ impl<'a> Monitor<'a> {
     }
 
     /// Takes a client that came along. Its hello is read at once: it must see the very first byte.
-    pub(super) fn adopt(&mut self, socket: OwnedFd) {
-        let id = self.clients.add(socket);
+    pub(super) fn adopt(&mut self, arrival: Arrival) {
+        let id = match arrival {
+            Arrival::Client(socket) => self.clients.add(socket),
+            Arrival::Stream(stream, fd) => self.clients.add_bare(stream, fd),
+        };
         self.hear(id);
     }
 
@@ -143,18 +148,20 @@ impl<'a> Monitor<'a> {
     ///
     /// # Errors
     /// Only when the poller fails.
-    pub(super) fn live(&mut self, report: impl FnOnce(&Report)) -> Result<()> {
+    pub(super) fn live(&mut self, report: impl FnOnce(&Report, Option<BorrowedFd<'_>>)) -> Result<()> {
         let mut report = Some(report);
-        let mut tell = |what: Report| {
+        let mut tell = |what: Report, pidfd: Option<BorrowedFd<'_>>| {
             if let Some(report) = report.take() {
-                report(&what);
+                report(&what, pidfd);
             }
         };
         let mut last_code;
         loop {
             let (code, after) = match self.launch() {
                 Ok((pid, start_ticks)) => {
-                    tell(Report::Started { pid, start_ticks });
+                    let pidfd = self.run.as_ref().map(|run| run.pidfd.as_fd());
+                    timeline::mark("record that it runs");
+                    tell(Report::Started { pid, start_ticks, timeline: timeline::take() }, pidfd);
                     while self.run.as_ref().is_some_and(|run| run.ended.is_none()) {
                         self.turn(None)?;
                     }
@@ -164,7 +171,8 @@ impl<'a> Monitor<'a> {
                 Err(error) => {
                     let code = exit_code_of(&error);
                     let after = again(|| self.recorder.start_failed(&error, code)).unwrap_or(AfterExit::Stay);
-                    tell(Report::Failed { kind: error.kind(), message: error.to_string(), exit_code: code });
+                    let (kind, message) = (error.kind(), error.to_string());
+                    tell(Report::Failed { kind, message, exit_code: code }, None);
                     (code, after)
                 }
             };
@@ -414,6 +422,10 @@ impl<'a> Monitor<'a> {
             return;
         }
         let mut bytes = &self.buffer[..count];
+        if client.is_bare() {
+            self.input.give(bytes);
+            return;
+        }
         loop {
             let frame = match client.decoder.decode(&mut bytes) {
                 Ok(Some(frame)) => frame,

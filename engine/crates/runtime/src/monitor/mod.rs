@@ -52,7 +52,7 @@ pub use entry::run;
 pub use recorder::{AfterExit, Exit, Recorder};
 pub use restart::Backoff;
 pub use spawn::{MonitorHandle, spawn_monitor};
-pub use spec::{LogTarget, MonitorKind, MonitorSpec, Report};
+pub use spec::{BareStream, LogTarget, MonitorKind, MonitorSpec, Report};
 
 #[cfg(test)]
 mod tests;

@@ -1,6 +1,7 @@
 //! What the engine tells a monitor, and what the monitor answers: plain data, as postcard.
 
 use crate::plan::LaunchPlan;
+use crate::timeline::Phase;
 use dhow_model::container::LogConfig;
 use dhow_model::{ContainerId, Error, ErrorKind, Layout};
 use serde::{Deserialize, Serialize};
@@ -34,6 +35,22 @@ pub struct MonitorSpec {
     pub lock_file: PathBuf,
     /// How many connected clients come along, as descriptors 5, 6, …. Each has said hello already.
     pub clients: u32,
+    /// Keep a timeline of the first launch, from this moment of the monotonic clock on, and report it.
+    pub timeline_since: Option<u64>,
+    /// The bare streams that come along, as the descriptors that follow those of the clients.
+    pub streams: Vec<BareStream>,
+}
+
+/// A descriptor for one stream of the process, without frames: what a program reads or writes that embeds the
+/// engine. It counts as a client like any other, and ends, as any other's stream does, with the run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum BareStream {
+    /// The monitor reads standard input from it.
+    Stdin,
+    /// The monitor writes standard output to it; with a terminal, all output.
+    Stdout,
+    /// The monitor writes standard error to it.
+    Stderr,
 }
 
 /// What a monitor is for.
@@ -66,6 +83,8 @@ pub enum Report {
         pid: i32,
         /// Its start time in clock ticks since boot.
         start_ticks: u64,
+        /// How the time went, if the spec asked.
+        timeline: Vec<Phase>,
     },
     /// It does not run, and that is recorded (unless recording is what failed).
     Failed {

@@ -1,6 +1,6 @@
 //! The monitor with an ordinary child process in a container's place: no root, no namespaces.
 
-use super::entry::{Rest, supervise};
+use super::entry::{Arrival, Rest, supervise};
 use super::event_loop::Settings;
 use super::launcher::{Group, Launcher, Process};
 use super::spec::LogTarget;
@@ -158,7 +158,7 @@ struct Setup {
     settings: Settings,
     log: Option<LogConfig>,
     size: (u16, u16),
-    clients: Vec<UnixStream>,
+    clients: Vec<Arrival>,
     policy: Policy,
     refuse_start: bool,
     group: Option<FakeGroup>,
@@ -182,7 +182,7 @@ impl Setup {
     fn client(&mut self, hello: Hello) -> Peer {
         let (ours, theirs) = UnixStream::pair().unwrap();
         theirs.set_nonblocking(true).unwrap();
-        self.clients.push(theirs);
+        self.clients.push(Arrival::Client(theirs.into()));
         Peer::new(ours, hello)
     }
 
@@ -206,10 +206,10 @@ impl Setup {
             may: may.clone(),
             refuse_start: self.refuse_start,
         };
-        let clients = self.clients.into_iter().map(OwnedFd::from).collect();
+        let clients = self.clients;
         let (send, report) = channel();
         let thread = std::thread::spawn(move || {
-            supervise(rest, clients, &mut launcher, &mut recorder, |r| send.send(r.clone()).unwrap())
+            supervise(rest, clients, &mut launcher, &mut recorder, |r, _| send.send(r.clone()).unwrap())
                 .unwrap();
         });
         Running { scratch, socket, log_path, told, may, report, thread }

@@ -75,6 +75,20 @@ impl Txn<'_> {
         )
     }
 
+    /// The newest event that tells of this action of this actor, as long as it is kept. Reads backwards from the
+    /// newest: meant for what has just happened.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub fn last_event(&self, actor: &str, action: &str) -> Result<Option<Event>> {
+        self.row(
+            || format!("read the last {action} of {actor}"),
+            &format!("{COLUMNS} WHERE actor = ?1 AND action = ?2 ORDER BY seq DESC LIMIT 1"),
+            [actor, action],
+            event_at,
+        )
+    }
+
     /// The number of the newest event ever recorded; 0 before the first.
     ///
     /// # Errors

@@ -420,7 +420,7 @@ pub(crate) fn private_file(path: &Path) -> Result<File> {
 /// The counter that wakes the followers of events.
 struct Notify {
     path: PathBuf,
-    counter: Option<SharedCounter>,
+    counter: Option<(SharedCounter, File)>,
 }
 
 impl Notify {
@@ -429,15 +429,16 @@ impl Notify {
     }
 
     fn wake(&mut self) -> Result<()> {
-        let counter = match &mut self.counter {
-            Some(counter) => counter,
+        let (counter, file) = match &mut self.counter {
+            Some(open) => open,
             empty => {
                 let file = private_file(&self.path)?;
                 let counter = SharedCounter::map(&file).context(|| format!("map {}", self.path.display()))?;
-                empty.insert(counter)
+                empty.insert((counter, file))
             }
         };
         counter.advance();
+        crate::watch::ring(file);
         Ok(())
     }
 }

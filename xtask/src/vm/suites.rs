@@ -1,0 +1,101 @@
+//! Which tests run in the machine: the one list.
+//!
+//! A test belongs here when it asks something of the kernel: another version, or pure cgroup v2, could answer
+//! otherwise. Pure tests do not. In the machine there is busybox, and nothing of Debian's: no debootstrap, no
+//! podman, no docker.
+
+use super::build::{Built, Program};
+use crate::Result;
+use std::path::PathBuf;
+
+/// A test program and what of it runs.
+struct Suite {
+    package: &'static str,
+    /// `lib`, or the name of an integration test.
+    target: &'static str,
+    /// Beginnings of test names, each of which must be one of a test. An empty one means all of them.
+    take: &'static [&'static str],
+    /// The same, for CI.
+    subset: &'static [&'static str],
+    /// What cannot run there: the test, and why.
+    skip: &'static [(&'static str, &'static str)],
+}
+
+const SUITES: [Suite; 4] = [
+    Suite { package: "dhow-sys", target: "lib", take: &[""], subset: &[], skip: &[] },
+    Suite {
+        package: "dhow-runtime",
+        target: "lib",
+        take: &["cgroup::", "rootfs::", "monitor::"],
+        subset: &["cgroup::"],
+        skip: &[],
+    },
+    Suite {
+        package: "dhow-runtime",
+        target: "root",
+        take: &[""],
+        subset: &["limits::"],
+        skip: &[],
+    },
+    Suite {
+        package: "dhow",
+        target: "it",
+        take: &["hello::", "run::", "lifecycle::", "limits::", "crash::", "crowd::", "security::", "tty::", "images::many_layers_work"],
+        subset: &["hello::", "limits::"],
+        skip: &[],
+    },
+];
+
+/// A program with the tests that are to run, by their whole names.
+pub(crate) struct Chosen {
+    /// `dhow-runtime root`
+    pub(crate) label: String,
+    /// On this machine.
+    pub(crate) executable: PathBuf,
+    pub(crate) tests: Vec<String>,
+}
+
+/// Resolves the list. A beginning that no test has is an error: the list must not shrink unnoticed.
+pub(crate) fn choose(built: &Built, subset: bool, filters: &[String]) -> Result<Vec<Chosen>> {
+    let mut chosen = Vec::new();
+    for suite in &SUITES {
+        let program: &Program = built.program(suite.package, suite.target)?;
+        let label = format!("{} {}", suite.package, suite.target);
+        let wanted = if subset { suite.subset } else { suite.take };
+        let mut tests = select(&label, &program.tests()?, wanted, suite.skip)?;
+        tests.retain(|t| filters.is_empty() || filters.iter().any(|f| format!("{label} {t}").contains(f.as_str())));
+        if !tests.is_empty() {
+            chosen.push(Chosen { label, executable: program.executable.clone(), tests });
+        }
+    }
+    if chosen.is_empty() { Err("no test has such a name".into()) } else { Ok(chosen) }
+}
+
+/// The pure part of [`choose`].
+fn select(label: &str, all: &[String], wanted: &[&str], skip: &[(&str, &str)]) -> Result<Vec<String>> {
+    let known = |start: &str| all.iter().any(|t| t.starts_with(start));
+    for start in wanted.iter().copied().chain(skip.iter().map(|(name, _)| *name)) {
+        if !known(start) {
+            return Err(format!("xtask/src/vm/suites.rs names {start:?}, which {label} does not have").into());
+        }
+    }
+    let skipped = |test: &str| skip.iter().any(|(name, _)| test.starts_with(name));
+    let taken = |test: &str| wanted.iter().any(|start| test.starts_with(start)) && !skipped(test);
+    Ok(all.iter().filter(|t| taken(t)).cloned().collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_is_exact() {
+        let all = ["a::one", "a::two", "b::one"].map(str::to_owned);
+        let select = |wanted: &[&str], skip: &[(&str, &str)]| select("x", &all, wanted, skip);
+        assert_eq!(select(&["a::"], &[("a::two", "needs docker")]).unwrap(), ["a::one"]);
+        assert_eq!(select(&[""], &[]).unwrap().len(), 3);
+        assert!(select(&[], &[]).unwrap().is_empty());
+        assert!(select(&["c::"], &[]).unwrap_err().to_string().contains("\"c::\""));
+        assert!(select(&[""], &[("b::gone", "why")]).is_err());
+    }
+}
