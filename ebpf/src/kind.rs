@@ -53,11 +53,8 @@ impl Kinds {
     /// None of them.
     pub const NONE: Kinds = Kinds(0);
     /// The life of processes: everything but `open`, which slows every system call of the machine.
-    pub const LIFECYCLE: Kinds = Kinds::NONE
-        .with(Kind::Fork)
-        .with(Kind::Exec)
-        .with(Kind::Exit)
-        .with(Kind::Oom);
+    pub const LIFECYCLE: Kinds =
+        Kinds::NONE.with(Kind::Fork).with(Kind::Exec).with(Kind::Exit).with(Kind::Oom);
 
     /// The set and one more.
     #[must_use]

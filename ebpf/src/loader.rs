@@ -116,6 +116,8 @@ pub struct Probes {
     depths: Array<MapData, u32>,
     overflow: Array<MapData, u64>,
     ring_bytes: u32,
+    /// The kernel's types, until the first programs are loaded: 20 ms to parse, and as many megabytes to keep.
+    btf: Option<Btf>,
 }
 
 impl Probes {
@@ -153,6 +155,7 @@ impl Probes {
             attached: Vec::new(),
             ebpf,
             ring_bytes,
+            btf: Some(btf),
         })
     }
 
@@ -167,7 +170,7 @@ impl Probes {
     /// # Errors
     /// `Forbidden` or `Unsupported`, naming the program and the kernel's reason. What was attached stays so.
     pub fn attach(&mut self, kinds: Kinds) -> Result<()> {
-        let mut btf = None;
+        let mut btf = self.btf.take();
         for probe in PROBES {
             let at = self.attached.iter().position(|(program, _)| *program == probe.program);
             match (at, probe.is_needed_for(kinds)) {
@@ -231,7 +234,8 @@ impl Probes {
     /// When a map is full.
     pub fn set_kinds(&mut self, cgroup: u64, kinds: Kinds) -> Result<()> {
         if kinds.is_empty() {
-            return absent_is_fine(self.traced.remove(&cgroup)).context(|| "update the map traced".to_owned());
+            return absent_is_fine(self.traced.remove(&cgroup))
+                .context(|| "update the map traced".to_owned());
         }
         self.traced.insert(cgroup, kinds.bits(), 0).map_err(|error| full("traced", error))
     }
@@ -259,9 +263,8 @@ impl Probes {
             Err(MapError::KeyNotFound) => return Ok(None),
             Err(error) => return Err(error).context(|| "read the map scopes".to_owned()),
         };
-        let lost = Kind::ALL.map(|kind| {
-            (kind, found.lost.get(kind.number() as usize).copied().unwrap_or_default())
-        });
+        let lost =
+            Kind::ALL.map(|kind| (kind, found.lost.get(kind.number() as usize).copied().unwrap_or_default()));
         Ok(Some(Scope { cgroup, name: found.name, lost, gone: found.gone != 0 }))
     }
 
@@ -357,7 +360,7 @@ pub struct ProgramReport {
 /// As [`Probes::load`], when not even the maps can be made.
 pub fn probe() -> Result<Vec<ProgramReport>> {
     let mut probes = Probes::load(MIN_RING_BYTES)?;
-    let mut btf = None;
+    let mut btf = probes.btf.take();
     Ok(PROBES
         .iter()
         .map(|probe| ProgramReport {
@@ -375,8 +378,7 @@ fn program<'e>(ebpf: &'e mut Ebpf, probe: &Probe) -> Result<&'e mut BtfTracePoin
     program.try_into().context(|| format!("use the probe {}", probe.program))
 }
 
-/// Loads a program if that was not done, and attaches it. `btf` is parsed when it is first needed: it takes
-/// 20 ms and as many megabytes.
+/// Loads a program if that was not done, and attaches it. `btf` is parsed when it is missing.
 fn attach(
     ebpf: &mut Ebpf,
     probe: &Probe,
@@ -486,7 +488,9 @@ fn refused(what: &str, error: impl StdError + Send + Sync + 'static) -> Error {
     match errno(&error) {
         Some(EPERM | EACCES) if !may_use_bpf() => Error::new(
             ErrorKind::Forbidden,
-            format!("{what}: operation not permitted: tracing needs CAP_BPF and CAP_PERFMON, or CAP_SYS_ADMIN"),
+            format!(
+                "{what}: operation not permitted: tracing needs CAP_BPF and CAP_PERFMON, or CAP_SYS_ADMIN"
+            ),
         ),
         _ => Error::caused(ErrorKind::Unsupported, what, error),
     }

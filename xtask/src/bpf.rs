@@ -4,7 +4,7 @@
 //! anew beside the committed ones and compares byte for byte: with the compiler of [`CLANG`] the object is the
 //! same in whatever directory it is made.
 
-use crate::{Result, process};
+use crate::{Result, process, setup};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -35,6 +35,14 @@ const BINDINGS_HEAD: &str = "\
 )]
 
 ";
+
+/// Compares the committed files with what their sources make; installs the tools for it.
+pub(crate) fn check() -> Result {
+    if [CLANG, STRIP, BINDGEN].iter().any(|tool| process::find_program(tool).is_none()) {
+        setup::run()?;
+    }
+    run(&Arguments { check: true })
+}
 
 /// Makes both files, or compares them.
 pub(crate) fn run(arguments: &Arguments) -> Result {

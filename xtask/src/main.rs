@@ -9,6 +9,7 @@
 //! | `header` | `include/dhow.h` from the C ABI's sources, or compares the two |
 //! | `vm` | the root tests on Debian's kernel and pure cgroup v2, in a virtual machine |
 //! | `bench start` | how long a container takes, beside the kernel's floor and other engines |
+//! | `bench trace` | what tracing costs, and how many events it can take |
 //!
 //! A task stops at its first failure with one line that says what failed.
 

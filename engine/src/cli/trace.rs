@@ -58,7 +58,9 @@ const LIFECYCLE: &str = "fork,exec,exit,oom";
 pub(crate) async fn execute(context: &Context, args: Args) -> Outcome {
     if args.probe {
         if !args.containers.is_empty() {
-            return Err(Failure::usage("conflicting options: --probe is about the kernel, not about containers"));
+            return Err(Failure::usage(
+                "conflicting options: --probe is about the kernel, not about containers",
+            ));
         }
         return probe(&*context.client().await?).await;
     }
@@ -195,7 +197,9 @@ impl Destination {
         let Some(path) = file else { return Ok(Self::Stream(Writer::new(stream))) };
         match std::fs::File::create(&path) {
             Ok(file) => Ok(Self::File(file, path)),
-            Err(error) => Err(Failure::usage(format!("cannot write the trace to {}: {error}", path.display()))),
+            Err(error) => {
+                Err(Failure::usage(format!("cannot write the trace to {}: {error}", path.display())))
+            }
         }
     }
 

@@ -82,7 +82,8 @@ mod tests {
     #[test]
     fn lines() {
         let with = |extra: Value| {
-            let mut event = json!({"time": "1970-01-01T00:00:01.5Z", "name": "web", "pid": 7, "ppid": 1, "comm": "sh"});
+            let mut event =
+                json!({"time": "1970-01-01T00:00:01.5Z", "name": "web", "pid": 7, "ppid": 1, "comm": "sh"});
             event.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
             line(&event, &Zone::default())
         };
@@ -94,10 +95,22 @@ mod tests {
                 r#"7 sh exec /bin/\u{1b}[2J "a b" "\u{1b}" (truncated)"#,
             ),
             (json!({"kind": "exit", "code": 3}), "7 sh exit 3"),
-            (json!({"kind": "exit", "signal": "SIGKILL", "oom_killed": true}), "7 sh exit SIGKILL (out of memory)"),
-            (json!({"kind": "open", "path": "/x", "flags": "O_RDONLY", "error": "ENOENT"}), "7 sh open /x O_RDONLY = ENOENT"),
-            (json!({"kind": "open", "path": "/x", "flags": "O_RDONLY", "fd": 3}), "7 sh open /x O_RDONLY = 3"),
-            (json!({"kind": "lost", "lost": {"exec": 2}, "place": "ring"}), "lost 2 exec: the buffer was full"),
+            (
+                json!({"kind": "exit", "signal": "SIGKILL", "oom_killed": true}),
+                "7 sh exit SIGKILL (out of memory)",
+            ),
+            (
+                json!({"kind": "open", "path": "/x", "flags": "O_RDONLY", "error": "ENOENT"}),
+                "7 sh open /x O_RDONLY = ENOENT",
+            ),
+            (
+                json!({"kind": "open", "path": "/x", "flags": "O_RDONLY", "fd": 3}),
+                "7 sh open /x O_RDONLY = 3",
+            ),
+            (
+                json!({"kind": "lost", "lost": {"exec": 2}, "place": "ring"}),
+                "lost 2 exec: the buffer was full",
+            ),
         ] {
             assert_eq!(with(extra.clone()), Some(format!("{head} {want}")), "{extra}");
         }

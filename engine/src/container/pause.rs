@@ -109,5 +109,10 @@ pub(crate) fn settle(engine: &Engine, id: &ContainerId) -> Result<()> {
         return Ok(());
     }
     let cgroup = super::cgroup(engine, &record)?;
-    if cgroup.is_frozen()? { Ok(()) } else { cgroup.freeze() }
+    // A cgroup that cannot be frozen now (its processes may just have ended) is no reason to open no engine: who
+    // comes next tries again.
+    if cgroup.is_frozen().is_ok_and(|frozen| !frozen) {
+        let _ = cgroup.freeze();
+    }
+    Ok(())
 }

@@ -76,6 +76,7 @@ impl EventReader {
     /// # Errors
     /// `NotFound` when events after the cursor are no longer kept; the next call goes on with the oldest that
     /// are. Else when the database cannot be read.
+    #[expect(clippy::should_implement_trait, reason = "an iterator could not fail; this one may, and go on")]
     pub fn next(&mut self) -> Result<Option<Event>> {
         if self.rows.pending.is_empty() {
             // Before the rows are read: a commit after this makes it readable again.

@@ -179,12 +179,9 @@ impl TraceEvent {
         };
         Some(match record.what {
             What::Fork => Self::Fork { process },
-            What::Exec { path, args } => Self::Exec {
-                process,
-                path: text(path),
-                args: arguments(args),
-                truncated: record.truncated,
-            },
+            What::Exec { path, args } => {
+                Self::Exec { process, path: text(path), args: arguments(args), truncated: record.truncated }
+            }
             What::Exit { status, oom } => {
                 let (code, signal) = ending(status);
                 Self::Exit { process, code, signal, core_dumped: status & CORE_DUMPED != 0, oom_killed: oom }
@@ -314,8 +311,7 @@ mod tests {
 
     #[test]
     fn losses_come_with_their_container() {
-        let container =
-            Some(Arc::new(ContainerName { container: "ab".to_owned(), name: "web".to_owned() }));
+        let container = Some(Arc::new(ContainerName { container: "ab".to_owned(), name: "web".to_owned() }));
         let event = TraceEvent::Lost {
             time: Timestamp(1),
             container,

@@ -111,8 +111,11 @@ impl Hub {
         state.load(options.buffer_bytes)?;
         let number = state.next_number;
         state.next_number += 1;
-        let member =
-            |record: &ContainerRecord| Member { id: record.id.clone(), name: name_of(&record.id), finished: false };
+        let member = |record: &ContainerRecord| Member {
+            id: record.id.clone(),
+            name: name_of(&record.id),
+            finished: false,
+        };
         state.clients.push(Client {
             number,
             kinds: options.kinds,
@@ -280,7 +283,8 @@ impl State {
                 }
             }
         }
-        let gone: Vec<Name> = self.wanted.keys().filter(|name| !wanted.contains_key(*name)).copied().collect();
+        let gone: Vec<Name> =
+            self.wanted.keys().filter(|name| !wanted.contains_key(*name)).copied().collect();
         let changed: Vec<(Name, Kinds)> = wanted
             .iter()
             .filter(|(name, kinds)| self.wanted.get(*name) != Some(kinds))
@@ -307,7 +311,8 @@ impl State {
                 continue;
             }
             let named = self.wanted.get(&scope.name).copied().unwrap_or_default();
-            let ours = !self.everyone.is_empty() && self.container(engine, scope.cgroup, &scope.name).is_some();
+            let ours =
+                !self.everyone.is_empty() && self.container(engine, scope.cgroup, &scope.name).is_some();
             let kinds = if ours { named.union(self.everyone) } else { named };
             if kinds.is_empty() {
                 self.probes()?.forget(scope.cgroup)?;

@@ -15,6 +15,7 @@
 //! | `crowd` | 200 containers, 8 processes at once |
 //! | `bad_input` | one clear line, the right code, nothing left |
 //! | `tty` | terminals: size, resize, keys, job control, detaching |
+//! | `trace` | exactly the events of the containers that were asked for, losses, privileges |
 //! | `security` | the rows of known attacks that apply |
 //!
 //! `sandbox` is the fixture that all use: it checks after every test that nothing is left. `fixtures` makes
@@ -39,4 +40,5 @@ mod run;
 mod sandbox;
 mod security;
 mod server;
+mod trace;
 mod tty;

@@ -96,7 +96,7 @@ fn only_what_runs_can_be_paused_and_each_is_tried() {
     let ended = sandbox.dhow(["unpause", "one", "new", "two"]);
     assert_eq!((ended.code, ended.stdout.as_str()), (1, "one\ntwo\n"), "{ended:?}");
     assert!(ended.stderr.contains(" is not paused"), "{ended:?}");
-    sandbox.dhow(["pause"]).fails(1, "required");
+    sandbox.dhow(["pause"]).fails(1, "requires at least 1 argument");
 }
 
 #[test]

@@ -6,6 +6,7 @@
 //!                              peers.rs prepares them there; when the agent ends, the kernel takes
 //!                              all their processes and mounts, whatever happened
 //!   statistics.rs → report.rs: a Markdown table, and JSON with every sample
+//!   trace.rs ── dhow alone: the same loop with and without tracing beside it
 //! ```
 
 pub(crate) mod agent;
@@ -14,6 +15,7 @@ mod report;
 mod rootfs;
 mod start;
 mod statistics;
+mod trace;
 
 use crate::Result;
 use serde::{Deserialize, Serialize};
@@ -24,11 +26,25 @@ use std::time::{Duration, Instant};
 pub(crate) enum Bench {
     /// How long a whole `run --rm --network none IMAGE true` takes
     Start(start::Arguments),
+    /// What tracing costs a fork+exec loop, and how many events it can take
+    Trace(trace::Arguments),
 }
 
 pub(crate) fn run(what: &Bench) -> Result {
     match what {
         Bench::Start(arguments) => start::run(arguments),
+        Bench::Trace(arguments) => trace::run(arguments),
+    }
+}
+
+/// A directory that goes with its owner.
+struct Scratch(std::path::PathBuf);
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        if let Err(error) = std::fs::remove_dir_all(&self.0) {
+            eprintln!("xtask: cannot remove {}: {error}", self.0.display());
+        }
     }
 }
 

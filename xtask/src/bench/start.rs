@@ -2,9 +2,9 @@
 
 use super::agent::Agent;
 use super::report::{Measured, markdown, ratio, save_json};
-use super::{Absent, Contender, rootfs};
+use super::{Absent, Contender, Scratch, rootfs};
 use crate::{Result, process};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
@@ -25,17 +25,6 @@ const BUDGET_TO_CRUN: f64 = 1.0;
 /// The kernel takes network namespaces down in the background; without a pause, one contender would pay
 /// for the one before it.
 const PAUSE: Duration = Duration::from_millis(15);
-
-/// A directory that goes with its owner.
-struct Scratch(PathBuf);
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        if let Err(error) = std::fs::remove_dir_all(&self.0) {
-            eprintln!("xtask: cannot remove {}: {error}", self.0.display());
-        }
-    }
-}
 
 /// Measures, in rounds: each command once a round, in changing order, so that noise falls on all alike.
 pub(super) fn run(arguments: &Arguments) -> Result {

@@ -5,12 +5,14 @@ use serde::Deserialize;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Every package of the workspace, and which others it may name. What is not here is forbidden.
-const ALLOWED: [(&str, &[&str]); 7] = [
+const ALLOWED: [(&str, &[&str]); 9] = [
     ("dhow-model", &[]),
     ("dhow-sys", &["dhow-model"]),
     ("dhow-runtime", &["dhow-model", "dhow-sys"]),
     ("dhow-store", &["dhow-model", "dhow-sys"]),
-    ("dhow", &["dhow-model", "dhow-sys", "dhow-runtime", "dhow-store"]),
+    ("dhow-ebpf", &["dhow-model"]),
+    ("dhow", &["dhow-model", "dhow-sys", "dhow-runtime", "dhow-store", "dhow-ebpf"]),
+    ("dhow-ffi", &["dhow"]),
     ("dhow-bench", &["dhow", "dhow-model"]),
     ("xtask", &[]),
 ];

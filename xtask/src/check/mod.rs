@@ -4,7 +4,7 @@ mod dependencies;
 mod documents;
 mod sources;
 
-use crate::{Result, process};
+use crate::{Result, bpf, process};
 use std::process::Command;
 
 #[derive(clap::Args)]
@@ -29,6 +29,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result {
     dependencies::check()?;
     step("licences, banned crates, sources of crates");
     deny(arguments)?;
+    step("probes and their bindings");
+    bpf::check()?;
     step("lints");
     process::run(
         process::cargo(&["clippy", "--workspace", "--all-targets", "--locked", "--quiet"])

@@ -10,7 +10,7 @@ const LONG_LINES: usize = 600;
 pub(crate) fn check() -> Result {
     let root = process::workspace();
     let mut files = Vec::new();
-    for part in ["engine", "bench", "xtask"] {
+    for part in ["engine", "ebpf", "ffi", "bench", "xtask"] {
         collect(&root.join(part), &mut files)?;
     }
     let mut silent = Vec::new();

@@ -47,7 +47,7 @@ struct Profile {
 
 /// Builds exactly what `cargo xtask test` builds, so that one never undoes the other's work.
 pub(crate) fn build() -> Result<Built> {
-    let mut command = process::cargo(&["test", "-p", "dhow", "-p", "dhow-runtime", "-p", "dhow-sys", "--locked", "--no-run"]);
+    let mut command = process::cargo(&["test", "--workspace", "--locked", "--no-run"]);
     command.arg("--message-format=json-render-diagnostics").stderr(Stdio::inherit());
     let output = command.output().map_err(|e| format!("cannot run cargo: {e}"))?;
     if !output.status.success() {

@@ -18,7 +18,7 @@ const INIT: &str = include_str!("init.sh");
 /// Debian's busybox-static: the machine's shell and tools, and what the tests' images are made of.
 const BUSYBOX: &str = "/bin/busybox";
 /// Tools of this machine that tests run and busybox does not have, or has otherwise.
-const TOOLS: [&str; 2] = ["bash", "tar"];
+const TOOLS: [&str; 6] = ["bash", "docker", "setpriv", "setsid", "stty", "tar"];
 /// What the disk, and dhow, need and this kernel has as a module.
 const MODULES: [&str; 3] = ["virtio_pci", "virtio_blk", "overlay"];
 /// Sparse: it takes what is written.
@@ -32,10 +32,7 @@ pub(crate) struct Image {
 
 /// Makes both.
 pub(crate) fn make(directory: &Path, kernel: &Kernel, built: &Built, chosen: &[Chosen]) -> Result<Image> {
-    Ok(Image {
-        initramfs: initramfs(directory, kernel)?,
-        disk: disk(directory, built, chosen)?,
-    })
+    Ok(Image { initramfs: initramfs(directory, kernel)?, disk: disk(directory, built, chosen)? })
 }
 
 /// busybox, modules, and the script that mounts the disk.
@@ -74,7 +71,8 @@ fn disk(directory: &Path, built: &Built, chosen: &[Chosen]) -> Result<PathBuf> {
         let program = format!("/vm/tests/{number}");
         tree.program(&suite.executable, Path::new(&program))?;
         // Names of tests are paths of Rust: no shell finds anything in them.
-        writeln!(suites, "suite '{}' {program} --exact {}", suite.label, suite.tests.join(" "))?;
+        let (label, threads, tests) = (&suite.label, suite.threads, suite.tests.join(" "));
+        writeln!(suites, "suite '{label}' {program} --test-threads {threads} --exact {tests}")?;
     }
     fs::write(tree.at("vm/suites"), suites)?;
     tree.script("vm/init", INIT)?;

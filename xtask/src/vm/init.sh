@@ -33,7 +33,7 @@ suite() {
     label=$1
     shift
     echo "vm: begin $label"
-    "$@" --test-threads 2
+    "$@"
     echo "vm: end $?"
 }
 . /vm/suites

@@ -41,7 +41,9 @@ fn suite_passed(suite: &Chosen, lines: &[String]) -> Result<usize> {
     let failed: Vec<&str> =
         own.iter().filter_map(|l| l.strip_prefix("test ")?.strip_suffix(" ... FAILED")).collect();
     if !failed.is_empty() {
-        return Err(format!("{} of {} tests failed: {}", failed.len(), suite.tests.len(), failed.join(", ")).into());
+        return Err(
+            format!("{} of {} tests failed: {}", failed.len(), suite.tests.len(), failed.join(", ")).into()
+        );
     }
     if *end != format!("{END}0") {
         return Err(format!("it ended with {}", end.trim_start_matches(END)).into());
@@ -60,14 +62,15 @@ mod tests {
 
     fn verdict(text: &str) -> std::result::Result<String, String> {
         let tests = ["a", "b"].map(str::to_owned).to_vec();
-        let chosen = [Chosen { label: "x lib".into(), executable: "/x".into(), tests }];
+        let chosen = [Chosen { label: "x lib".into(), executable: "/x".into(), tests, threads: 2 }];
         let lines: Vec<String> = text.lines().map(str::to_owned).collect();
         of(&chosen, &lines).map(|v| v.to_string()).map_err(|e| e.to_string())
     }
 
     #[test]
     fn only_what_was_said_counts() {
-        let good = "vm: begin x lib\ntest a ... ok\ntest b ... ok\ntest result: ok. 2 passed; 0 failed\nvm: end 0\n";
+        let good =
+            "vm: begin x lib\ntest a ... ok\ntest b ... ok\ntest result: ok. 2 passed; 0 failed\nvm: end 0\n";
         assert_eq!(verdict(good).unwrap(), "2 tests passed");
         for (text, complaint) in [
             ("", "x lib: it did not begin"),

@@ -43,6 +43,7 @@ impl Events {
     ///
     /// # Errors
     /// As [`EventReader::next`].
+    #[expect(clippy::should_implement_trait, reason = "an iterator could not fail; this one may, and go on")]
     pub fn next(&mut self) -> Result<Option<String>> {
         self.0.next()?.map(|event| json(&convert::event::show(&event))).transpose()
     }

@@ -20,6 +20,7 @@ pub mod exec;
 mod helper;
 pub mod image;
 mod run;
+pub mod trace;
 
 pub use crate::container::logs::{LogPoller, LogsOptions};
 pub use crate::container::streams::{Started, Streams, WantedStreams};

@@ -15,6 +15,9 @@ use std::time::{Duration, Instant};
 /// Bytes that are read of a stream at a time: what a pipe holds.
 const PIECE: usize = 64 << 10;
 
+/// How long a removal is waited for when something else has failed already.
+const REMOVAL_PATIENCE: Duration = Duration::from_secs(10);
+
 /// What to run.
 #[derive(Debug, Clone, Copy)]
 pub struct RunRequest<'a> {
@@ -148,12 +151,14 @@ impl Drop for Guard<'_> {
         if !self.armed {
             return;
         }
-        // The first error is the one that is told. A failed start has removed it already.
-        let _ = if self.remove {
-            container::remove(self.engine, self.id, true, true)
+        // The first error is the one that is told.
+        if self.remove {
+            let _ = container::remove(self.engine, self.id, true, true);
+            // After a failed start its monitor is at it already, and has yet to finish.
+            let _ = container::wait(self.engine, self.id, WaitCondition::Removed, Some(REMOVAL_PATIENCE));
         } else {
-            kill(self.engine, self.id)
-        };
+            let _ = kill(self.engine, self.id);
+        }
     }
 }
 

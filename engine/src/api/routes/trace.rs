@@ -39,7 +39,9 @@ fn parse(params: &Params) -> Result<TraceOptions> {
     let until_exit = match params.text("until") {
         None => false,
         Some("exit") => true,
-        Some(other) => return Err(Error::invalid(format!("invalid parameter until: {other:?} is not \"exit\""))),
+        Some(other) => {
+            return Err(Error::invalid(format!("invalid parameter until: {other:?} is not \"exit\"")));
+        }
     };
     Ok(TraceOptions {
         containers: params.all("container"),
@@ -57,10 +59,11 @@ async fn chunk(session: &mut AsyncFd<TraceSession>) -> Result<Option<Bytes>> {
         let mut text = Vec::new();
         while text.len() < CHUNK_BYTES {
             let Some(event) = ready.get_inner_mut().next_shared()? else {
-                if text.is_empty() && ready.get_inner().is_ended() {
+                if !ready.get_inner().is_ended() {
+                    ready.clear_ready();
+                } else if text.is_empty() {
                     return Ok(None);
                 }
-                ready.clear_ready();
                 break;
             };
             serde_json::to_writer(&mut text, &*event).map_err(|error| broken(&error))?;

@@ -78,6 +78,7 @@ impl LogPoller {
     ///
     /// # Errors
     /// When log or events cannot be read.
+    #[expect(clippy::should_implement_trait, reason = "an iterator could not fail; this one may, and go on")]
     pub fn next(&mut self) -> Result<Next> {
         loop {
             match self.reader.poll_next()? {
