@@ -20,7 +20,7 @@
 //! `run` would pay at its end, and a user has 128 of them.
 //!
 //! But a program that embeds the engine has an event loop of its own, and a futex is no descriptor. For it there
-//! is [`EventDescriptor`]: an inotify watch for *reads* of the file, which nobody does but [`ring`], after each
+//! is [`EventDescriptor`]: an inotify watch for *reads* of the file, which nobody does but `ring`, after each
 //! commit. Reading one byte costs the committer a third of a microsecond and dirties nothing, where a write
 //! would change the file's time and with it the journal of the filesystem.
 
