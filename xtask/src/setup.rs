@@ -4,7 +4,7 @@ use crate::{Result, process};
 use std::process::Command;
 
 /// Package, and what it is for. dhow itself needs none of them.
-const PACKAGES: [(&str, &str); 14] = [
+const PACKAGES: [(&str, &str); 20] = [
     ("busybox-static", "the small image of most tests is made of it"),
     ("debootstrap", "makes the real Debian of the tests"),
     ("buildah", "makes images that dhow must load"),
@@ -19,6 +19,12 @@ const PACKAGES: [(&str, &str); 14] = [
     ("bindgen", "makes the Rust side of the probes' records"),
     ("qemu-system-x86", "the virtual machine of `cargo xtask vm`"),
     ("e2fsprogs", "makes that machine's disk"),
+    ("gcc", "compiles the C programs of the C ABI's tests"),
+    ("g++", "compiles them as C++"),
+    ("pkgconf", "tells them where libdhow is"),
+    ("binutils", "lists what libdhow.so exports"),
+    ("golang-go", "compiles and tests the Go package"),
+    ("valgrind", "runs them and looks at every access"),
 ];
 
 /// Installs what is missing. Asks the network for nothing when nothing is.

@@ -273,9 +273,14 @@ impl Tracing {
 }
 
 impl Tracing {
-    /// The same beside a container: its exit code is the command's, a failure of the trace is only told.
+    /// The same after a container's end: its exit code is the command's, a failure of the trace is only told.
+    /// Nobody is left to pass a signal on to, so that one ends the waiting.
     pub(crate) async fn finish_beside(self) {
-        if let Err(failure) = self.finish().await {
+        let ended = tokio::select! {
+            ended = self.finish() => ended,
+            asked = stopped() => asked,
+        };
+        if let Err(failure) = ended {
             failure.report();
         }
     }

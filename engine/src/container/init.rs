@@ -1,9 +1,9 @@
 //! The program behind `--init`: a static pid 1 of two kilobytes, written below the root once.
 
+use super::whole_file;
 use dhow_model::{Digest, Layout, Result, ResultExt};
 use sha2::{Digest as _, Sha256};
-use std::io::Write;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::DirBuilderExt;
 use std::path::PathBuf;
 
 /// Made by `build.rs` from `init/init.rs`. It is static because the container may hold no libc.
@@ -21,16 +21,6 @@ pub(crate) fn program(layout: &Layout) -> Result<PathBuf> {
         .mode(0o700)
         .create(&directory)
         .context(|| format!("create {}", directory.display()))?;
-    // A temporary name and a rename: another process never mounts half a program.
-    let temporary = path.with_extension(std::process::id().to_string());
-    std::fs::OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o755)
-        .open(&temporary)
-        .and_then(|mut file| file.write_all(PROGRAM))
-        .and_then(|()| std::fs::rename(&temporary, &path))
-        .context(|| format!("write {}", path.display()))?;
+    whole_file::install(&path, PROGRAM, 0o755)?;
     Ok(path)
 }

@@ -27,6 +27,7 @@ pub mod start;
 pub mod stop;
 pub mod streams;
 pub mod wait;
+mod whole_file;
 
 pub use recorder::monitor_main;
 

@@ -102,9 +102,16 @@ pub(crate) fn delete(
     record: &ContainerRecord,
     volumes: bool,
 ) -> Result<()> {
-    let orphaned = if volumes { db.read(|txn| volume::anonymous_of(txn, record))? } else { Vec::new() };
+    let (orphaned, execs) = db.read(|txn| {
+        let orphaned = if volumes { volume::anonymous_of(txn, record)? } else { Vec::new() };
+        Ok((orphaned, txn.execs_of(&record.id)?))
+    })?;
     // Files before rows: what a crash leaves half-done is found by its row.
     delete_files(layout, &record.id)?;
+    // A session's monitor takes its directory along, unless it was killed.
+    for exec in execs.iter().filter(|exec| exec.running) {
+        remove_tree(&layout.exec_state(&exec.id))?;
+    }
     for name in &orphaned {
         volume::delete_data(layout, name)?;
     }

@@ -1,11 +1,11 @@
 //! Compiled seccomp filters, cached by the digest of what they were compiled from.
 
+use super::whole_file;
 use crate::Engine;
 use dhow_model::security::SeccompProfile;
 use dhow_model::{Digest, Result, ResultExt};
 use sha2::{Digest as _, Sha256};
-use std::io::Write;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
+use std::os::unix::fs::MetadataExt;
 
 /// Names the built-in policy: what it holds changes with the executable only.
 const DEFAULT: &str = "default";
@@ -22,7 +22,6 @@ pub(crate) fn compiled(
         SeccompProfile::Custom(text) => text.as_str(),
     };
     let mut hash = Sha256::new();
-    // The compiler is part of what the program depends on.
     // Another build of the executable may hold another policy or another compiler.
     let built =
         std::fs::metadata(engine.helper()).context(|| format!("stat {}", engine.helper().display()))?;
@@ -42,16 +41,6 @@ pub(crate) fn compiled(
         return Ok(None);
     };
     std::fs::create_dir_all(&directory).context(|| format!("create {}", directory.display()))?;
-    // A temporary name and a rename: another process never reads half a program.
-    let temporary = directory.join(format!("{}.{}", key.hex(), std::process::id()));
-    std::fs::OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(&temporary)
-        .and_then(|mut file| file.write_all(&program))
-        .and_then(|()| std::fs::rename(&temporary, &path))
-        .context(|| format!("write {}", path.display()))?;
+    whole_file::install(&path, &program, 0o600)?;
     Ok(Some(program))
 }

@@ -184,7 +184,7 @@ fn wait_reports_every_code_even_of_one_that_is_gone() {
     sandbox.ok(["start", "one", "two"]);
     assert_eq!(sandbox.ok(["wait", "one", "two"]), "3\n4");
     assert_eq!(sandbox.ok(["wait", "one"]), "3");
-    sandbox.ok(["run", "-d", "--rm", "--name", "gone", "busybox", "sh", "-c", "sleep 0.5; exit 6"]);
+    sandbox.ok(["run", "-d", "--rm", "--name", "gone", "busybox", "sh", "-c", "sleep 3; exit 6"]);
     assert_eq!(sandbox.ok(["wait", "gone"]), "6");
     eventually("--rm removes it", || sandbox.container_ids().len() == 2);
 }

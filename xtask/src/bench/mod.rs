@@ -6,10 +6,12 @@
 //!                              peers.rs prepares them there; when the agent ends, the kernel takes
 //!                              all their processes and mounts, whatever happened
 //!   statistics.rs → report.rs: a Markdown table, and JSON with every sample
+//!   ffi.rs ──── dhow alone: a C program with libdhow beside the command line
 //!   trace.rs ── dhow alone: the same loop with and without tracing beside it
 //! ```
 
 pub(crate) mod agent;
+mod ffi;
 mod peers;
 mod report;
 mod rootfs;
@@ -26,6 +28,8 @@ use std::time::{Duration, Instant};
 pub(crate) enum Bench {
     /// How long a whole `run --rm --network none IMAGE true` takes
     Start(start::Arguments),
+    /// A container from start to exit through the C ABI, beside the command line
+    Ffi(ffi::Arguments),
     /// What tracing costs a fork+exec loop, and how many events it can take
     Trace(trace::Arguments),
 }
@@ -33,6 +37,7 @@ pub(crate) enum Bench {
 pub(crate) fn run(what: &Bench) -> Result {
     match what {
         Bench::Start(arguments) => start::run(arguments),
+        Bench::Ffi(arguments) => ffi::run(arguments),
         Bench::Trace(arguments) => trace::run(arguments),
     }
 }

@@ -4,7 +4,7 @@ mod dependencies;
 mod documents;
 mod sources;
 
-use crate::{Result, bpf, process};
+use crate::{Result, bpf, header, process};
 use std::process::Command;
 
 #[derive(clap::Args)]
@@ -31,6 +31,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result {
     deny(arguments)?;
     step("probes and their bindings");
     bpf::check()?;
+    step("include/dhow.h");
+    header::check()?;
     step("lints");
     process::run(
         process::cargo(&["clippy", "--workspace", "--all-targets", "--locked", "--quiet"])

@@ -169,12 +169,16 @@ impl Cgroup {
         self.set_frozen(true)
     }
 
-    /// Lets them run again.
+    /// Lets them run again. A cgroup that is gone has nobody who waits: frozen or not, whoever is killed on v2
+    /// ends at once, and who removed the cgroup may have been quicker.
     ///
     /// # Errors
     /// `Unsupported` without a freezer.
     pub fn thaw(&self) -> Result<()> {
-        self.set_frozen(false)
+        match self.set_frozen(false) {
+            Err(_) if self.freezer().is_ok_and(|freezer| !freezer.control.exists()) => Ok(()),
+            other => other,
+        }
     }
 
     /// Whether all of it is stopped.
