@@ -142,6 +142,8 @@ fn measure(arguments: &Arguments, engine: &Engine) -> Result<Report> {
                 Beside::OtherContainer(kinds) => Some(Tracer::start(engine, kinds, "idle")?),
                 Beside::ThisContainer(kinds) => Some(Tracer::start(engine, kinds, "looping")?),
             };
+            // Attaching leaves the processors' caches cold and the kernel with things to free, whoever runs next.
+            shell.time(&processes)?;
             let before = usage.read()?;
             let wall = shell.time(&processes)?;
             samples[index].push(Sample { wall, processor: usage.read()?.saturating_sub(before) });
