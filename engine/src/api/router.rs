@@ -29,7 +29,7 @@ pub fn router(engine: Engine) -> Router {
 }
 
 fn containers() -> Router<Engine> {
-    use routes::{attach, containers, exec, logs};
+    use routes::{attach, containers, exec, logs, stats};
     Router::new()
         .route("/containers/json", get(containers::list))
         .route("/containers/create", post(containers::create))
@@ -45,6 +45,7 @@ fn containers() -> Router<Engine> {
         .route("/containers/{id}/resize", post(containers::resize))
         .route("/containers/{id}", delete(containers::remove))
         .route("/containers/{id}/logs", get(logs::logs))
+        .route("/containers/{id}/stats", get(stats::stats))
         .route("/containers/{id}/attach", post(attach::attach))
         .route("/containers/{id}/exec", post(exec::create))
         .route("/exec/{id}/start", post(exec::start))

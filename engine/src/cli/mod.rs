@@ -44,6 +44,7 @@ mod signal_proxy;
 mod spec;
 mod start;
 mod startup;
+mod stats;
 mod stop;
 mod stream;
 mod table;

@@ -24,6 +24,7 @@ pub mod remove;
 pub mod resize;
 mod seccomp;
 pub mod start;
+pub mod stats;
 pub mod stop;
 pub mod streams;
 pub mod wait;

@@ -14,6 +14,7 @@
 //! | `crash` | `kill -9` of whatever is not the container |
 //! | `crowd` | 200 containers, 8 processes at once |
 //! | `bad_input` | one clear line, the right code, nothing left |
+//! | `stats` | what containers use: rows, rates, Docker's body |
 //! | `tty` | terminals: size, resize, keys, job control, detaching |
 //! | `trace` | exactly the events of the containers that were asked for, losses, privileges |
 //! | `security` | the rows of known attacks that apply |
@@ -40,5 +41,6 @@ mod run;
 mod sandbox;
 mod security;
 mod server;
+mod stats;
 mod trace;
 mod tty;

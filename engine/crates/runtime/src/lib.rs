@@ -20,6 +20,7 @@ mod copyup;
 mod devices;
 pub mod exec;
 pub mod facts;
+pub mod host_usage;
 pub mod idmap;
 pub mod launch;
 pub mod log;

@@ -23,6 +23,7 @@ pub(super) mod machine;
 mod mounts;
 mod resources;
 mod security;
+pub(super) mod stats;
 pub(super) mod summary;
 pub(super) mod system;
 pub(super) mod volume;

@@ -7,6 +7,7 @@ pub(super) mod exec;
 pub(super) mod images;
 pub(super) mod logs;
 pub(super) mod missing;
+pub(super) mod stats;
 pub(super) mod system;
 pub(super) mod trace;
 pub(super) mod volumes;

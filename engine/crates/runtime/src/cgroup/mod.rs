@@ -4,9 +4,11 @@ mod apply;
 mod device_rules;
 pub mod layout;
 pub mod limits;
+pub mod usage;
 
 pub(crate) use apply::{Joining, make, open_joining};
 pub use device_rules::{DevicePlan, DeviceRule};
+pub(crate) use usage::NANOS_PER_TICK;
 
 use crate::facts::HostFacts;
 use dhow_model::{ContainerId, Error, Result, ResultExt};
