@@ -7,6 +7,7 @@
 //! | `check` | all that can be said about the code without running it |
 //! | `bpf` | the eBPF probes: compiles them, or compares the committed object with its sources |
 //! | `header` | `include/dhow.h` from the C ABI's sources, or compares the two |
+//! | `parity` | our command line beside Docker's, and `engine/PARITY.md` |
 //! | `vm` | the root tests on Debian's kernel and pure cgroup v2, in a virtual machine |
 //! | `bench start` | how long a container takes, beside the kernel's floor and other engines |
 //! | `bench trace` | what tracing costs, and how many events it can take |
@@ -24,6 +25,7 @@ mod bench;
 mod bpf;
 mod check;
 mod header;
+mod parity;
 mod process;
 mod setup;
 mod test;
@@ -57,6 +59,8 @@ enum Task {
     Bpf(bpf::Arguments),
     /// Make include/dhow.h of ffi/src
     Header(header::Arguments),
+    /// Compare our command line with Docker's, and print what is missing
+    Parity(parity::Arguments),
     /// Measure
     #[command(subcommand)]
     Bench(bench::Bench),
@@ -73,6 +77,7 @@ fn main() -> ExitCode {
         Task::Vm(arguments) => vm::run(&arguments),
         Task::Bpf(arguments) => bpf::run(&arguments),
         Task::Header(arguments) => header::run(&arguments),
+        Task::Parity(arguments) => parity::run(&arguments),
         Task::Bench(what) => bench::run(&what),
         Task::BenchAgent { scratch } => bench::agent::serve(&scratch),
     };

@@ -15,9 +15,12 @@ use std::ffi::OsString;
 pub(crate) struct Rules {
     /// Everything from the first argument on belongs to the container's command.
     pub(crate) stop_at_first: bool,
-    /// Flags that Docker has and dhow refuses, each with the reason, or nothing.
+    /// Flags that Docker has and dhow refuses, each with the reason.
     pub(crate) refused: &'static [(&'static str, &'static str)],
 }
+
+/// Why `--platform` is refused by the verbs of images.
+pub(crate) const ONE_PLATFORM: &str = "an image is kept for one platform, this machine's";
 
 /// Parses a verb's arguments. `Err` may also be a help text that was asked for and printed.
 pub(crate) fn parse<A: Parser>(rules: Rules, args: &[OsString]) -> Outcome<A> {
@@ -176,8 +179,7 @@ fn go_reason(reason: &str, value: &str) -> String {
 fn unknown_flag(flag: &str, name: &str, rules: Rules) -> Failure {
     let bare = flag.split_once('=').map_or(flag, |(bare, _)| bare);
     if let Some((known, why)) = rules.refused.iter().find(|(known, _)| *known == bare) {
-        let why = if why.is_empty() { String::new() } else { format!(": {why}") };
-        return Failure::usage(format!("{known} is not supported by dhow yet{why}")).with_help_of(name);
+        return Failure::usage(format!("{known} is not supported by dhow: {why}")).with_help_of(name);
     }
     if bare.starts_with("--") {
         return Failure::usage(format!("unknown flag: {bare}")).with_help_of(name);
@@ -278,8 +280,8 @@ mod tests {
                 "invalid argument \"abc\" for \"-m, --memory\" flag: invalid size: 'abc'",
                 125,
             ),
-            (&["--gpus", "all", "img"], "--gpus is not supported by dhow yet: no driver", 125),
-            (&["--gpus=all", "img"], "--gpus is not supported by dhow yet: no driver", 125),
+            (&["--gpus", "all", "img"], "--gpus is not supported by dhow: no driver", 125),
+            (&["--gpus=all", "img"], "--gpus is not supported by dhow: no driver", 125),
             (&[], "'dhow try' requires at least 1 argument", 1),
             (
                 &["--tty=maybe", "img"],

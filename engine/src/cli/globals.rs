@@ -43,7 +43,7 @@ pub(crate) struct Globals {
 }
 
 const NO_TLS: &str = "engines are reached by unix socket or plain TCP";
-const RULES: Rules = Rules {
+pub(crate) const RULES: Rules = Rules {
     stop_at_first: true,
     refused: &[
         ("--tls", NO_TLS),

@@ -1,6 +1,6 @@
 //! `dhow history`: shows how an image was made, newest layer first.
 
-use crate::cli::arguments::Rules;
+use crate::cli::arguments::{ONE_PLATFORM, Rules};
 use crate::cli::client::{Route, encode_segment};
 use crate::cli::context::Context;
 use crate::cli::exit::Outcome;
@@ -34,7 +34,7 @@ pub(crate) struct Args {
     image: String,
 }
 
-pub(crate) const RULES: Rules = Rules { stop_at_first: false, refused: &[("--platform", "")] };
+pub(crate) const RULES: Rules = Rules { stop_at_first: false, refused: &[("--platform", ONE_PLATFORM)] };
 
 pub(crate) async fn execute(context: &Context, args: Args) -> Outcome {
     let created = if args.human { "CreatedSince" } else { "CreatedAt" };

@@ -1,6 +1,6 @@
 //! `dhow images`: lists images.
 
-use crate::cli::arguments::Rules;
+use crate::cli::arguments::{ONE_PLATFORM, Rules};
 use crate::cli::context::Context;
 use crate::cli::exit::Outcome;
 use crate::cli::listing::{Format, Row, filter_map, parse_filter};
@@ -40,7 +40,7 @@ pub(crate) struct Args {
     repository: Option<String>,
 }
 
-pub(crate) const RULES: Rules = Rules { stop_at_first: false, refused: &[("--tree", "")] };
+pub(crate) const RULES: Rules = Rules { stop_at_first: false, refused: &[("--tree", ONE_PLATFORM)] };
 
 const HEADERS: [(&str, &str); 11] = [
     ("ID", "IMAGE ID"),

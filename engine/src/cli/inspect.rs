@@ -2,7 +2,7 @@
 //!
 //! The engine's JSON is shown as it came, only indented: no field is lost or reordered on the way.
 
-use crate::cli::arguments::{self, Rules};
+use crate::cli::arguments::{self, ONE_PLATFORM, Rules};
 use crate::cli::client::{Client, Route, encode_segment};
 use crate::cli::context::Context;
 use crate::cli::exit::{Failure, Outcome};
@@ -11,7 +11,7 @@ use crate::cli::output;
 use crate::cli::stop::container;
 use crate::cli::template::Template;
 use bytes::Bytes;
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 use serde_json::Value;
 use std::ffi::OsString;
 
@@ -58,6 +58,17 @@ struct ImageArgs {
 }
 
 pub(crate) const RULES: Rules = Rules { stop_at_first: false, refused: &[] };
+const IMAGE_RULES: Rules = Rules { stop_at_first: false, refused: &[("--platform", ONE_PLATFORM)] };
+
+/// How `container inspect` is declared.
+pub(crate) fn declared_container() -> (clap::Command, Rules) {
+    (ContainerArgs::command(), RULES)
+}
+
+/// How `image inspect` is declared.
+pub(crate) fn declared_image() -> (clap::Command, Rules) {
+    (ImageArgs::command(), IMAGE_RULES)
+}
 
 /// The kinds of objects, in the order in which a name is looked up.
 const KINDS: [&str; 4] = ["container", "image", "network", "volume"];
@@ -70,8 +81,7 @@ pub(crate) async fn execute_container(context: &Context, args: &[OsString]) -> O
 
 /// `dhow image inspect`.
 pub(crate) async fn execute_image(context: &Context, args: &[OsString]) -> Outcome {
-    let rules = Rules { stop_at_first: false, refused: &[("--platform", "")] };
-    let ImageArgs { format, names } = arguments::parse(rules, args)?;
+    let ImageArgs { format, names } = arguments::parse(IMAGE_RULES, args)?;
     execute(context, Args { format, size: false, kind: Some("image".to_owned()), names }).await
 }
 

@@ -1,6 +1,6 @@
 //! `dhow load`: reads images from a tar archive.
 
-use crate::cli::arguments::Rules;
+use crate::cli::arguments::{ONE_PLATFORM, Rules};
 use crate::cli::client::Route;
 use crate::cli::context::Context;
 use crate::cli::exit::{Failure, Outcome};
@@ -23,7 +23,7 @@ pub(crate) struct Args {
     quiet: bool,
 }
 
-pub(crate) const RULES: Rules = Rules { stop_at_first: false, refused: &[("--platform", "")] };
+pub(crate) const RULES: Rules = Rules { stop_at_first: false, refused: &[("--platform", ONE_PLATFORM)] };
 
 /// An OCI layout directory as an archive: the API takes nothing else.
 fn layout_body(path: &Path) -> Outcome<Body> {

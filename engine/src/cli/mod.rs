@@ -54,6 +54,7 @@ mod terminal;
 mod trace;
 mod trace_line;
 pub mod transport;
+mod tree;
 mod unpause;
 mod verbs;
 mod version;

@@ -1,6 +1,6 @@
 //! `dhow rmi`: removes images, or only their names.
 
-use crate::cli::arguments::Rules;
+use crate::cli::arguments::{ONE_PLATFORM, Rules};
 use crate::cli::client::{Route, collect, empty, encode_segment, wire};
 use crate::cli::context::Context;
 use crate::cli::exit::Outcome;
@@ -23,7 +23,7 @@ pub(crate) struct Args {
     images: Vec<String>,
 }
 
-pub(crate) const RULES: Rules = Rules { stop_at_first: false, refused: &[("--platform", "")] };
+pub(crate) const RULES: Rules = Rules { stop_at_first: false, refused: &[("--platform", ONE_PLATFORM)] };
 
 pub(crate) async fn execute(context: &Context, args: Args) -> Outcome {
     let client = context.client().await?;

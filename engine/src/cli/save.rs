@@ -1,6 +1,6 @@
 //! `dhow save`: writes images to a tar archive.
 
-use crate::cli::arguments::Rules;
+use crate::cli::arguments::{ONE_PLATFORM, Rules};
 use crate::cli::client::{Route, wire};
 use crate::cli::context::Context;
 use crate::cli::exit::{Failure, Outcome};
@@ -24,7 +24,7 @@ pub(crate) struct Args {
     images: Vec<String>,
 }
 
-pub(crate) const RULES: Rules = Rules { stop_at_first: false, refused: &[("--platform", "")] };
+pub(crate) const RULES: Rules = Rules { stop_at_first: false, refused: &[("--platform", ONE_PLATFORM)] };
 
 pub(crate) async fn execute(context: &Context, args: Args) -> Outcome {
     if args.output.is_none() && terminal::output_is_terminal() {

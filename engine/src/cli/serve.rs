@@ -11,7 +11,7 @@ use std::path::PathBuf;
 /// Serve the Docker Engine API
 #[derive(Debug, Parser)]
 #[command(name = "dhow serve")]
-struct Args {
+pub(crate) struct Args {
     /// Where to listen: unix:///path, tcp://address:port or fd://
     #[arg(short = 'H', long = "host", value_name = "URL")]
     hosts: Vec<String>,

@@ -30,8 +30,11 @@ pub(crate) struct Args {
     containers: Vec<String>,
 }
 
-pub(crate) const RULES: Rules =
-    Rules { stop_at_first: false, refused: &[("--checkpoint", ""), ("--checkpoint-dir", "")] };
+const CHECKPOINTS: &str = "dhow makes no checkpoints";
+pub(crate) const RULES: Rules = Rules {
+    stop_at_first: false,
+    refused: &[("--checkpoint", CHECKPOINTS), ("--checkpoint-dir", CHECKPOINTS)],
+};
 
 pub(crate) async fn execute(context: &Context, args: Args) -> Outcome {
     if args.attach || args.interactive {

@@ -1,8 +1,9 @@
 //! Every verb by name: those that work, their places in Docker's groups, and those that are not there yet.
 
-use crate::cli::arguments;
+use crate::cli::arguments::{self, Rules};
 use crate::cli::context::Context;
 use crate::cli::exit::{Failure, Outcome};
+use crate::cli::output;
 use std::ffi::OsString;
 use std::fmt::Write;
 
@@ -15,8 +16,8 @@ pub(crate) struct Command<'a> {
     pub(crate) rest: &'a [OsString],
 }
 
-/// What works: name, summary, and its other names within the groups `container`, `image` and `system`.
-const VERBS: &[(&str, &str, &[&str])] = &[
+/// What works: name, summary, and its other names within the groups of [`GROUPS`].
+pub(crate) const VERBS: &[(&str, &str, &[&str])] = &[
     ("run", "Create and run a new container from an image", &["container run"]),
     ("exec", "Execute a command in a running container", &["container exec"]),
     ("ps", "List containers", &["container ls", "container list", "container ps"]),
@@ -51,9 +52,6 @@ const VERBS: &[(&str, &str, &[&str])] = &[
     ("wait", "Block until one or more containers stop, then print their exit codes", &["container wait"]),
     ("container inspect", "Display detailed information on one or more containers", &[]),
     ("image inspect", "Display detailed information on one or more images", &[]),
-    // Shown by `dhow help` as Docker shows its groups.
-    ("container", "Manage containers", &[]),
-    ("image", "Manage images", &[]),
 ];
 
 const REGISTRIES: &str = "registries come later; load images with dhow load or dhow import";
@@ -63,7 +61,7 @@ const LATER: &str = "it comes with a later version";
 const SWARM: &str = "dhow has no cluster mode";
 
 /// What Docker has and dhow has not, with the reason.
-const NOT_YET: &[(&str, &str)] = &[
+pub(crate) const NOT_YET: &[(&str, &str)] = &[
     ("pull", REGISTRIES),
     ("push", REGISTRIES),
     ("login", REGISTRIES),
@@ -110,7 +108,8 @@ const NOT_YET: &[(&str, &str)] = &[
 ];
 
 /// Groups whose second word is a verb.
-const GROUPS: [&str; 3] = ["container", "image", "system"];
+pub(crate) const GROUPS: &[(&str, &str)] =
+    &[("container", "Manage containers"), ("image", "Manage images"), ("system", "Manage dhow")];
 
 /// Finds the verb; `None` when there is none and help is wanted.
 pub(crate) fn resolve(args: &[OsString]) -> Outcome<Option<Command<'_>>> {
@@ -122,14 +121,15 @@ pub(crate) fn resolve(args: &[OsString]) -> Outcome<Option<Command<'_>>> {
     if matches!(name.as_str(), "help" | "--help" | "-h") {
         return match args.get(1..) {
             Some([]) | None => Ok(None),
+            Some([flag]) if flag == "--json" => Ok(Some(Command { verb: TREE, rest: &[] })),
             Some(rest) => Ok(resolve(rest)?
                 .map(|c| Command { verb: c.verb, rest: HELP_FLAG.get_or_init(|| ["--help".into()]) })),
         };
     }
     let mut used = 1;
-    if GROUPS.contains(&name.as_str()) {
+    if let Some((group, _)) = GROUPS.iter().find(|(group, _)| *group == name) {
         match word(1) {
-            None | Some("--help" | "-h") => return Ok(None),
+            None | Some("--help" | "-h") => return Ok(Some(Command { verb: group, rest: &[] })),
             Some(second) => name = format!("{name} {second}"),
         }
         used = 2;
@@ -148,6 +148,9 @@ pub(crate) fn resolve(args: &[OsString]) -> Outcome<Option<Command<'_>>> {
     }
 }
 
+/// `dhow help --json`: every verb and flag, for programs.
+const TREE: &str = "help --json";
+
 static HELP_FLAG: std::sync::OnceLock<[OsString; 1]> = std::sync::OnceLock::new();
 
 fn unknown(name: &str) -> Failure {
@@ -160,6 +163,10 @@ pub(crate) fn help() -> String {
     for (verb, summary, _) in VERBS.iter().filter(|(verb, _, _)| !verb.contains(' ')) {
         // Writing to a string cannot fail.
         let _ = writeln!(text, "  {verb:<11} {summary}");
+    }
+    text.push_str("\nManagement Commands:\n");
+    for (group, summary) in GROUPS {
+        let _ = writeln!(text, "  {group:<11} {summary}");
     }
     text.push_str(
         "\nGlobal Options:\n      \
@@ -176,10 +183,32 @@ pub(crate) fn help() -> String {
     text
 }
 
-/// Parses the verb's arguments and runs it.
-pub(crate) async fn execute(context: &Context, command: &Command<'_>) -> Outcome {
-    macro_rules! verb {
-        ($($name:literal => $module:ident),* $(,)?) => {
+/// The verbs of one group, by the names that they have in it.
+pub(crate) fn group_help(group: &str) -> Option<String> {
+    let (_, summary) = GROUPS.iter().find(|(name, _)| *name == group)?;
+    let mut text = format!("Usage:  dhow {group} COMMAND\n\n{summary}\n\nCommands:\n");
+    let mut lines: Vec<(&str, &str)> = VERBS
+        .iter()
+        .filter_map(|(verb, summary, others)| {
+            let within = std::iter::once(verb).chain(others.iter());
+            let name = within.filter_map(|name| name.strip_prefix(group)?.strip_prefix(' ')).next()?;
+            Some((name, *summary))
+        })
+        .collect();
+    lines.sort_unstable();
+    for (name, summary) in lines {
+        let _ = writeln!(text, "  {name:<11} {summary}");
+    }
+    let _ = writeln!(text, "\nRun 'dhow {group} COMMAND --help' for more information on a command.");
+    Some(text)
+}
+
+/// A verb's flags as clap knows them, and the rules that they are read by. Made of the same list as
+/// [`execute`], so that no verb can be missing in one of them.
+macro_rules! verbs {
+    ($($name:literal => $module:ident),* $(,)?) => {
+        /// Parses the verb's arguments and runs it.
+        pub(crate) async fn execute(context: &Context, command: &Command<'_>) -> Outcome {
             match command.verb {
                 $($name => crate::cli::$module::execute(
                     context,
@@ -187,16 +216,59 @@ pub(crate) async fn execute(context: &Context, command: &Command<'_>) -> Outcome
                 ).await,)*
                 "container inspect" => crate::cli::inspect::execute_container(context, command.rest).await,
                 "image inspect" => crate::cli::inspect::execute_image(context, command.rest).await,
-                other => Err(unknown(other)),
+                TREE => crate::cli::tree::execute(),
+                other => match group_help(other) {
+                    Some(text) => output::print(&text).map(|()| 0),
+                    None => Err(unknown(other)),
+                },
             }
-        };
-    }
-    verb! {
-        "run" => run, "exec" => exec, "ps" => ps, "images" => images, "attach" => attach, "create" => create,
-        "events" => events, "history" => history, "import" => import, "info" => info, "inspect" => inspect,
-        "kill" => kill, "load" => load, "logs" => logs, "pause" => pause, "restart" => restart, "rm" => rm, "rmi" => rmi,
-        "save" => save, "start" => start, "stats" => stats, "stop" => stop, "tag" => tag, "trace" => trace, "unpause" => unpause, "version" => version, "wait" => wait,
-    }
+        }
+
+        /// How a verb's command line is declared.
+        pub(crate) fn declared(verb: &str) -> Option<(clap::Command, Rules)> {
+            use clap::CommandFactory;
+            match verb {
+                $($name => Some((
+                    crate::cli::$module::Args::command(),
+                    crate::cli::$module::RULES,
+                )),)*
+                "container inspect" => Some(crate::cli::inspect::declared_container()),
+                "image inspect" => Some(crate::cli::inspect::declared_image()),
+                "serve" => Some((crate::cli::serve::Args::command(), Rules::default())),
+                _ => None,
+            }
+        }
+    };
+}
+
+verbs! {
+    "attach" => attach,
+    "create" => create,
+    "events" => events,
+    "exec" => exec,
+    "history" => history,
+    "images" => images,
+    "import" => import,
+    "info" => info,
+    "inspect" => inspect,
+    "kill" => kill,
+    "load" => load,
+    "logs" => logs,
+    "pause" => pause,
+    "ps" => ps,
+    "restart" => restart,
+    "rm" => rm,
+    "rmi" => rmi,
+    "run" => run,
+    "save" => save,
+    "start" => start,
+    "stats" => stats,
+    "stop" => stop,
+    "tag" => tag,
+    "trace" => trace,
+    "unpause" => unpause,
+    "version" => version,
+    "wait" => wait,
 }
 
 #[cfg(test)]
@@ -221,8 +293,31 @@ mod tests {
             let command = resolve(&args).unwrap().unwrap();
             assert_eq!((command.verb, command.rest.len()), (verb, rest), "{text}");
         }
-        for text in ["", "help", "--help", "image", "container --help"] {
+        for text in ["", "help", "--help"] {
             assert_eq!(resolve(&words(text)), Ok(None), "{text}");
+        }
+        for (text, group) in
+            [("image", "image"), ("container --help", "container"), ("help system", "system")]
+        {
+            let args = words(text);
+            let command = resolve(&args).unwrap().unwrap();
+            assert_eq!(command.verb, group, "{text}");
+            assert!(group_help(group).unwrap().starts_with(&format!("Usage:  dhow {group} COMMAND\n")));
+        }
+        assert!(group_help("container").unwrap().contains("\n  ls          List containers\n"));
+    }
+
+    #[test]
+    fn every_verb_is_declared() {
+        for (verb, _, others) in VERBS {
+            let (command, rules) = declared(verb).unwrap_or_else(|| panic!("{verb} is not declared"));
+            assert_eq!(command.get_name(), format!("dhow {verb}"));
+            let without_reason: Vec<_> = rules.refused.iter().filter(|(_, why)| why.is_empty()).collect();
+            assert_eq!(without_reason, Vec::<&(&str, &str)>::new(), "{verb}");
+            for other in *others {
+                let args = words(other);
+                assert_eq!(resolve(&args).unwrap().unwrap().verb, *verb, "{other}");
+            }
         }
     }
 

@@ -15,6 +15,7 @@
 //! | `crowd` | 200 containers, 8 processes at once |
 //! | `bad_input` | one clear line, the right code, nothing left |
 //! | `stats` | what containers use: rows, rates, Docker's body |
+//! | `refused` | every flag and verb that is refused says so |
 //! | `tty` | terminals: size, resize, keys, job control, detaching |
 //! | `trace` | exactly the events of the containers that were asked for, losses, privileges |
 //! | `security` | the rows of known attacks that apply |
@@ -37,6 +38,7 @@ mod lifecycle;
 mod limits;
 mod live;
 mod pause;
+mod refused;
 mod run;
 mod sandbox;
 mod security;

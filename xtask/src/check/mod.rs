@@ -4,7 +4,7 @@ mod dependencies;
 mod documents;
 mod sources;
 
-use crate::{Result, bpf, header, process};
+use crate::{Result, bpf, header, parity, process};
 use std::process::Command;
 
 #[derive(clap::Args)]
@@ -43,6 +43,8 @@ pub(crate) fn run(arguments: &Arguments) -> Result {
         process::cargo(&["doc", "--workspace", "--no-deps", "--locked", "--quiet"])
             .env("RUSTDOCFLAGS", "-D warnings"),
     )?;
+    step("engine/PARITY.md");
+    parity::check()?;
     println!("check: all good");
     Ok(())
 }

@@ -283,8 +283,8 @@ pub(crate) const REFUSED: &[(&str, &str)] = &[
     ("--health-start-interval", HEALTH),
     ("--health-start-period", HEALTH),
     ("--health-timeout", HEALTH),
-    ("--gpus", ""),
-    ("--use-api-socket", ""),
+    ("--gpus", "it needs a vendor's hook; give the devices with --device"),
+    ("--use-api-socket", "mount the socket of dhow serve with -v"),
     ("--volumes-from", "name the volumes with -v or --mount"),
-    ("--disable-content-trust", ""),
+    ("--disable-content-trust", "images are not signed"),
 ];

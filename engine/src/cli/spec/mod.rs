@@ -7,6 +7,7 @@
 mod devices;
 pub(crate) mod env;
 mod flags;
+mod limited;
 mod limits;
 mod mounts;
 mod names;
@@ -14,6 +15,7 @@ mod ports;
 mod security;
 
 pub(crate) use flags::{REFUSED, SpecArgs};
+pub(crate) use limited::LIMITED;
 
 use crate::cli::exit::{Failure, Outcome};
 use bollard::models::{

@@ -1,0 +1,37 @@
+//! Flags of `run` and `create` that are read, but whose values the engine refuses, all or most of them. They stand
+//! here so that the table of what works can tell it; a test gives each of them its value and expects the refusal.
+
+/// A flag, a value that is refused, and why.
+pub(crate) struct Limit {
+    pub(crate) flag: &'static str,
+    /// `None` for a switch.
+    pub(crate) value: Option<&'static str>,
+    pub(crate) reason: &'static str,
+}
+
+const fn limit(flag: &'static str, value: &'static str, reason: &'static str) -> Limit {
+    Limit { flag, value: Some(value), reason }
+}
+
+const BRIDGE: &str = "published ports need bridge networks, which come later";
+
+/// All of them.
+pub(crate) const LIMITED: &[Limit] = &[
+    limit("--blkio-weight-device", "/dev/null:100", "limits by device come later"),
+    limit("--cpu-rt-period", "1000000", "real-time scheduling of cgroups comes later"),
+    limit("--cpu-rt-runtime", "950000", "real-time scheduling of cgroups comes later"),
+    limit("--device-read-bps", "/dev/null:1mb", "limits by device come later"),
+    limit("--device-read-iops", "/dev/null:100", "limits by device come later"),
+    limit("--device-write-bps", "/dev/null:1mb", "limits by device come later"),
+    limit("--device-write-iops", "/dev/null:100", "limits by device come later"),
+    limit("--ipc", "container:other", "joining another container comes later"),
+    limit("--log-driver", "syslog", "the drivers are json-file and none"),
+    limit("--memory-swappiness", "60", "it comes later"),
+    limit("--network", "bridge", "the networks are none and host"),
+    limit("--pid", "container:other", "joining another container comes later"),
+    limit("--publish", "80:80", BRIDGE),
+    Limit { flag: "--publish-all", value: None, reason: BRIDGE },
+    limit("--runtime", "other", "the runtime is dhow's own"),
+    limit("--storage-opt", "size=1G", "writable layers have no quota yet"),
+    limit("--volume-driver", "other", "the driver is local"),
+];
