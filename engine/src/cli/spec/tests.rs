@@ -68,9 +68,9 @@ fn what_contradicts_itself() {
         ("--log-driver none --log-opt a=b img", "invalid logging opts for driver none"),
         (
             "--volumes-from x img",
-            "--volumes-from is not supported by dhow yet: name the volumes with -v or --mount",
+            "--volumes-from is not supported by dhow: name the volumes with -v or --mount",
         ),
-        ("--health-cmd x img", "--health-cmd is not supported by dhow yet: health checks come later"),
+        ("--health-cmd x img", "--health-cmd is not supported by dhow: health checks come later"),
         (
             "-a foo img",
             "invalid argument \"foo\" for \"-a, --attach\" flag: valid streams are STDIN, STDOUT and STDERR",
