@@ -79,12 +79,14 @@ pub(crate) fn settle(engine: &Engine, record: &ContainerRecord) -> Result<bool> 
                 state.status = state.status.after(Move::StartFailed)?;
                 state.exit_code = container::start::START_FAILED;
                 state.error = "the start was interrupted".to_owned();
+                state.life.fail_start();
             }
             status => {
                 state.status = status.after(Move::Exited)?;
                 if status != Status::Restarting {
                     state.exit_code = KILLED;
                     state.error = "its monitor died".to_owned();
+                    state.life.lose_monitor();
                     state.finished_at = Some(now);
                     let attributes = [("exitCode", KILLED.to_string())];
                     txn.append_event(&events::container("die", &record, attributes), now)?;

@@ -37,6 +37,7 @@ pub fn create(
     check_platform(&image, platform)?;
     let id = random::id()?;
     let mut config = merge(&id, spec, &image)?;
+    super::health::check(&config)?;
     let volumes = name_volumes(&mut config)?;
     let record = ContainerRecord {
         id: id.clone(),
@@ -133,6 +134,10 @@ fn merge(id: &ContainerId, spec: CreateSpec, image: &Image) -> Result<ContainerC
             "the working directory '{working_dir}' is invalid, it needs to be an absolute path"
         )));
     }
+    let healthcheck = match spec.healthcheck {
+        Some(check) => Some(check.over(from.healthcheck.as_ref())),
+        None => from.healthcheck.clone(),
+    };
     Ok(ContainerConfig {
         image: spec.image,
         image_id: image.id.clone(),
@@ -154,6 +159,8 @@ fn merge(id: &ContainerId, spec: CreateSpec, image: &Image) -> Result<ContainerC
         attach_stderr: spec.attach_stderr,
         stop_signal,
         stop_timeout: spec.stop_timeout,
+        healthcheck,
+        shell: from.shell.clone(),
         host: spec.host,
     })
 }

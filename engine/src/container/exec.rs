@@ -168,7 +168,7 @@ fn launch(
     }
     let container = super::find_settled(engine, exec.container.as_str())?;
     check_running(&container)?;
-    let spec = exec_spec(engine, &container, exec)?;
+    let spec = exec_spec(engine, &container, &exec.config)?;
     let plan = dhow_runtime::plan_exec(&spec, engine.facts()?)?;
     let state_dir = engine.layout().exec_state(&exec.id);
     std::fs::DirBuilder::new()
@@ -199,6 +199,7 @@ fn launch(
         clients: u32::try_from(clients.len()).unwrap_or(u32::MAX),
         timeline_since: None,
         streams: streams.iter().map(|(stream, _)| *stream).collect(),
+        probe: None,
     };
     let (report, pidfd) = spawn_monitor(engine.helper(), &monitor, clients, streams)?.wait_started()?;
     match report {
@@ -207,14 +208,17 @@ fn launch(
     }
 }
 
-fn exec_spec(engine: &Engine, container: &ContainerRecord, exec: &ExecRecord) -> Result<ExecSpec> {
+pub(super) fn exec_spec(
+    engine: &Engine,
+    container: &ContainerRecord,
+    config: &ExecConfig,
+) -> Result<ExecSpec> {
     let security = &container.config.host.security;
-    let privileged = exec.config.privileged || security.privileged;
+    let privileged = config.privileged || security.privileged;
     let all = dhow_model::security::Security { privileged: true, ..Default::default() }.capability_mask();
     let capability_mask = if privileged { all } else { security.capability_mask() };
     let seccomp =
         if privileged { None } else { super::seccomp::compiled(engine, &security.seccomp, capability_mask)? };
-    let config = &exec.config;
     let env = super::create::merge_env(&container.config.env, &config.env);
     let or_container =
         |own: &str, theirs: &str| if own.is_empty() { theirs.to_owned() } else { own.to_owned() };

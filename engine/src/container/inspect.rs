@@ -1,6 +1,7 @@
 //! `inspect`: everything that is known of one container.
 
 use crate::Engine;
+use dhow_model::health::ProbeResult;
 use dhow_model::image::Image;
 use dhow_model::{ContainerId, Result};
 use dhow_store::db::ContainerRecord;
@@ -21,6 +22,8 @@ pub struct Inspected {
     pub hosts_path: PathBuf,
     /// What is mounted on `/etc/resolv.conf`.
     pub resolv_conf_path: PathBuf,
+    /// The last results of its health check, the oldest first.
+    pub health_log: Vec<ProbeResult>,
     /// Running exec sessions.
     pub exec_ids: Vec<ContainerId>,
     /// The writable layer.
@@ -41,8 +44,10 @@ pub struct Inspected {
 /// `NotFound`, or `InvalidArgument` for an ambiguous prefix.
 pub fn inspect(engine: &Engine, who: &str, size: bool) -> Result<Inspected> {
     let record = super::find_settled(engine, who)?;
-    let (image, execs) =
-        engine.db()?.read(|txn| Ok((txn.image(&record.config.image_id)?, txn.execs_of(&record.id)?)))?;
+    let (image, execs, health_log) = engine.db()?.read(|txn| {
+        let log = if record.state.life.health.is_some() { txn.health_log(&record.id)? } else { Vec::new() };
+        Ok((txn.image(&record.config.image_id)?, txn.execs_of(&record.id)?, log))
+    })?;
     let layout = engine.layout();
     let directory = layout.container(&record.id);
     let state = layout.container_state(&record.id);
@@ -69,6 +74,7 @@ pub fn inspect(engine: &Engine, who: &str, size: bool) -> Result<Inspected> {
         hostname_path: state.join("hostname"),
         hosts_path: state.join("hosts"),
         resolv_conf_path: state.join("resolv.conf"),
+        health_log,
         exec_ids: execs.into_iter().filter(|e| e.running).map(|e| e.id).collect(),
         upper: directory.join("upper"),
         work: directory.join("work"),

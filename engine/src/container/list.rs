@@ -46,6 +46,13 @@ pub fn list(engine: &Engine, options: &ListOptions) -> Result<Vec<Summary>> {
             return Err(Error::invalid(format!("invalid filter 'status={status}'")));
         }
     }
+    for health in filters.values("health") {
+        if !["starting", "healthy", "unhealthy", "none"].contains(&health.as_str()) {
+            return Err(Error::invalid(format!(
+                "invalid value for health ({health}): must be one of none, starting, healthy, unhealthy"
+            )));
+        }
+    }
     for code in filters.values("exited") {
         code.parse::<i32>()
             .map_err(|_| Error::invalid(format!("invalid filter 'exited={code}': want an exit code")))?;
@@ -115,7 +122,7 @@ fn passes(record: &ContainerRecord, filters: &Filters) -> bool {
             })
         })
         && filters.any("network", |want| record.config.host.network.as_str() == want)
-        && filters.any("health", |want| want == "none")
+        && filters.any("health", |want| state.life.health.map_or("none", |h| h.status.as_str()) == want)
         && filters.labels_match(&record.config.labels)
 }
 

@@ -13,6 +13,7 @@ pub mod attach;
 pub mod create;
 mod etc;
 pub mod exec;
+mod health;
 mod init;
 pub mod inspect;
 pub mod list;

@@ -5,17 +5,20 @@
 
 use crate::events;
 use dhow_model::event::NewEvent;
+use dhow_model::health::Health;
+use dhow_model::life::Ender;
 use dhow_model::state::{ContainerState, Move, Status};
-use dhow_model::{ContainerId, Error, Layout, Result};
+use dhow_model::{ContainerId, Error, Layout, Result, Timestamp};
 use dhow_runtime::monitor::restart::Backoff;
-use dhow_runtime::monitor::{AfterExit, Exit, MonitorKind, MonitorSpec, Recorder};
+use dhow_runtime::monitor::{AfterExit, AfterProbe, Exit, MonitorKind, MonitorSpec, Probed, Recorder};
 use dhow_store::db::{ContainerRecord, StateDb};
 
 /// The entry of `dhow monitor`.
 pub fn monitor_main() -> i32 {
     let mut layout = None;
     let code = dhow_runtime::monitor::run(|spec: &MonitorSpec| {
-        layout = Some(spec.layout.clone());
+        // A probe's process has nothing to do with the database: its container's monitor writes.
+        layout = (spec.kind != MonitorKind::Probe).then(|| spec.layout.clone());
         Ok(match &spec.kind {
             MonitorKind::Container => Box::new(ContainerRecorder {
                 layout: spec.layout.clone(),
@@ -23,6 +26,7 @@ pub fn monitor_main() -> i32 {
                 backoff: Backoff::default(),
                 kept: None,
             }) as Box<dyn Recorder>,
+            MonitorKind::Probe => Box::new(super::health::ProbeRecorder),
             MonitorKind::Exec { container } => Box::new(super::exec::ExecRecorder {
                 layout: spec.layout.clone(),
                 id: spec.id.clone(),
@@ -95,6 +99,8 @@ impl Recorder for ContainerRecorder {
             state.exit_code = 0;
             state.error.clear();
             state.started_at = Some(events::now());
+            state.life.begin_run();
+            state.life.health = record.config.probe_argv().map(|_| Health::default());
             Ok(((), vec![events::container("start", record, [])]))
         })
     }
@@ -106,6 +112,7 @@ impl Recorder for ContainerRecorder {
             state.monitor_pid = 0;
             state.exit_code = exit_code;
             state.error = error.to_string();
+            state.life.fail_start();
             let attributes = [("exitCode", exit_code.to_string()), ("error", error.to_string())];
             let after = after_end(record, state)?;
             Ok((after, vec![events::container("die", record, attributes)]))
@@ -119,6 +126,8 @@ impl Recorder for ContainerRecorder {
             state.exit_code = exit.code;
             state.oom_killed |= exit.oom_killed;
             state.finished_at = Some(exit.at);
+            state.life.first_output_at = state.life.first_output_at.or(exit.first_output_at);
+            state.life.end_run(exit.signal, exit.oom_killed);
             let died = events::container(
                 "die",
                 record,
@@ -126,7 +135,11 @@ impl Recorder for ContainerRecorder {
             );
             let policy = record.config.host.restart;
             let wanted = state.status != Status::Removing
-                && policy.wants_restart(exit.code, state.restart_count, state.stopped_by_user);
+                && policy.wants_restart(
+                    failure(exit.code, state),
+                    state.restart_count,
+                    state.stopped_by_user,
+                );
             if wanted {
                 state.status = state.status.after(Move::RestartLater)?;
                 state.restart_count += 1;
@@ -166,6 +179,28 @@ impl Recorder for ContainerRecorder {
             Ok(((), vec![events::container("oom", record, [])]))
         })
     }
+
+    fn first_output(&mut self, at: Timestamp) -> Result<()> {
+        self.update(|_, state| {
+            state.life.first_output_at = Some(at);
+            Ok(((), vec![]))
+        })
+    }
+
+    fn probe_begins(&mut self) -> Result<Option<ContainerId>> {
+        super::health::begin(&mut self.open()?, &self.id)
+    }
+
+    fn probed(&mut self, probed: &Probed) -> Result<AfterProbe> {
+        super::health::record(&mut self.open()?, &self.id, probed)
+    }
+}
+
+/// The exit code as a restart policy sees it: what was ended because it was unhealthy has failed, however it took
+/// leave.
+fn failure(code: i32, state: &ContainerState) -> i32 {
+    let unhealthy = state.life.ended.is_some_and(|ended| ended.by == Ender::Health);
+    if unhealthy && code == 0 { 1 } else { code }
 }
 
 /// `--rm` begins the removal in the same transaction that records the end, so that a crash finishes it.

@@ -8,6 +8,7 @@
 //! Whoever finds `Removing` with nobody at work (`recover.rs`) goes on at 2.
 
 use crate::{Engine, events, volume};
+use dhow_model::life::Ender;
 use dhow_model::signal::Signal;
 use dhow_model::state::{Move, Status};
 use dhow_model::{ContainerId, Error, ErrorKind, Layout, Result, ResultExt};
@@ -56,6 +57,7 @@ pub fn remove(engine: &Engine, who: &str, options: RemoveOptions) -> Result<()> 
             .after(Move::BeginRemove)
             .map_err(|_| Error::conflict(format!("removal of container {who} is already in progress")))?;
         record.state.stopped_by_user = true;
+        record.state.life.ask(Ender::Remove, Signal::KILL.number(), events::now());
         txn.update_state(&id, &record.state)?;
         Ok(record)
     })?;

@@ -73,6 +73,7 @@ pub fn start_with_streams(engine: &Engine, who: &str, wanted: WantedStreams) -> 
         record.state.stopped_by_user = false;
         record.state.restart_count = 0;
         record.state.error.clear();
+        record.state.life.begin_run();
         txn.update_state(&id, &record.state)?;
         Ok(record)
     })?;
@@ -108,6 +109,7 @@ fn settle_failed_start(engine: &Engine, record: &ContainerRecord, error: &Error)
         now.state.status = now.state.status.after(Move::StartFailed)?;
         now.state.exit_code = START_FAILED;
         now.state.error = error.to_string();
+        now.state.life.fail_start();
         let remove = now.config.host.auto_remove;
         if remove {
             now.state.status = now.state.status.after(Move::BeginRemove)?;
@@ -159,6 +161,7 @@ fn launch(
         clients: u32::try_from(clients.len()).unwrap_or(u32::MAX),
         timeline_since: timeline::is_kept().then(timeline::now),
         streams: streams.iter().map(|(stream, _)| *stream).collect(),
+        probe: super::health::plan(engine, record)?,
     };
     spawn_monitor(engine.helper(), &monitor, clients, streams)?.wait_started()
 }

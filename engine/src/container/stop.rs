@@ -4,6 +4,7 @@
 //! recorded one, and signals through the pidfd, so that a reused pid cannot be hit.
 
 use crate::{Engine, events};
+use dhow_model::life::Ender;
 use dhow_model::signal::Signal;
 use dhow_model::state::{ContainerState, Status};
 use dhow_model::{ContainerId, Error, ErrorKind, Result, ResultExt};
@@ -29,7 +30,7 @@ pub fn stop(engine: &Engine, who: &str, signal: Option<Signal>, timeout: Option<
     if !is_alive(record.state.status) {
         return Err(Error::new(ErrorKind::NotModified, format!("container {who} is not running")));
     }
-    stop_running(engine, &record, signal, timeout)?;
+    stop_running(engine, &record, Ender::Stop, signal, timeout)?;
     engine.db()?.write(|txn| txn.append_event(&events::container("stop", &record, []), events::now()))?;
     Ok(())
 }
@@ -41,7 +42,7 @@ pub fn stop(engine: &Engine, who: &str, signal: Option<Signal>, timeout: Option<
 pub fn restart(engine: &Engine, who: &str, signal: Option<Signal>, timeout: Option<i64>) -> Result<()> {
     let record = super::find_settled(engine, who)?;
     if is_alive(record.state.status) {
-        stop_running(engine, &record, signal, timeout)?;
+        stop_running(engine, &record, Ender::Restart, signal, timeout)?;
         engine.db()?.write(|txn| txn.append_event(&events::container("stop", &record, []), events::now()))?;
     }
     super::start::start(engine, record.id.as_str())?;
@@ -64,7 +65,7 @@ pub fn kill(engine: &Engine, who: &str, signal: Signal) -> Result<()> {
     // A kill with a signal that means "end" is a user's stop: the restart policy stays out of it, as in Docker.
     let ends = signal == Signal::KILL || signal == record.config.stop_signal;
     if ends {
-        mark_stopped_by_user(engine, &record.id)?;
+        mark_stopped_by_user(engine, &record.id, Ender::Kill, signal)?;
     }
     signal_process(&record.state, signal)?;
     if ends {
@@ -84,13 +85,14 @@ fn is_alive(status: Status) -> bool {
 fn stop_running(
     engine: &Engine,
     record: &ContainerRecord,
+    by: Ender,
     signal: Option<Signal>,
     timeout: Option<i64>,
 ) -> Result<()> {
-    mark_stopped_by_user(engine, &record.id)?;
+    let signal = signal.unwrap_or(record.config.stop_signal);
+    mark_stopped_by_user(engine, &record.id, by, signal)?;
     // A monitor in its back-off has no process to signal: it asks the database again, and goes.
     wake_monitor(engine, &record.id);
-    let signal = signal.unwrap_or(record.config.stop_signal);
     let seconds = timeout.or(record.config.stop_timeout).unwrap_or(DEFAULT_STOP_TIMEOUT_SECONDS);
     let patience = u64::try_from(seconds).ok().map(Duration::from_secs);
     // The state may have moved on since it was read: a restart makes a new process.
@@ -134,11 +136,12 @@ fn current(engine: &Engine, id: &ContainerId) -> Result<ContainerState> {
     Ok(found.map(|record| record.state).unwrap_or_default())
 }
 
-fn mark_stopped_by_user(engine: &Engine, id: &ContainerId) -> Result<()> {
+fn mark_stopped_by_user(engine: &Engine, id: &ContainerId, by: Ender, signal: Signal) -> Result<()> {
     engine.db()?.write(|txn| match txn.container(id)? {
         None => Ok(()),
         Some(mut record) => {
             record.state.stopped_by_user = true;
+            record.state.life.ask(by, signal.number(), events::now());
             txn.update_state(id, &record.state)
         }
     })

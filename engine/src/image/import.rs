@@ -107,9 +107,8 @@ fn apply_change(config: &mut ImageConfig, change: &str) -> Result<()> {
                 config.volumes.insert(parse_target(&path)?);
             }
         }
-        other @ ("HEALTHCHECK" | "ONBUILD") => {
-            return Err(Error::unsupported(format!("change {other} is not supported yet")));
-        }
+        "HEALTHCHECK" => config.healthcheck = Some(super::healthcheck::parse(rest)?),
+        "ONBUILD" => return Err(Error::unsupported("change ONBUILD is not supported yet")),
         _ => return Err(invalid("not an instruction that changes an image's configuration")),
     }
     Ok(())

@@ -2,6 +2,7 @@
 
 pub mod embedded;
 pub(crate) mod gc;
+mod healthcheck;
 pub mod history;
 pub mod import;
 pub mod inspect;

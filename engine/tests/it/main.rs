@@ -10,6 +10,7 @@
 //! | `lifecycle` | create to rm, names, `ps`, `logs`, `wait`, `events`, restart policies |
 //! | `server` | a real server: logs, exec, graceful stop, restart, and the docker command line |
 //! | `limits` | memory, pids and CPU, as the kernel accounts them |
+//! | `health` | a server that breaks and recovers, probes that hang |
 //! | `pause` | frozen and thawed, and what may be done meanwhile |
 //! | `crash` | `kill -9` of whatever is not the container |
 //! | `crowd` | 200 containers, 8 processes at once |
@@ -31,6 +32,7 @@ mod crash;
 mod crowd;
 mod debian;
 mod fixtures;
+mod health;
 mod hello;
 mod images;
 mod leaks;

@@ -5,6 +5,7 @@
 //! image's configuration; the result is stored once and never changes, save for [`HostConfig::restart`]
 //! and [`HostConfig::resources`] by `update`.
 
+use crate::health::HealthCheck;
 use crate::mount::Mount;
 use crate::resources::Resources;
 use crate::security::Security;
@@ -54,6 +55,8 @@ pub struct CreateSpec {
     pub stop_signal: Option<Signal>,
     /// Seconds between the stop signal and KILL; `None`: 10. Negative: wait for ever.
     pub stop_timeout: Option<i64>,
+    /// What is not said is the image's.
+    pub healthcheck: Option<HealthCheck>,
     /// What concerns the host.
     pub host: HostConfig,
 }
@@ -101,16 +104,35 @@ pub struct ContainerConfig {
     pub stop_signal: Signal,
     /// Seconds between the stop signal and KILL; `None`: 10. Negative: wait for ever.
     pub stop_timeout: Option<i64>,
+    /// The user's over the image's.
+    #[serde(default)]
+    pub healthcheck: Option<HealthCheck>,
+    /// What runs a `CMD-SHELL` check; empty: `/bin/sh -c`.
+    #[serde(default)]
+    pub shell: Vec<String>,
     /// What concerns the host.
     pub host: HostConfig,
 }
 
 impl ContainerConfig {
+    /// What a health check executes; `None` without a check.
+    pub fn probe_argv(&self) -> Option<Vec<String>> {
+        self.healthcheck.as_ref()?.argv(&self.shell)
+    }
+
+    /// Whether it is stopped when it is unhealthy, for its restart policy to start it again.
+    pub fn restarts_unhealthy(&self) -> bool {
+        self.host.annotations.get(RESTART_UNHEALTHY).is_some_and(|value| value == "true")
+    }
+
     /// The argument vector of the first process: entrypoint, then command.
     pub fn argv(&self) -> impl Iterator<Item = &String> {
         self.entrypoint.iter().chain(&self.cmd)
     }
 }
+
+/// The annotation that `--restart-unhealthy` is, with the value `true`: any client of the API can ask for it.
+pub const RESTART_UNHEALTHY: &str = "dhow.restart-unhealthy";
 
 /// The part of a configuration that concerns the host.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
@@ -149,7 +171,7 @@ pub struct HostConfig {
     pub log: LogConfig,
     /// Where the creating CLI wrote the id; told in `inspect`.
     pub container_id_file: String,
-    /// `kernel.key=value`, kept and shown, never acted upon.
+    /// `key=value`, kept and shown; only [`RESTART_UNHEALTHY`] is acted upon.
     pub annotations: BTreeMap<String, String>,
 }
 

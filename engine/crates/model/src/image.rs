@@ -1,6 +1,7 @@
 //! An image's own configuration: the part of the OCI image configuration (image-spec, config.md) and of
 //! Docker's additions to it that the engine acts on. Unknown fields are kept by the stored blob, not here.
 
+use crate::health::HealthCheck;
 use crate::{Digest, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, BTreeSet};
@@ -26,6 +27,12 @@ pub struct ImageConfig {
     pub exposed_ports: BTreeSet<String>,
     /// As written: `SIGQUIT`, `3`; empty: none.
     pub stop_signal: String,
+    /// How its containers are checked.
+    #[serde(default)]
+    pub healthcheck: Option<HealthCheck>,
+    /// What runs shell forms; empty: `/bin/sh -c`.
+    #[serde(default)]
+    pub shell: Vec<String>,
 }
 
 /// One image that is installed: a configuration and its layers.

@@ -13,6 +13,7 @@
 //! `Starting` is the written intent of a start; whoever opens the engine after a crash finds it and
 //! settles it (`recover.rs`). Everything that changes a container's status goes through [`Status::after`].
 
+use crate::life::Life;
 use crate::{Error, Result, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -155,6 +156,8 @@ pub struct ContainerState {
     pub restart_count: u32,
     /// Whether a user stopped it: `unless-stopped` and `always` then leave it alone.
     pub stopped_by_user: bool,
+    /// Health, the cause of the last end, and other things that Docker has no column for.
+    pub life: Life,
 }
 
 impl ContainerState {

@@ -4,8 +4,11 @@
 //! it. Docker's own JSON has `null` where the specification has nothing, and a string where it has a list of one:
 //! both are taken.
 
+mod health;
+
 use dhow_model::image::{History, Image, ImageConfig};
 use dhow_model::{Digest, Error, ErrorKind, Result, Timestamp};
+use health::HealthPart;
 use serde::{Deserialize, Deserializer, Serialize};
 use std::collections::BTreeMap;
 
@@ -75,6 +78,8 @@ pub fn parse(bytes: &[u8]) -> Result<ParsedConfig> {
             volumes: config.volumes.into_keys().collect(),
             exposed_ports: config.exposed_ports.into_keys().collect(),
             stop_signal: config.stop_signal,
+            healthcheck: config.healthcheck.map(HealthPart::into_check),
+            shell: config.shell,
         },
         diff_ids,
         history: history.collect(),
@@ -137,6 +142,8 @@ impl ParsedConfig {
                 working_dir: config.working_dir.clone(),
                 labels: config.labels.clone(),
                 stop_signal: config.stop_signal.clone(),
+                healthcheck: config.healthcheck.as_ref().map(HealthPart::from),
+                shell: config.shell.clone(),
             }),
             rootfs: Some(RootFs {
                 kind: "layers".to_owned(),
@@ -205,6 +212,10 @@ struct ConfigPart {
     labels: BTreeMap<String, String>,
     #[serde(deserialize_with = "lax", skip_serializing_if = "String::is_empty")]
     stop_signal: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    healthcheck: Option<HealthPart>,
+    #[serde(deserialize_with = "words", skip_serializing_if = "Vec::is_empty")]
+    shell: Vec<String>,
 }
 
 #[derive(Default, Serialize, Deserialize)]

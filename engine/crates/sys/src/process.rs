@@ -33,6 +33,23 @@ pub fn pidfd_send_signal(process: BorrowedFd<'_>, signal: i32) -> Result<()> {
     Ok(())
 }
 
+/// Signals a process and all of its process group, if the kernel can (6.9); else the process alone.
+///
+/// # Errors
+/// `ESRCH` when it is gone.
+pub fn pidfd_signal_group(process: BorrowedFd<'_>, signal: i32) -> Result<()> {
+    // linux/pidfd.h: PIDFD_SIGNAL_PROCESS_GROUP
+    const GROUP: u32 = 1 << 2;
+    // SAFETY: numbers and a null pointer, which the call allows.
+    let result = check(unsafe {
+        libc::syscall(libc::SYS_pidfd_send_signal, process.as_raw_fd(), signal, 0usize, GROUP)
+    });
+    match result {
+        Err(Errno::EINVAL) => pidfd_send_signal(process, signal),
+        other => other.map(|_| ()),
+    }
+}
+
 /// waitid(P_PIDFD) of a child: reaps it. `None` when it still runs and `block` is false.
 ///
 /// # Errors

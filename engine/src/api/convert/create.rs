@@ -1,7 +1,7 @@
 //! The body of `POST /containers/create`, as sent → [`CreateSpec`].
 
 use super::machine::Machine;
-use super::{host, non_empty, sorted, unsupported};
+use super::{health, host, non_empty, sorted, unsupported};
 use bollard_stubs::models as wire;
 use dhow_model::container::CreateSpec;
 use dhow_model::mount::parse_target;
@@ -25,7 +25,6 @@ pub(in crate::api) fn parse(mut body: Value, machine: &Machine) -> Result<(Creat
         serde_json::from_value(body).map_err(|error| Error::invalid(format!("invalid JSON: {error}")))?;
     let mut warnings = Vec::new();
     check_networking(body.networking_config.as_ref())?;
-    check_healthcheck(body.healthcheck.as_ref())?;
     let mut host_config = body.host_config.clone().unwrap_or_default();
     if body.network_disabled == Some(true)
         && matches!(non_empty(&host_config.network_mode), None | Some("default"))
@@ -53,6 +52,7 @@ pub(in crate::api) fn parse(mut body: Value, machine: &Machine) -> Result<(Creat
         attach_stderr: body.attach_stderr.unwrap_or(false),
         stop_signal: non_empty(&body.stop_signal).map(Signal::parse).transpose()?,
         stop_timeout: body.stop_timeout,
+        healthcheck: body.healthcheck.as_ref().map(health::parse).transpose()?,
         host: host::parse(&host_config, machine, &mut warnings)?,
     };
     for text in spec.entrypoint.iter().chain(&spec.cmd).flatten().chain(&spec.user) {
@@ -157,15 +157,6 @@ fn is_empty(settings: &wire::EndpointSettings) -> bool {
         && list(&settings.aliases)
         && text(&settings.mac_address)
         && settings.driver_opts.as_ref().is_none_or(|o| o.is_empty())
-}
-
-fn check_healthcheck(check: Option<&wire::HealthConfig>) -> Result<()> {
-    let Some(check) = check else { return Ok(()) };
-    let test = check.test.as_deref().unwrap_or_default();
-    let off = test.first().is_some_and(|word| word == "NONE");
-    let numbers = [check.interval, check.timeout, check.retries, check.start_period, check.start_interval];
-    let plain = test.is_empty() && numbers.iter().all(|n| n.is_none_or(|n| n == 0));
-    if off || plain { Ok(()) } else { unsupported("--health-cmd and its kin (Config.Healthcheck)") }
 }
 
 /// A name that is written into /etc/hosts and given to sethostname(2), which takes 64 bytes.

@@ -93,8 +93,19 @@ pub(in crate::api) fn inspect(found: &InspectedImage, with_virtual_size: bool) -
 
 /// The configuration that containers of the image start from.
 fn config(image: &Image, raw: &Value) -> wire::ImageConfig {
-    let ImageConfig { user, env, entrypoint, cmd, working_dir, labels, volumes, exposed_ports, stop_signal } =
-        &image.config;
+    let ImageConfig {
+        user,
+        env,
+        entrypoint,
+        cmd,
+        working_dir,
+        labels,
+        volumes,
+        exposed_ports,
+        stop_signal,
+        healthcheck: _,
+        shell: _,
+    } = &image.config;
     let raw_as = |field: &str| raw.get(field).cloned().unwrap_or_default();
     wire::ImageConfig {
         user: Some(user.clone()),

@@ -1,10 +1,12 @@
 //! Everything about one container, as `inspect` shows it.
 
+use super::extension::{self, Extension};
 use super::{host, image, mounts, signed, unsorted};
 use crate::container::inspect::Inspected;
 use bollard_stubs::models as wire;
 use dhow_model::Timestamp;
 use dhow_model::container::ContainerConfig;
+use dhow_model::health::ProbeResult;
 use dhow_model::state::{ContainerState, Status};
 use serde::Serialize;
 use std::collections::HashMap;
@@ -24,7 +26,7 @@ pub(in crate::api) fn show(found: &Inspected) -> ContainerInspect {
         created: Some(record.created.to_string()),
         path: Some(argv.next().unwrap_or_default()),
         args: Some(argv.collect()),
-        state: Some(state(&record.state)),
+        state: Some(state(&record.state, &found.health_log)),
         image: Some(config.image_id.to_string()),
         resolv_conf_path: text(&found.resolv_conf_path),
         hostname_path: text(&found.hostname_path),
@@ -50,6 +52,7 @@ pub(in crate::api) fn show(found: &Inspected) -> ContainerInspect {
         known,
         exec_ids: (!exec_ids.is_empty()).then_some(exec_ids),
         network_settings: NetworkSettings::of(record.config.host.network.as_str(), &record.state),
+        dhow: extension::of(record),
     }
 }
 
@@ -63,6 +66,9 @@ pub(in crate::api) struct ContainerInspect {
     exec_ids: Option<Vec<String>>,
     #[serde(rename = "NetworkSettings")]
     network_settings: NetworkSettings,
+    /// What Docker has no field for.
+    #[serde(rename = "Dhow")]
+    dhow: Extension,
 }
 
 /// The generated network settings, and the older fields that templates still ask for.
@@ -146,7 +152,7 @@ pub(super) fn endpoint() -> wire::EndpointSettings {
     }
 }
 
-fn state(state: &ContainerState) -> wire::ContainerState {
+fn state(state: &ContainerState, health_log: &[ProbeResult]) -> wire::ContainerState {
     let time = |time: Option<Timestamp>| Some(time.map_or_else(|| NEVER.to_owned(), |t| t.to_string()));
     let is = |status: Status| Some(state.status == status);
     wire::ContainerState {
@@ -162,7 +168,7 @@ fn state(state: &ContainerState) -> wire::ContainerState {
         error: Some(state.error.clone()),
         started_at: time(state.started_at),
         finished_at: time(state.finished_at),
-        health: None,
+        health: state.life.health.map(|health| super::health::state(&health, health_log)),
     }
 }
 
@@ -188,6 +194,8 @@ fn show_config(config: &ContainerConfig) -> wire::ContainerConfig {
         labels: Some(unsorted(&config.labels)),
         stop_signal: Some(config.stop_signal.to_string()),
         stop_timeout: config.stop_timeout,
+        healthcheck: config.healthcheck.as_ref().map(super::health::show),
+        shell: some_list(&config.shell),
         ..wire::ContainerConfig::default()
     }
 }

@@ -7,6 +7,7 @@
 //! | `host` | `HostConfig` | `HostConfig` (calls the three below) |
 //! | `mounts`, `resources`, `security` | their fields of `HostConfig` | `Mount`, `Resources`, `Security` |
 //! | `inspect`, `summary` | `containers/ID/json`, `containers/json` | `Inspected`, `Summary` |
+//! | `health`, `extension` | `Healthcheck`, `State.Health`; our own `Dhow` in `inspect` | their types |
 //! | `image`, `event`, `system`, `volume`, `exec` | their answers | their types |
 //!
 //! Two rules hold for what comes in. Every text is checked here, once. And a field that is set to something
@@ -16,6 +17,8 @@
 pub(super) mod create;
 pub(super) mod event;
 pub(super) mod exec;
+mod extension;
+mod health;
 mod host;
 pub(super) mod image;
 pub(super) mod inspect;

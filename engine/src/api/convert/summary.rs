@@ -5,6 +5,7 @@ use crate::container::list::Summary;
 use bollard_stubs::models as wire;
 use dhow_model::Timestamp;
 use dhow_model::container::ContainerConfig;
+use dhow_model::health::{Health, HealthStatus};
 use dhow_model::state::{ContainerState, Status};
 use dhow_model::units::human_duration;
 use std::collections::HashMap;
@@ -62,7 +63,13 @@ pub(in crate::api) fn status_text(state: &ContainerState, now: Timestamp) -> Str
     let since = |time: Option<Timestamp>| human_duration(now.since(time.unwrap_or(now)));
     let code = state.exit_code;
     match state.status {
-        Status::Running => format!("Up {}", since(state.started_at)),
+        Status::Running => match state.life.health {
+            None => format!("Up {}", since(state.started_at)),
+            Some(Health { status: HealthStatus::Starting, .. }) => {
+                format!("Up {} (health: starting)", since(state.started_at))
+            }
+            Some(health) => format!("Up {} ({})", since(state.started_at), health.status),
+        },
         Status::Paused => format!("Up {} (Paused)", since(state.started_at)),
         Status::Restarting => format!("Restarting ({code}) {} ago", since(state.finished_at)),
         Status::Removing => "Removal In Progress".to_owned(),

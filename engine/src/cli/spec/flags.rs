@@ -1,6 +1,6 @@
 //! The flags that say what a container is: those of `run` and `create`, checked one by one.
 
-use super::{devices, env, limits, mounts, names};
+use super::{devices, env, health, limits, mounts, names};
 use clap::Args;
 use dhow_model::units;
 
@@ -106,6 +106,24 @@ pub(crate) struct SpecArgs {
     /// Add additional groups to join
     #[arg(long)]
     pub(super) group_add: Vec<String>,
+    /// Command to run to check health
+    #[arg(long)]
+    pub(super) health_cmd: Option<String>,
+    /// Time between running the check (ms|s|m|h) (default 0s)
+    #[arg(long, value_parser = health::parse_duration, allow_hyphen_values = true)]
+    pub(super) health_interval: Option<i64>,
+    /// Consecutive failures needed to report unhealthy
+    #[arg(long, allow_negative_numbers = true)]
+    pub(super) health_retries: Option<i64>,
+    /// Time between running the check during the start period (ms|s|m|h) (default 0s)
+    #[arg(long, value_parser = health::parse_duration, allow_hyphen_values = true)]
+    pub(super) health_start_interval: Option<i64>,
+    /// Start period for the container to initialize before starting health-retries countdown (ms|s|m|h) (default 0s)
+    #[arg(long, value_parser = health::parse_duration, allow_hyphen_values = true)]
+    pub(super) health_start_period: Option<i64>,
+    /// Maximum time to allow one check to run (ms|s|m|h) (default 0s)
+    #[arg(long, value_parser = health::parse_duration, allow_hyphen_values = true)]
+    pub(super) health_timeout: Option<i64>,
     /// Container host name
     #[arg(short = 'h', long)]
     pub(super) hostname: Option<String>,
@@ -190,6 +208,9 @@ pub(crate) struct SpecArgs {
     /// Restart policy to apply when a container exits
     #[arg(long)]
     pub(super) restart: Option<String>,
+    /// Let the restart policy start the container again when it is unhealthy
+    #[arg(long)]
+    pub(super) restart_unhealthy: bool,
     /// Automatically remove the container and its associated anonymous volumes when it exits
     #[arg(long)]
     pub(crate) rm: bool,
@@ -261,7 +282,6 @@ impl SpecArgs {
 
 const WINDOWS: &str = "it is for Windows";
 const NETWORKS: &str = "networks come later; containers run with --network none or host";
-const HEALTH: &str = "health checks come later";
 
 /// Docker's flags that dhow has not, with the reason.
 pub(crate) const REFUSED: &[(&str, &str)] = &[
@@ -277,12 +297,6 @@ pub(crate) const REFUSED: &[(&str, &str)] = &[
     ("--mac-address", NETWORKS),
     ("--network-alias", NETWORKS),
     ("--net-alias", NETWORKS),
-    ("--health-cmd", HEALTH),
-    ("--health-interval", HEALTH),
-    ("--health-retries", HEALTH),
-    ("--health-start-interval", HEALTH),
-    ("--health-start-period", HEALTH),
-    ("--health-timeout", HEALTH),
     ("--gpus", "it needs a vendor's hook; give the devices with --device"),
     ("--use-api-socket", "mount the socket of dhow serve with -v"),
     ("--volumes-from", "name the volumes with -v or --mount"),

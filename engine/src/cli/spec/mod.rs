@@ -7,6 +7,7 @@
 mod devices;
 pub(crate) mod env;
 mod flags;
+mod health;
 mod limited;
 mod limits;
 mod mounts;
@@ -19,7 +20,7 @@ pub(crate) use limited::LIMITED;
 
 use crate::cli::exit::{Failure, Outcome};
 use bollard::models::{
-    ContainerCreateBody, HealthConfig, HostConfig, HostConfigCgroupnsModeEnum, HostConfigLogConfig,
+    ContainerCreateBody, HostConfig, HostConfigCgroupnsModeEnum, HostConfigLogConfig,
     ResourcesBlkioWeightDevice, RestartPolicy, RestartPolicyNameEnum,
 };
 use std::collections::{BTreeSet, HashMap};
@@ -80,9 +81,7 @@ pub(crate) fn build(args: &SpecArgs) -> Outcome<Spec> {
         stdin_once: Some(args.interactive && attach_stdin),
         env: some_list(env::collect(&args.env_file, &args.env)?),
         cmd: some_list(args.command.clone()),
-        healthcheck: args
-            .no_healthcheck
-            .then(|| HealthConfig { test: Some(vec!["NONE".to_owned()]), ..Default::default() }),
+        healthcheck: health::config(args)?,
         image: Some(args.image.clone()),
         volumes: some_list(anonymous.collect()),
         working_dir: args.workdir.clone(),
@@ -156,7 +155,7 @@ fn build_host(args: &SpecArgs, bindings: ports::Bindings) -> Outcome<HostConfig>
         volume_driver: args.volume_driver.clone(),
         mounts: some_list(args.mount.clone()),
         console_size: crate::cli::exec::console_size(args.tty),
-        annotations: some_map(args.annotation.iter().cloned().collect()),
+        annotations: some_map(args.annotation.iter().cloned().chain(health::annotation(args)).collect()),
         cap_add: some_list(args.cap_add.clone()),
         cap_drop: some_list(args.cap_drop.clone()),
         cgroupns_mode: match args.cgroupns.as_deref() {

@@ -70,7 +70,9 @@ fn what_contradicts_itself() {
             "--volumes-from x img",
             "--volumes-from is not supported by dhow: name the volumes with -v or --mount",
         ),
-        ("--health-cmd x img", "--health-cmd is not supported by dhow: health checks come later"),
+        ("--health-retries -1 img", "--health-retries cannot be negative"),
+        ("--health-interval -1s img", "--health-interval cannot be negative"),
+        ("--health-cmd x --no-healthcheck img", "--no-healthcheck conflicts with --health-* options"),
         (
             "-a foo img",
             "invalid argument \"foo\" for \"-a, --attach\" flag: valid streams are STDIN, STDOUT and STDERR",

@@ -3,11 +3,13 @@
 use super::door::Door;
 use super::event_loop::{Monitor, Settings};
 use super::launcher::{KernelLauncher, Launcher, read_spec};
+use super::probe::Probes;
 use super::recorder::{AfterExit, Recorder};
 use super::spawn::{CLIENTS_MAX, FIRST_CLIENT_FD, REPORT_FD, SPEC_FD, STREAMS_MAX};
 use super::spec::{BareStream, MonitorKind, MonitorSpec, Report, exit_code_of};
 use crate::log::JsonFileWriter;
 use crate::timeline::{self, Actor};
+use dhow_model::health::HealthTimes;
 use dhow_model::{Error, ErrorKind, Result, ResultExt};
 use dhow_sys::{inherited, process, signal};
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
@@ -47,9 +49,20 @@ pub fn run<R: Recorder>(recorder_from: impl FnOnce(&MonitorSpec) -> Result<R>) -
         timeline::begin(Actor::Monitor, Some(since));
         timeline::mark("load and read the plan");
     }
-    let (plan, rest) = split(spec);
+    let (plan, rest, times) = split(spec);
+    // One more descriptor, and only where there is something to check.
+    let probes = match times.map(|times| Ok::<_, std::io::Error>(Probes::new(source.try_clone()?, times))) {
+        None => None,
+        Some(Ok(probes)) => Some(probes),
+        Some(Err(error)) => {
+            let error = Error::caused(ErrorKind::StartFailed, "prepare the health check", error);
+            let _ = recorder.start_failed(&error, exit_code_of(&error));
+            tell(&failed(&error), None);
+            return 1;
+        }
+    };
     let mut launcher = KernelLauncher::new(source, plan);
-    match supervise(rest, clients, &mut launcher, &mut recorder, tell) {
+    match supervise(rest, clients, probes, &mut launcher, &mut recorder, tell) {
         Ok(()) => 0,
         Err(_) => 1,
     }
@@ -68,11 +81,12 @@ pub(super) struct Rest {
     pub(super) settings: Settings,
     pub(super) console_size: (u16, u16),
     pub(super) log: Option<super::LogTarget>,
-    pub(super) attach_socket: std::path::PathBuf,
-    pub(super) lock_file: std::path::PathBuf,
+    /// The lock and the socket; `None`: nobody comes but who came along.
+    pub(super) door: Option<(std::path::PathBuf, std::path::PathBuf)>,
 }
 
-fn split(spec: MonitorSpec) -> (crate::plan::LaunchPlan, Rest) {
+fn split(spec: MonitorSpec) -> (crate::plan::LaunchPlan, Rest, Option<HealthTimes>) {
+    let has_door = spec.kind != MonitorKind::Probe;
     let is_container = spec.kind == MonitorKind::Container;
     let rest = Rest {
         settings: Settings {
@@ -84,10 +98,9 @@ fn split(spec: MonitorSpec) -> (crate::plan::LaunchPlan, Rest) {
         },
         console_size: spec.console_size.unwrap_or_default(),
         log: spec.log,
-        attach_socket: spec.attach_socket,
-        lock_file: spec.lock_file,
+        door: has_door.then_some((spec.lock_file, spec.attach_socket)),
     };
-    (spec.plan, rest)
+    (spec.plan, rest, spec.probe.map(|probe| probe.times))
 }
 
 fn prepare(source: File) -> Result<(MonitorSpec, Vec<Arrival>, File)> {
@@ -118,11 +131,13 @@ fn prepare(source: File) -> Result<(MonitorSpec, Vec<Arrival>, File)> {
 pub(super) fn supervise(
     rest: Rest,
     arrivals: Vec<Arrival>,
+    probes: Option<Probes>,
     launcher: &mut dyn Launcher,
     recorder: &mut dyn Recorder,
     tell: impl FnOnce(&Report, Option<BorrowedFd<'_>>),
 ) -> Result<()> {
-    let opened = Door::open(&rest.lock_file, &rest.attach_socket).and_then(|door| {
+    let door = rest.door.as_ref().map(|(lock, socket)| Door::open(lock, socket)).transpose();
+    let opened = door.and_then(|door| {
         let log =
             rest.log.as_ref().map(|target| JsonFileWriter::open(&target.path, &target.config)).transpose()?;
         Ok((door, log))
@@ -141,6 +156,7 @@ pub(super) fn supervise(
         }
     };
     let mut monitor = Monitor::new(rest.settings, rest.console_size, log, door, launcher, recorder)?;
+    monitor.check_with(probes);
     for arrival in arrivals {
         monitor.adopt(arrival);
     }

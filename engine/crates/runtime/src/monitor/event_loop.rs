@@ -7,13 +7,14 @@ use super::input::Input;
 use super::launcher::{Group, Launcher, Process};
 use super::output::{Got, Output};
 use super::poller::{Poller, Ready, Token};
-use super::recorder::{AfterExit, Exit, Recorder};
+use super::probe::Probes;
+use super::recorder::{AfterExit, AfterProbe, Exit, Recorder};
 use super::spec::{Report, exit_code_of};
 use crate::attach::ClientFrame;
 use crate::launch::ChildStdio;
 use crate::log::{JsonFileWriter, Stream};
 use crate::timeline;
-use dhow_model::{Error, Result, ResultExt};
+use dhow_model::{Error, Result, ResultExt, Timestamp};
 use dhow_sys::process::{Ended, pidfd_send_signal, wait_pidfd};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant, SystemTime};
@@ -83,6 +84,8 @@ pub(super) struct Monitor<'a> {
     run: Option<Run>,
     /// A client said wake.
     woken: bool,
+    /// The health checks of a container that has some.
+    probes: Option<Probes>,
     buffer: Vec<u8>,
     /// There may be something to give back.
     warm: bool,
@@ -102,6 +105,10 @@ struct Run {
     oom_kills: u64,
     oom_killed: bool,
     ended: Option<Ended>,
+    /// It was asked to end: when it is made to.
+    kill_at: Option<Instant>,
+    /// When it first wrote something, and whether that is recorded.
+    first_output: Option<(Timestamp, bool)>,
     last_output: Instant,
 }
 
@@ -110,18 +117,20 @@ impl<'a> Monitor<'a> {
         settings: Settings,
         size: (u16, u16),
         log: Option<JsonFileWriter>,
-        door: Door,
+        door: Option<Door>,
         launcher: &'a mut dyn Launcher,
         recorder: &'a mut dyn Recorder,
     ) -> Result<Self> {
         let poller = Poller::new()?;
-        poller.add(&door, Token::Door, true, false)?;
+        if let Some(door) = &door {
+            poller.add(door, Token::Door, true, false)?;
+        }
         Ok(Self {
             settings,
             launcher,
             recorder,
             poller,
-            door: Some(door),
+            door,
             door_again: None,
             clients: Clients::default(),
             input: if settings.open_stdin { Input::default() } else { Input::none() },
@@ -129,9 +138,15 @@ impl<'a> Monitor<'a> {
             size,
             run: None,
             woken: false,
+            probes: None,
             buffer: Vec::new(),
             warm: true,
         })
+    }
+
+    /// Checks the container's health.
+    pub(super) fn check_with(&mut self, probes: Option<Probes>) {
+        self.probes = probes;
     }
 
     /// Takes a client that came along. Its hello is read at once: it must see the very first byte.
@@ -216,6 +231,9 @@ impl<'a> Monitor<'a> {
             self.abandon();
             return Err(error);
         }
+        if let Some(probes) = &mut self.probes {
+            probes.begin_run(pid, start_ticks);
+        }
         Ok((pid, start_ticks))
     }
 
@@ -245,6 +263,8 @@ impl<'a> Monitor<'a> {
             oom_kills,
             oom_killed: false,
             ended: None,
+            kill_at: None,
+            first_output: None,
             last_output: now,
         });
         self.poller.add(&run.pidfd, Token::Process, true, false)?;
@@ -278,8 +298,10 @@ impl<'a> Monitor<'a> {
         let idle_at = self.warm.then(|| now + IDLE);
         let terminal_at = self.run.as_ref().and_then(|run| run.terminal_again);
         let door_at = self.door.as_ref().and(self.door_again);
-        let wake_at =
-            [until, idle_at, terminal_at, door_at, self.clients.patience_ends()].into_iter().flatten().min();
+        let kill_at = self.run.as_ref().and_then(|run| run.kill_at);
+        let probe_at = self.probes.as_ref().and_then(Probes::wakes_at);
+        let wakes = [until, idle_at, terminal_at, door_at, kill_at, probe_at, self.clients.patience_ends()];
+        let wake_at = wakes.into_iter().flatten().min();
         let mut idle = true;
         for ready in self.poller.wait(wake_at.map(|at| at.saturating_duration_since(now)))? {
             idle = false;
@@ -288,9 +310,35 @@ impl<'a> Monitor<'a> {
         if idle && self.warm && idle_at.is_some_and(|at| at <= Instant::now()) {
             self.cool_down();
         }
+        self.check_health();
         // Clients that are done go now, not at the next event.
         self.clients.update(&self.poller, self.input.is_full());
         Ok(())
+    }
+
+    /// Probes when it is time to, and ends by force what was asked to end.
+    fn check_health(&mut self) {
+        if let Some(probes) = &mut self.probes {
+            let after = probes.turn(&self.poller, self.recorder);
+            self.follow(after);
+        }
+        if let Some(run) = &mut self.run
+            && run.kill_at.is_some_and(|at| at <= Instant::now())
+        {
+            run.kill_at = None;
+            let _ = pidfd_send_signal(run.pidfd.as_fd(), KILL);
+        }
+    }
+
+    /// Ends the run if the probe's result says so.
+    fn follow(&mut self, after: AfterProbe) {
+        let (Some((signal, patience)), Some(run)) = (after.stop, &mut self.run) else { return };
+        // It fails when the process is gone, and then its end is on the way.
+        let _ = pidfd_send_signal(run.pidfd.as_fd(), signal);
+        run.kill_at = patience.map(|patience| Instant::now() + patience);
+        if let Some(probes) = &mut self.probes {
+            probes.end_run(&self.poller);
+        }
     }
 
     /// Tells the poller what to wait for, after whatever happened.
@@ -334,6 +382,12 @@ impl<'a> Monitor<'a> {
             }
             Token::Output(index) => {
                 self.pump(index);
+            }
+            Token::Probe => {
+                if let Some(probes) = &mut self.probes {
+                    let after = probes.hear(&self.poller, self.recorder);
+                    self.follow(after);
+                }
             }
             Token::Client(id) => {
                 if ready.writable
@@ -381,6 +435,9 @@ impl<'a> Monitor<'a> {
         match output.read(&mut self.buffer) {
             Got::Bytes(count) => {
                 run.last_output = Instant::now();
+                if run.first_output.is_none() {
+                    run.first_output = Some((SystemTime::now().into(), false));
+                }
                 let bytes = &self.buffer[..count];
                 if let Some(log) = &mut self.log {
                     // A full disk must not stop the container: clients still get the output.
@@ -466,7 +523,11 @@ impl<'a> Monitor<'a> {
     /// The process has ended: reads what is left of its output.
     fn drain(&mut self) -> Result<()> {
         self.input.close(&self.poller);
+        if let Some(probes) = &mut self.probes {
+            probes.end_run(&self.poller);
+        }
         let Some(run) = &mut self.run else { return Ok(()) };
+        run.kill_at = None;
         self.poller.remove(&run.pidfd);
         if let Some(group) = run.group.as_ref().filter(|_| self.settings.is_container) {
             group.kill_all();
@@ -521,6 +582,7 @@ impl<'a> Monitor<'a> {
             oom_killed: run.oom_killed,
             at: SystemTime::now().into(),
             ran_for: run.started.elapsed(),
+            first_output_at: run.first_output.map(|(at, _)| at),
         };
         // If it cannot be recorded, leaving makes the engine find a container without a monitor.
         (code, again(|| self.recorder.exited(&exit)).unwrap_or(AfterExit::Stay))
@@ -567,6 +629,9 @@ impl<'a> Monitor<'a> {
     /// Gives back what only work needs.
     fn cool_down(&mut self) {
         self.warm = false;
+        if let Some((at, recorded @ false)) = self.run.as_mut().and_then(|run| run.first_output.as_mut()) {
+            *recorded = self.recorder.first_output(*at).is_ok();
+        }
         self.buffer = Vec::new();
         if let Some(log) = &mut self.log {
             log.shrink();

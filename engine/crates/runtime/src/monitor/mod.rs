@@ -43,16 +43,17 @@ mod input;
 mod launcher;
 mod output;
 mod poller;
+mod probe;
 pub mod recorder;
 pub mod restart;
 mod spawn;
 pub mod spec;
 
 pub use entry::run;
-pub use recorder::{AfterExit, Exit, Recorder};
+pub use recorder::{AfterExit, AfterProbe, Exit, Probed, Recorder};
 pub use restart::Backoff;
 pub use spawn::{MonitorHandle, spawn_monitor};
-pub use spec::{BareStream, LogTarget, MonitorKind, MonitorSpec, Report};
+pub use spec::{BareStream, LogTarget, MonitorKind, MonitorSpec, ProbeSpec, Report};
 
 #[cfg(test)]
 mod tests;

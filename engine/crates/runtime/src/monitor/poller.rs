@@ -19,6 +19,8 @@ pub(super) enum Token {
     Oom,
     /// Output is there: 0 for standard output or the terminal, 1 for standard error.
     Output(usize),
+    /// A health check's probe.
+    Probe,
     /// A client, by its number.
     Client(u64),
 }
@@ -33,6 +35,7 @@ impl Token {
             Token::Input => 2,
             Token::Oom => 3,
             Token::Output(index) => 4 + index as u64,
+            Token::Probe => 6,
             Token::Client(id) => FIRST_CLIENT + id,
         }
     }
@@ -44,6 +47,7 @@ impl Token {
             2 => Token::Input,
             3 => Token::Oom,
             4 => Token::Output(0),
+            6 => Token::Probe,
             5..FIRST_CLIENT => Token::Output(1),
             client => Token::Client(client - FIRST_CLIENT),
         }

@@ -1,6 +1,7 @@
 //! What a monitor asks of whoever keeps the records: the engine, over the database.
 
-use dhow_model::{Error, Result, Timestamp};
+use dhow_model::health::{HealthStatus, ProbeResult};
+use dhow_model::{ContainerId, Error, Result, Timestamp};
 use std::time::Duration;
 
 /// How a run ended.
@@ -16,6 +17,30 @@ pub struct Exit {
     pub at: Timestamp,
     /// How long it ran: what [`super::Backoff`] wants to know.
     pub ran_for: Duration,
+    /// When it first wrote something.
+    pub first_output_at: Option<Timestamp>,
+}
+
+/// What a health check's probe said.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Probed {
+    /// Its exec session, as [`Recorder::probe_begins`] named it.
+    pub id: ContainerId,
+    /// For the log.
+    pub result: ProbeResult,
+    /// How its process ended, or is about to; `None` when there was none.
+    pub exit_code: Option<i32>,
+    /// How long the container had run when it began.
+    pub ran_for: Duration,
+}
+
+/// What comes after a probe.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct AfterProbe {
+    /// The container's health; `None` when it is not known.
+    pub status: Option<HealthStatus>,
+    /// The run is to be ended: with which signal, and after what time by force (`None`: never).
+    pub stop: Option<(i32, Option<Duration>)>,
 }
 
 /// What comes after a run.
@@ -78,6 +103,31 @@ pub trait Recorder {
     /// # Errors
     /// When it cannot be recorded.
     fn oom(&mut self) -> Result<()>;
+
+    /// The process wrote something for the first time. Called when there is time for it; if the process ends
+    /// before, [`Exit`] says it.
+    ///
+    /// # Errors
+    /// When it cannot be recorded.
+    fn first_output(&mut self, _at: Timestamp) -> Result<()> {
+        Ok(())
+    }
+
+    /// A probe is due: the name of its exec session, recorded as begun; `None` when this is not the time for it.
+    ///
+    /// # Errors
+    /// When it cannot be recorded.
+    fn probe_begins(&mut self) -> Result<Option<ContainerId>> {
+        Ok(None)
+    }
+
+    /// A probe has ended, or was given up. Decides what that makes of the container.
+    ///
+    /// # Errors
+    /// When it cannot be recorded.
+    fn probed(&mut self, _probed: &Probed) -> Result<AfterProbe> {
+        Ok(AfterProbe::default())
+    }
 }
 
 impl<R: Recorder + ?Sized> Recorder for Box<R> {
@@ -107,5 +157,17 @@ impl<R: Recorder + ?Sized> Recorder for Box<R> {
 
     fn oom(&mut self) -> Result<()> {
         (**self).oom()
+    }
+
+    fn first_output(&mut self, at: Timestamp) -> Result<()> {
+        (**self).first_output(at)
+    }
+
+    fn probe_begins(&mut self) -> Result<Option<ContainerId>> {
+        (**self).probe_begins()
+    }
+
+    fn probed(&mut self, probed: &Probed) -> Result<AfterProbe> {
+        (**self).probed(probed)
     }
 }

@@ -3,6 +3,7 @@
 use crate::plan::LaunchPlan;
 use crate::timeline::Phase;
 use dhow_model::container::LogConfig;
+use dhow_model::health::HealthTimes;
 use dhow_model::{ContainerId, Error, ErrorKind, Layout};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
@@ -39,6 +40,17 @@ pub struct MonitorSpec {
     pub timeline_since: Option<u64>,
     /// The bare streams that come along, as the descriptors that follow those of the clients.
     pub streams: Vec<BareStream>,
+    /// How a container is checked; `None` for anything else, and without a check.
+    pub probe: Option<ProbeSpec>,
+}
+
+/// A container's health check.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ProbeSpec {
+    /// When.
+    pub times: HealthTimes,
+    /// What: an exec session whose process is filled in when there is one.
+    pub plan: LaunchPlan,
 }
 
 /// A descriptor for one stream of the process, without frames: what a program reads or writes that embeds the
@@ -63,6 +75,8 @@ pub enum MonitorKind {
         /// That container.
         container: ContainerId,
     },
+    /// A health check's process: held for the container's monitor alone, it has no door and no record.
+    Probe,
 }
 
 /// A container's log.

@@ -195,10 +195,9 @@ impl Setup {
             settings: self.settings,
             console_size: self.size,
             log: self.log.map(|config| LogTarget { path: log_path.clone(), config }),
-            attach_socket: scratch.path().join("state/attach.sock"),
-            lock_file: scratch.path().join("state/monitor.lock"),
+            door: Some((scratch.path().join("state/monitor.lock"), scratch.path().join("state/attach.sock"))),
         };
-        let socket = rest.attach_socket.clone();
+        let socket = scratch.path().join("state/attach.sock");
         let mut launcher = Shell { script: self.script, group: self.group };
         let mut recorder = TestRecorder {
             told: told.clone(),
@@ -209,8 +208,10 @@ impl Setup {
         let clients = self.clients;
         let (send, report) = channel();
         let thread = std::thread::spawn(move || {
-            supervise(rest, clients, &mut launcher, &mut recorder, |r, _| send.send(r.clone()).unwrap())
-                .unwrap();
+            supervise(rest, clients, None, &mut launcher, &mut recorder, |r, _| {
+                send.send(r.clone()).unwrap()
+            })
+            .unwrap();
         });
         Running { scratch, socket, log_path, told, may, report, thread }
     }

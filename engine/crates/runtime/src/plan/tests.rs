@@ -60,6 +60,8 @@ fn spec() -> LaunchSpec {
             attach_stderr: true,
             stop_signal: dhow_model::signal::Signal::TERM,
             stop_timeout: None,
+            healthcheck: None,
+            shell: vec![],
             host: HostConfig::default(),
         },
         rootfs: Rootfs::Overlay {

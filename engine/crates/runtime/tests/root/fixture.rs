@@ -98,6 +98,8 @@ impl Box {
             attach_stderr: true,
             stop_signal: dhow_model::signal::Signal::TERM,
             stop_timeout: None,
+            healthcheck: None,
+            shell: vec![],
             host: HostConfig { security, ..HostConfig::default() },
         };
         let file = |name: &str| dir.path().join(name);

@@ -87,7 +87,7 @@ impl From<&ContainerConfig> for About {
 macro_rules! state_columns {
     () => {
         "status, pid, pid_start_ticks, monitor_pid, exit_code, oom_killed, error, started_at, finished_at, \
-         restart_count, stopped_by_user"
+         restart_count, stopped_by_user, life"
     };
 }
 const RECORD: &str = concat!(
@@ -111,8 +111,8 @@ impl Txn<'_> {
         self.change(
             what,
             "INSERT INTO containers (id, name, created, image, summary, status, pid, pid_start_ticks, monitor_pid, \
-             exit_code, oom_killed, error, started_at, finished_at, restart_count, stopped_by_user) \
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)",
+             exit_code, oom_killed, error, started_at, finished_at, restart_count, stopped_by_user, life) \
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)",
             params![
                 container.id.as_str(),
                 container.name,
@@ -130,6 +130,7 @@ impl Txn<'_> {
                 state.finished_at.map(|t| t.0),
                 state.restart_count,
                 state.stopped_by_user,
+                to_json(&state.life)?,
             ],
         )
         .map_err(|error| match is_foreign_key(&error) {
@@ -314,7 +315,7 @@ impl Txn<'_> {
             || format!("record the state of container {id}"),
             "UPDATE containers SET status = ?2, pid = ?3, pid_start_ticks = ?4, monitor_pid = ?5, exit_code = ?6, \
              oom_killed = ?7, error = ?8, started_at = ?9, finished_at = ?10, restart_count = ?11, \
-             stopped_by_user = ?12 WHERE id = ?1",
+             stopped_by_user = ?12, life = ?13 WHERE id = ?1",
             params![
                 id.as_str(),
                 status_text(state.status),
@@ -328,6 +329,7 @@ impl Txn<'_> {
                 state.finished_at.map(|t| t.0),
                 state.restart_count,
                 state.stopped_by_user,
+                to_json(&state.life)?,
             ],
         )?;
         expect_one(changed, id)
@@ -467,6 +469,7 @@ fn state_at(row: &Row<'_>, first: usize) -> Result<ContainerState> {
         finished_at: column::<Option<i64>>(row, first + 8)?.map(Timestamp),
         restart_count: column(row, first + 9)?,
         stopped_by_user: column(row, first + 10)?,
+        life: json_column(row, first + 11)?,
     })
 }
 

@@ -32,6 +32,7 @@ mod containers;
 mod error;
 mod events;
 mod execs;
+mod health;
 mod images;
 mod intents;
 mod layers;

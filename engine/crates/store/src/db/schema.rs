@@ -10,10 +10,10 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// The schema that this build knows.
-pub const VERSION: i64 = 1;
+pub const VERSION: i64 = 2;
 
 /// As many as [`VERSION`] says.
-const MIGRATIONS: [&str; 1] = [V1];
+const MIGRATIONS: [&str; 2] = [V1, V2];
 
 /// Ids, digests, names and references are text as users see them; times are nanoseconds since 1970; JSON
 /// columns hold what is only read whole. A container is two rows, because its state changes often and its
@@ -124,6 +124,16 @@ CREATE TABLE intents (
     owner_pid         INTEGER NOT NULL,
     owner_start_ticks INTEGER NOT NULL
 ) STRICT;
+";
+
+/// Health, causes of ends, and the last results of a container's probes.
+const V2: &str = r"
+ALTER TABLE containers ADD COLUMN life TEXT NOT NULL DEFAULT '{}';
+
+CREATE TABLE health_logs (
+    container TEXT PRIMARY KEY REFERENCES containers ON DELETE CASCADE,
+    log       TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
 ";
 
 /// How many migrations the database has seen; 0 for an empty file.

@@ -82,6 +82,8 @@ fn config(image: &Digest) -> ContainerConfig {
         attach_stderr: true,
         stop_signal: Default::default(),
         stop_timeout: None,
+        healthcheck: None,
+        shell: vec![],
         host: CreateSpec::default().host,
     }
 }

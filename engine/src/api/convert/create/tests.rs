@@ -139,8 +139,26 @@ fn refusals() {
         ),
         (json!({"Image": "x", "MacAddress": "00:11:22:33:44:55"}), Unsupported, "MacAddress"),
         (json!({"Image": "x", "HostConfig": {"KernelMemory": 1}}), Unsupported, "KernelMemory"),
-        (json!({"Image": "x", "Healthcheck": {"Test": ["CMD", "true"]}}), Unsupported, "Healthcheck"),
-        (json!({"Image": "x", "Healthcheck": {"Interval": 1000000000}}), Unsupported, "Healthcheck"),
+        (
+            json!({"Image": "x", "Healthcheck": {"Interval": 10}}),
+            InvalidArgument,
+            "Interval in Healthcheck cannot be less than 1ms",
+        ),
+        (
+            json!({"Image": "x", "Healthcheck": {"Timeout": -1}}),
+            InvalidArgument,
+            "Timeout in Healthcheck cannot be less than 1ms",
+        ),
+        (
+            json!({"Image": "x", "Healthcheck": {"Retries": -1}}),
+            InvalidArgument,
+            "Retries in Healthcheck cannot be negative",
+        ),
+        (
+            json!({"Image": "x", "Healthcheck": {"Test": ["true"]}}),
+            InvalidArgument,
+            "unknown type \"true\" in Healthcheck.Test",
+        ),
         (
             json!({"Image": "x", "NetworkingConfig": {"EndpointsConfig": {"mine": {}}}}),
             Unsupported,
@@ -158,6 +176,10 @@ fn refusals() {
     }
     assert!(parsed(json!({"Image": "x", "Healthcheck": {"Test": ["NONE"]}})).is_ok());
     assert!(parsed(json!({"Image": "x", "Healthcheck": {}})).is_ok());
+    let check = json!({"Test": ["CMD", "true"], "Interval": 2_000_000_000, "Retries": 4});
+    let (spec, _) = parsed(json!({"Image": "x", "Healthcheck": check})).unwrap();
+    let check = spec.healthcheck.unwrap();
+    assert_eq!((check.test.len(), check.interval.as_secs(), check.retries), (2, 2, 4));
     let (spec, warnings) = parsed(json!({"Image": "x", "NetworkDisabled": true})).unwrap();
     assert_eq!(spec.host.network, dhow_model::container::NetworkMode::None);
     assert!(warnings.is_empty());

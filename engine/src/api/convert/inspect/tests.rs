@@ -31,6 +31,8 @@ fn inspected(state: ContainerState) -> Inspected {
         attach_stderr: true,
         stop_signal: Signal::TERM,
         stop_timeout: None,
+        healthcheck: None,
+        shell: vec![],
         host: HostConfig { network: NetworkMode::Host, ..HostConfig::default() },
     };
     Inspected {
@@ -40,6 +42,7 @@ fn inspected(state: ContainerState) -> Inspected {
         hostname_path: "/r/hostname".into(),
         hosts_path: "/r/hosts".into(),
         resolv_conf_path: "/r/resolv.conf".into(),
+        health_log: vec![],
         exec_ids: vec![],
         upper: "/r/upper".into(),
         work: "/r/work".into(),

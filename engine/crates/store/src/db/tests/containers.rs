@@ -18,6 +18,7 @@ fn all_of_a_record_comes_back() {
         finished_at: None,
         restart_count: 4,
         stopped_by_user: true,
+        life: dhow_model::life::Life { first_output_at: Some(Timestamp(4)), ..Default::default() },
     };
     db.write(|t| t.insert_container(&one)).unwrap();
     assert_eq!(db.read(|t| t.container(&one.id)).unwrap().unwrap(), one);
