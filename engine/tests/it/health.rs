@@ -24,7 +24,7 @@ fn last_probe(sandbox: &Sandbox, who: &str) -> Value {
     state["Health"]["Log"].as_array().and_then(|log| log.last().cloned()).unwrap_or_default()
 }
 
-const SERVER: &str = "mkdir /www && echo fine > /www/index.html && exec httpd -f -p 8080 -h /www";
+const SERVER: &str = "mkdir -p /www && echo fine > /www/index.html && exec httpd -f -p 8080 -h /www";
 const ASK: &str = "wget -q -O - http://127.0.0.1:8080/index.html";
 
 #[test]
