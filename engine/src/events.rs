@@ -12,6 +12,7 @@ pub(crate) use reader::Rows;
 use crate::Engine;
 use crate::filters::Filters;
 use dhow_model::event::{Event, EventType, NewEvent};
+use dhow_model::mount::MountSource;
 use dhow_model::{Digest, Error, Layout, Result, ResultExt, Timestamp};
 use dhow_store::db::ContainerRecord;
 use dhow_store::watch::EventWatch;
@@ -52,6 +53,33 @@ pub(crate) fn image(action: &str, id: &Digest, name: &str) -> NewEvent {
 pub(crate) fn volume(action: &str, name: &str) -> NewEvent {
     let attributes = BTreeMap::from([("driver".to_owned(), "local".to_owned())]);
     NewEvent { kind: EventType::Volume, action: action.to_owned(), actor: name.to_owned(), attributes }
+}
+
+/// Mounts of a container's volumes, or their end, as it starts or has ended.
+pub(crate) fn volume_mounts(action: &str, record: &ContainerRecord) -> Vec<NewEvent> {
+    let mounts = record.config.host.mounts.iter();
+    mounts
+        .filter_map(|mount| {
+            let MountSource::Volume { name, .. } = &mount.source else { return None };
+            let mut event = volume(action, name);
+            event.attributes.insert("container".to_owned(), record.id.to_string());
+            if action == "mount" {
+                let writable = if mount.readonly { "false" } else { "true" };
+                event.attributes.insert("destination".to_owned(), mount.target.clone());
+                event.attributes.insert("propagation".to_owned(), String::new());
+                event.attributes.insert("read/write".to_owned(), writable.to_owned());
+            }
+            Some(event)
+        })
+        .collect()
+}
+
+/// Records what a prune gave back.
+pub(crate) fn record_prune(engine: &Engine, kind: EventType, reclaimed_bytes: u64) -> Result<()> {
+    let attributes = BTreeMap::from([("reclaimed".to_owned(), reclaimed_bytes.to_string())]);
+    let event = NewEvent { kind, action: "prune".to_owned(), actor: String::new(), attributes };
+    engine.db()?.write(|txn| txn.append_event(&event, now()))?;
+    Ok(())
 }
 
 /// A descriptor that tells of news by becoming readable, inside a tokio runtime.
@@ -167,6 +195,9 @@ pub fn subscribe(
         (None, Some(_)) => Some(0),
         (None, None) => None,
     };
+    if let Some(cursor) = subscription.cursor {
+        check_cursor(engine, cursor)?;
+    }
     let follower = Follower::new(engine, start)?;
     Ok(futures_util::stream::unfold(
         (follower, subscription, false),
@@ -175,6 +206,7 @@ pub fn subscribe(
                 return None;
             }
             loop {
+                let before = follower.rows.cursor();
                 let next = match asked.until {
                     None => follower.next().await,
                     Some(until) => match tokio::time::timeout(until.since(now()), follower.next()).await {
@@ -183,6 +215,11 @@ pub fn subscribe(
                     },
                 };
                 match next {
+                    // Whoever resumes was promised all of them; dropped while it was slow to read.
+                    Ok(event) if asked.cursor.is_some() && event.seq > before + 1 => {
+                        let error = lost(before + 1, event.seq - 1);
+                        return Some((Err(error), (follower, asked, true)));
+                    }
                     Err(error) => return Some((Err(error), (follower, asked, true))),
                     Ok(event) if asked.until.is_some_and(|until| event.time > until) => return None,
                     Ok(event) if asked.since.is_some_and(|since| event.time < since) => {}
@@ -192,6 +229,24 @@ pub fn subscribe(
             }
         },
     ))
+}
+
+/// A cursor that the engine never gave out, or after which events are lost, is an error: a client that resumes
+/// must know.
+fn check_cursor(engine: &Engine, cursor: i64) -> Result<()> {
+    let (first, last) = engine.db()?.read(|txn| Ok((txn.first_seq()?, txn.last_seq()?)))?;
+    if cursor < 0 || cursor > last {
+        return Err(Error::invalid(format!("invalid cursor {cursor}: the newest event is {last}")));
+    }
+    if cursor + 1 < first {
+        return Err(lost(cursor + 1, first - 1));
+    }
+    Ok(())
+}
+
+/// What a reader is told that was too slow, or came too late.
+fn lost(from: i64, to: i64) -> Error {
+    Error::not_found(format!("events {from} to {to} are no longer kept"))
 }
 
 /// Whether an event passes Docker's filters. Pure.

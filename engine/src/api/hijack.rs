@@ -53,13 +53,17 @@ pub(super) struct Input {
     pub(super) closes: bool,
     /// The sequence that detaches; empty when there is none.
     pub(super) detach_keys: Vec<u8>,
+    /// Called when it was typed, before the client is told that it is detached.
+    pub(super) detached: Box<dyn FnOnce() + Send>,
 }
 
 /// Answers a request with an attached stream.
 pub(super) fn attached(request: Request, version: Version, attached: Attached, input: Input) -> Response {
     let tty = attached.tty;
     let peer = request.extensions().get::<Peer>().cloned();
-    take_over(request, content_type(tty, version), |mut reader, mut writer| async move {
+    let Input { given, closes, detach_keys: keys, detached: told } = input;
+    let input = KeyedInput { given, closes, keys };
+    take_over(request, content_type(tty, version), move |mut reader, mut writer| async move {
         let gone = async {
             match peer {
                 Some(peer) => peer.gone().await,
@@ -67,9 +71,14 @@ pub(super) fn attached(request: Request, version: Version, attached: Attached, i
             }
         };
         // The client going away is an end like any other; and so is its failing.
+        let mut by_keys = false;
         tokio::select! {
-            _ = join(attached, input, &mut reader, &mut writer) => {}
+            _ = join(attached, input, &mut by_keys, &mut reader, &mut writer) => {}
             () = gone => {}
+        }
+        if by_keys {
+            // A panic of what is called is its own affair: the client is detached all the same.
+            let _ = tokio::task::spawn_blocking(told).await;
         }
         let _ = writer.shutdown().await;
     })
@@ -124,6 +133,13 @@ fn wants_upgrade(headers: &HeaderMap) -> bool {
         && connection.flat_map(|v| v.split(',')).any(|word| word.trim().eq_ignore_ascii_case("upgrade"))
 }
 
+/// What of [`Input`] the copying needs.
+struct KeyedInput {
+    given: bool,
+    closes: bool,
+    keys: Vec<u8>,
+}
+
 /// How the client's side came to its end.
 enum InputEnd {
     /// The detach keys were typed, or the client said that it is done: the attachment is over.
@@ -136,7 +152,8 @@ enum InputEnd {
 /// Joins a client and a monitor until the process ends or the client leaves.
 async fn join(
     attached: Attached,
-    input: Input,
+    input: KeyedInput,
+    by_keys: &mut bool,
     reader: &mut (impl AsyncRead + Unpin),
     writer: &mut (impl AsyncWrite + Unpin),
 ) -> Result<(), io::Error> {
@@ -152,7 +169,7 @@ async fn join(
     let Some(stream) = attached.stream else { return writer.flush().await };
     let (monitor_reader, monitor_writer) = UnixStream::into_split(stream);
     let output = pump_output(monitor_reader, writer, attached.tty);
-    let typed = pump_input(reader, monitor_writer, input);
+    let typed = pump_input(reader, monitor_writer, input, by_keys);
     tokio::pin!(output, typed);
     tokio::select! {
         ended = &mut output => ended,
@@ -210,9 +227,10 @@ async fn pump_output(
 async fn pump_input(
     client: &mut (impl AsyncRead + Unpin),
     mut monitor: OwnedWriteHalf,
-    input: Input,
+    input: KeyedInput,
+    by_keys: &mut bool,
 ) -> Result<InputEnd, io::Error> {
-    let mut scanner = DetachScanner::new(input.detach_keys);
+    let mut scanner = DetachScanner::new(input.keys);
     let mut buffer = vec![0; BUFFER_BYTES];
     loop {
         // A connection that breaks is a client that has left.
@@ -234,6 +252,7 @@ async fn pump_input(
             return Ok(InputEnd::Ended(monitor));
         }
         if detached {
+            *by_keys = true;
             return Ok(InputEnd::Detached);
         }
         if length == 0 {

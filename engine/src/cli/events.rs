@@ -17,6 +17,9 @@ use serde_json::Value;
 #[derive(Debug, Parser)]
 #[command(name = "dhow events")]
 pub(crate) struct Args {
+    /// Resume after the event of that number (`seq` in the JSON form), without loss
+    #[arg(long)]
+    cursor: Option<i64>,
     /// Filter output based on conditions provided
     #[arg(short, long, value_parser = parse_filter)]
     filter: Vec<(String, String)>,
@@ -47,6 +50,7 @@ pub(crate) async fn execute(context: &Context, args: Args) -> Outcome {
     let route = Route::new("/events")
         .maybe("since", since.as_deref())
         .maybe("until", until.as_deref())
+        .maybe("cursor", args.cursor.map(|n| n.to_string()).as_deref())
         .maybe("filters", filters.as_deref());
     let client = context.client().await?;
     let mut body = client.get(route.as_str()).await?.into_body();
@@ -72,7 +76,13 @@ fn with_go_names(mut event: Value, as_json: bool) -> Value {
     if as_json {
         return event;
     }
-    let names = [("Time", "time"), ("TimeNano", "timeNano"), ("Scope", "scope"), ("Status", "Action")];
+    let names = [
+        ("Time", "time"),
+        ("TimeNano", "timeNano"),
+        ("Scope", "scope"),
+        ("Status", "Action"),
+        ("Seq", "seq"),
+    ];
     for (go, wire) in names {
         event[go] = event[wire].clone();
     }

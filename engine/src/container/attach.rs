@@ -83,6 +83,16 @@ pub fn attach(engine: &Engine, who: &str, options: AttachOptions) -> Result<Atta
     Ok(Attached { tty: record.config.tty, stream, replay })
 }
 
+/// Tells that a client left by its detach keys. It has left: there is nobody to tell of a failure.
+pub(crate) fn detached(engine: &Engine, who: &str) {
+    let _ = engine.db().and_then(|mut db| {
+        db.write(|txn| {
+            let record = txn.find_container(who)?;
+            txn.append_event(&crate::events::container("detach", &record, []), crate::events::now())
+        })
+    });
+}
+
 fn connect(engine: &Engine, record: &dhow_store::db::ContainerRecord) -> Result<StdStream> {
     let socket = engine.layout().container_state(&record.id).join("attach.sock");
     protocol::connect(&socket).context(|| format!("attach to container {}", record.id.short()))

@@ -106,6 +106,19 @@ pub fn start(engine: &Engine, exec_id: &str, options: ExecStart) -> Result<Optio
     Ok(attached)
 }
 
+/// Tells that a client left a session by its detach keys. It has left: there is nobody to tell of a failure.
+pub(crate) fn detached(engine: &Engine, id: &ContainerId) {
+    let _ = engine.db().and_then(|mut db| {
+        db.write(|txn| {
+            let exec = txn.exec(id)?.ok_or_else(|| no_such(id.as_str()))?;
+            let container =
+                txn.container(&exec.container)?.ok_or_else(|| super::no_such(exec.container.as_str()))?;
+            let event = events::container("exec_detach", &container, [("execID", id.to_string())]);
+            txn.append_event(&event, events::now())
+        })
+    });
+}
+
 /// Starts a session, and hands out its process and its streams.
 ///
 /// # Errors

@@ -3,6 +3,7 @@
 use super::remove::{RemoveOptions, remove};
 use crate::Engine;
 use crate::filters::Filters;
+use dhow_model::event::EventType;
 use dhow_model::state::Status;
 use dhow_model::{ContainerId, ErrorKind, Result, Timestamp};
 
@@ -45,5 +46,6 @@ pub fn prune(engine: &Engine, filters: &Filters) -> Result<Pruned> {
             Err(error) => return Err(error),
         }
     }
+    crate::events::record_prune(engine, EventType::Container, pruned.reclaimed_bytes)?;
     Ok(pruned)
 }

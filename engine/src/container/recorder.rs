@@ -101,7 +101,9 @@ impl Recorder for ContainerRecorder {
             state.started_at = Some(events::now());
             state.life.begin_run();
             state.life.health = record.config.probe_argv().map(|_| Health::default());
-            Ok(((), vec![events::container("start", record, [])]))
+            let mut told = events::volume_mounts("mount", record);
+            told.push(events::container("start", record, []));
+            Ok(((), told))
         })
     }
 
@@ -128,11 +130,12 @@ impl Recorder for ContainerRecorder {
             state.finished_at = Some(exit.at);
             state.life.first_output_at = state.life.first_output_at.or(exit.first_output_at);
             state.life.end_run(exit.signal, exit.oom_killed);
-            let died = events::container(
+            let mut told = vec![events::container(
                 "die",
                 record,
                 [("exitCode", exit.code.to_string()), ("execDuration", exit.ran_for.as_secs().to_string())],
-            );
+            )];
+            told.extend(events::volume_mounts("unmount", record));
             let policy = record.config.host.restart;
             let wanted = state.status != Status::Removing
                 && policy.wants_restart(
@@ -143,12 +146,12 @@ impl Recorder for ContainerRecorder {
             if wanted {
                 state.status = state.status.after(Move::RestartLater)?;
                 state.restart_count += 1;
-                return Ok((AfterExit::Restart { delay }, vec![died]));
+                return Ok((AfterExit::Restart { delay }, told));
             }
             state.status = state.status.after(Move::Exited)?;
             state.monitor_pid = 0;
             let after = after_end(record, state)?;
-            Ok((after, vec![died]))
+            Ok((after, told))
         })
     }
 

@@ -15,7 +15,11 @@ pub fn resize(engine: &Engine, who: &str, rows: u16, columns: u16) -> Result<()>
     if !record.state.status.has_process() {
         return Err(Error::conflict(format!("container {} is not running", record.id)));
     }
-    send(&engine.layout().container_state(&record.id).join("attach.sock"), rows, columns)
+    send(&engine.layout().container_state(&record.id).join("attach.sock"), rows, columns)?;
+    let size = [("height", rows.to_string()), ("width", columns.to_string())];
+    let event = crate::events::container("resize", &record, size);
+    engine.db()?.write(|txn| txn.append_event(&event, crate::events::now()))?;
+    Ok(())
 }
 
 /// Sets the terminal size of a running exec session.

@@ -39,6 +39,11 @@ impl Rows {
         Ok(event)
     }
 
+    /// The number of the last one that was handed out.
+    pub(super) fn cursor(&self) -> i64 {
+        self.cursor
+    }
+
     pub(crate) fn engine(&self) -> &Engine {
         &self.engine
     }
@@ -89,11 +94,7 @@ impl EventReader {
                 let lost = before + 1..event.seq;
                 self.rows.cursor = event.seq - 1;
                 self.rows.pending.push_front(event);
-                return Err(Error::not_found(format!(
-                    "events {} to {} are no longer kept",
-                    lost.start,
-                    lost.end - 1
-                )));
+                return Err(super::lost(lost.start, lost.end - 1));
             }
             self.resumes = true;
             let early = self.asked.since.is_some_and(|since| event.time < since);

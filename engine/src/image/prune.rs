@@ -3,6 +3,7 @@
 use super::remove::{Removed, remove};
 use crate::Engine;
 use crate::filters::Filters;
+use dhow_model::event::EventType;
 use dhow_model::{ErrorKind, Result, Timestamp};
 
 /// What was removed.
@@ -40,5 +41,6 @@ pub fn prune(engine: &Engine, filters: &Filters) -> Result<PrunedImages> {
             Err(error) => return Err(error),
         }
     }
+    crate::events::record_prune(engine, EventType::Image, pruned.reclaimed_bytes)?;
     Ok(pruned)
 }

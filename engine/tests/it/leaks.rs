@@ -20,6 +20,8 @@ pub(crate) fn containers_of_events(text: &str) -> Vec<String> {
     let mut ids: Vec<String> = events
         .filter(|e| e["Type"] == "container")
         .filter_map(|e| e["Actor"]["ID"].as_str().map(str::to_owned))
+        // A prune is of no one container.
+        .filter(|id| !id.is_empty())
         .collect();
     ids.sort();
     ids.dedup();

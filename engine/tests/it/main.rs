@@ -10,6 +10,8 @@
 //! | `lifecycle` | create to rm, names, `ps`, `logs`, `wait`, `events`, restart policies |
 //! | `server` | a real server: logs, exec, graceful stop, restart, and the docker command line |
 //! | `limits` | memory, pids and CPU, as the kernel accounts them |
+//! | `causes` | who ended a run, and when it first said something |
+//! | `events` | what is told, in Docker's words, and resuming without loss |
 //! | `health` | a server that breaks and recovers, probes that hang |
 //! | `pause` | frozen and thawed, and what may be done meanwhile |
 //! | `crash` | `kill -9` of whatever is not the container |
@@ -28,9 +30,11 @@
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a panic in a test is its report")]
 
 mod bad_input;
+mod causes;
 mod crash;
 mod crowd;
 mod debian;
+mod events;
 mod fixtures;
 mod health;
 mod hello;

@@ -16,7 +16,7 @@ fn block_on<T>(work: impl Future<Output = T>) -> T {
 }
 
 fn input(given: bool, closes: bool) -> Input {
-    Input { given, closes, detach_keys: vec![16, 17] }
+    Input { given, closes, detach_keys: vec![16, 17], detached: Box::new(|| ()) }
 }
 
 /// Joins a client to a monitor; returns the client's and the monitor's ends.

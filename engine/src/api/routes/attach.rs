@@ -26,6 +26,7 @@ pub(in crate::api) async fn attach(
         stderr: params.flag("stderr"),
         logs: params.flag("logs"),
     };
+    let (told_engine, told_id) = (engine.clone(), id.clone());
     let (attached, closes, tty) = blocking(move || {
         let config = inspect(&engine, &id, false)?.record.config;
         // A container whose input was never kept open has none to give to.
@@ -37,6 +38,7 @@ pub(in crate::api) async fn attach(
     .await?;
     // Without a terminal the input is data, and may hold any bytes.
     let detach_keys = if tty { detach_keys } else { Vec::new() };
-    let input = Input { given: options.stdin, closes, detach_keys };
+    let detached = Box::new(move || crate::container::attach::detached(&told_engine, &told_id));
+    let input = Input { given: options.stdin, closes, detach_keys, detached };
     Ok(hijack::attached(request, version, attached, input))
 }

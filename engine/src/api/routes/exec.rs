@@ -47,6 +47,7 @@ pub(in crate::api) async fn start(
     let detach = body.detach.unwrap_or(false);
     let options =
         ExecStart { detach, console_size: convert::exec::console_size(body.console_size.as_ref())? };
+    let told_engine = engine.clone();
     let (record, started) = blocking(move || {
         let record = exec::inspect(&engine, &id)?;
         let started = exec::start(&engine, &id, options);
@@ -59,7 +60,9 @@ pub(in crate::api) async fn start(
         Ok(Some(attached)) => {
             // Without a terminal the input is data, and may hold any bytes.
             let keys = if config.tty { parse_keys(Some(&config.detach_keys))? } else { Vec::new() };
-            let input = Input { given: config.attach_stdin, closes: true, detach_keys: keys };
+            let exec_id = record.id;
+            let detached = Box::new(move || exec::detached(&told_engine, &exec_id));
+            let input = Input { given: config.attach_stdin, closes: true, detach_keys: keys, detached };
             Ok(hijack::attached(request, version, attached, input))
         }
         Err(error) if !detach && is_of_the_command(&error) => {

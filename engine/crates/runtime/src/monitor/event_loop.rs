@@ -8,7 +8,7 @@ use super::launcher::{Group, Launcher, Process};
 use super::output::{Got, Output};
 use super::poller::{Poller, Ready, Token};
 use super::probe::Probes;
-use super::recorder::{AfterExit, AfterProbe, Exit, Recorder};
+use super::recorder::{AfterExit, Exit, Recorder};
 use super::spec::{Report, exit_code_of};
 use crate::attach::ClientFrame;
 use crate::launch::ChildStdio;
@@ -18,6 +18,8 @@ use dhow_model::{Error, Result, ResultExt, Timestamp};
 use dhow_sys::process::{Ended, pidfd_send_signal, wait_pidfd};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant, SystemTime};
+
+mod upkeep;
 
 /// A client so many bytes behind stops the reading of output, and so, in the end, the process.
 const BEHIND_MAX: usize = 1 << 20;
@@ -310,35 +312,10 @@ impl<'a> Monitor<'a> {
         if idle && self.warm && idle_at.is_some_and(|at| at <= Instant::now()) {
             self.cool_down();
         }
-        self.check_health();
+        self.keep_up();
         // Clients that are done go now, not at the next event.
         self.clients.update(&self.poller, self.input.is_full());
         Ok(())
-    }
-
-    /// Probes when it is time to, and ends by force what was asked to end.
-    fn check_health(&mut self) {
-        if let Some(probes) = &mut self.probes {
-            let after = probes.turn(&self.poller, self.recorder);
-            self.follow(after);
-        }
-        if let Some(run) = &mut self.run
-            && run.kill_at.is_some_and(|at| at <= Instant::now())
-        {
-            run.kill_at = None;
-            let _ = pidfd_send_signal(run.pidfd.as_fd(), KILL);
-        }
-    }
-
-    /// Ends the run if the probe's result says so.
-    fn follow(&mut self, after: AfterProbe) {
-        let (Some((signal, patience)), Some(run)) = (after.stop, &mut self.run) else { return };
-        // It fails when the process is gone, and then its end is on the way.
-        let _ = pidfd_send_signal(run.pidfd.as_fd(), signal);
-        run.kill_at = patience.map(|patience| Instant::now() + patience);
-        if let Some(probes) = &mut self.probes {
-            probes.end_run(&self.poller);
-        }
     }
 
     /// Tells the poller what to wait for, after whatever happened.
@@ -588,18 +565,6 @@ impl<'a> Monitor<'a> {
         (code, again(|| self.recorder.exited(&exit)).unwrap_or(AfterExit::Stay))
     }
 
-    /// Compares the OOM killer's count with what is recorded.
-    fn notice_oom(&mut self) {
-        let Some(run) = &mut self.run else { return };
-        let Some(Ok(kills)) = run.group.as_ref().map(|group| group.oom_kills()) else { return };
-        if kills > run.oom_kills {
-            run.oom_kills = kills;
-            run.oom_killed = true;
-            // The exit record says it too.
-            let _ = self.recorder.oom();
-        }
-    }
-
     /// Waits for the time of the restart; false when there will be none.
     fn wait_to_restart(&mut self, delay: Duration) -> Result<bool> {
         let at = Instant::now() + delay;
@@ -629,9 +594,7 @@ impl<'a> Monitor<'a> {
     /// Gives back what only work needs.
     fn cool_down(&mut self) {
         self.warm = false;
-        if let Some((at, recorded @ false)) = self.run.as_mut().and_then(|run| run.first_output.as_mut()) {
-            *recorded = self.recorder.first_output(*at).is_ok();
-        }
+        self.record_first_output();
         self.buffer = Vec::new();
         if let Some(log) = &mut self.log {
             log.shrink();
