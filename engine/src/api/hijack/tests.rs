@@ -15,18 +15,18 @@ fn block_on<T>(work: impl Future<Output = T>) -> T {
     })
 }
 
-fn input(given: bool, closes: bool) -> Input {
-    Input { given, closes, detach_keys: vec![16, 17], detached: Box::new(|| ()) }
+fn input(given: bool, closes: bool) -> KeyedInput {
+    KeyedInput { given, closes, keys: vec![16, 17] }
 }
 
 /// Joins a client to a monitor; returns the client's and the monitor's ends.
-fn start(tty: bool, input: Input, replay: Option<LogsStream>) -> (DuplexStream, UnixStream) {
+fn start(tty: bool, input: KeyedInput, replay: Option<LogsStream>) -> (DuplexStream, UnixStream) {
     let (client, server) = tokio::io::duplex(1 << 20);
     let (stream, monitor) = UnixStream::pair().unwrap();
     tokio::spawn(async move {
         let (mut reader, mut writer) = tokio::io::split(server);
         let attached = Attached { tty, stream: Some(stream), replay };
-        let _ = join(attached, input, &mut reader, &mut writer).await;
+        let _ = join(attached, input, &mut false, &mut reader, &mut writer).await;
         let _ = writer.shutdown().await;
     });
     (client, monitor)
