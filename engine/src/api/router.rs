@@ -29,7 +29,7 @@ pub fn router(engine: Engine) -> Router {
 }
 
 fn containers() -> Router<Engine> {
-    use routes::{attach, containers, exec, logs, stats};
+    use routes::{attach, containers, exec, files, logs, stats};
     Router::new()
         .route("/containers/json", get(containers::list))
         .route("/containers/create", post(containers::create))
@@ -47,6 +47,8 @@ fn containers() -> Router<Engine> {
         .route("/containers/{id}/logs", get(logs::logs))
         .route("/containers/{id}/stats", get(stats::stats))
         .route("/containers/{id}/attach", post(attach::attach))
+        .route("/containers/{id}/export", get(files::export))
+        .route("/containers/{id}/changes", get(files::changes))
         .route("/containers/{id}/exec", post(exec::create))
         .route("/exec/{id}/start", post(exec::start))
         .route("/exec/{id}/json", get(exec::inspect))

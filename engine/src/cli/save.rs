@@ -31,31 +31,37 @@ pub(crate) async fn execute(context: &Context, args: Args) -> Outcome {
         return Err(Failure::bare("cowardly refusing to save to a terminal. Use the -o flag or redirect"));
     }
     if let Some(path) = &args.output {
-        check_path(path)?;
+        check_path(path, "save image")?;
     }
     let route = args.images.iter().fold(Route::new("/images/get"), |route, image| route.with("names", image));
     let client = context.client().await?;
     let answer = client.get(route.as_str()).await?;
-    match &args.output {
-        Some(path) => save_to(path, answer).await?,
-        None => {
-            let stdout = Writer::new(Sink::Stdout);
-            copy(answer, async |data| stdout.write(data).await).await?;
-        }
-    }
+    deliver(args.output.as_deref(), answer).await?;
     Ok(0)
 }
 
-fn check_path(path: &Path) -> Outcome<()> {
+/// Writes an answer's body to a file, or to standard output.
+pub(crate) async fn deliver(output: Option<&Path>, answer: Response<Incoming>) -> Outcome<()> {
+    match output {
+        Some(path) => save_to(path, answer).await,
+        None => {
+            let stdout = Writer::new(Sink::Stdout);
+            copy(answer, async |data| stdout.write(data).await).await
+        }
+    }
+}
+
+/// Whether a file can be made there: found out before the engine starts to work.
+pub(crate) fn check_path(path: &Path, what: &str) -> Outcome<()> {
     let directory = path.parent().filter(|p| !p.as_os_str().is_empty()).unwrap_or(Path::new("."));
     if !directory.exists() {
         let directory = directory.display();
         return Err(Failure::new(format!(
-            "failed to save image: invalid output path: stat {directory}: no such file or directory"
+            "failed to {what}: invalid output path: stat {directory}: no such file or directory"
         )));
     }
     if path.is_dir() {
-        return Err(Failure::new("failed to save image: cannot write to a directory"));
+        return Err(Failure::new(format!("failed to {what}: cannot write to a directory")));
     }
     Ok(())
 }

@@ -11,9 +11,12 @@
 
 pub mod attach;
 pub mod create;
+pub mod diff;
 mod etc;
 pub mod exec;
 mod health;
+pub mod export;
+pub(crate) mod files;
 mod init;
 pub mod inspect;
 pub mod list;

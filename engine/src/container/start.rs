@@ -200,7 +200,8 @@ fn launch_spec(engine: &Engine, record: &ContainerRecord, image: &Image) -> Resu
     })
 }
 
-fn resolve_mounts(engine: &Engine, record: &ContainerRecord) -> Result<Vec<ResolvedMount>> {
+/// Every mount with its host path; what a start would make on the host for it is made.
+pub(crate) fn resolve_mounts(engine: &Engine, record: &ContainerRecord) -> Result<Vec<ResolvedMount>> {
     record
         .config
         .host

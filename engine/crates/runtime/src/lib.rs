@@ -33,6 +33,7 @@ pub mod spec;
 pub mod step;
 pub mod timeline;
 pub mod user;
+pub mod view;
 
 pub use cgroup::{Cgroup, CgroupPaths};
 pub use exec::plan_exec;

@@ -88,7 +88,21 @@ fn clone_tree(path: &Path) -> Result<OwnedFd> {
         .context_kind(ErrorKind::StartFailed, || format!("root filesystem: open_tree {}", path.display()))
 }
 
+/// The same without a writable directory. `scratch` is any directory of ours (older kernels need a place).
+pub(crate) fn readonly_overlay(layers: &[PathBuf], scratch: &Path) -> Result<OwnedFd> {
+    overlay_of(layers, None, scratch, None)
+}
+
 fn overlay(lower: &[PathBuf], upper: &Path, work: &Path, mapping: Option<Mapping<'_>>) -> Result<OwnedFd> {
+    overlay_of(lower, Some(upper), work, mapping)
+}
+
+fn overlay_of(
+    lower: &[PathBuf],
+    upper: Option<&Path>,
+    work: &Path,
+    mapping: Option<Mapping<'_>>,
+) -> Result<OwnedFd> {
     if lower.len() > OVERLAY_LAYERS_MAX {
         return Err(Error::unsupported(format!(
             "root filesystem: {} layers: an overlay takes {OVERLAY_LAYERS_MAX} at most",
@@ -121,13 +135,18 @@ fn overlay(lower: &[PathBuf], upper: &Path, work: &Path, mapping: Option<Mapping
         set(c"lowerdir+", layer, &mut held)?
             .map_err(|errno| failed(Some(&context), format!("layer {}", layer.display()), errno))?;
     }
-    for (key, path) in [(c"upperdir", upper), (c"workdir", work)] {
+    let writable = upper.map(|upper| [(c"upperdir", upper), (c"workdir", work)]);
+    for (key, path) in writable.into_iter().flatten() {
         set(key, path, &mut held)?.map_err(|errno| {
             failed(Some(&context), format!("{} {}", key.to_string_lossy(), path.display()), errno)
         })?;
     }
     context.mount(0).map_err(|errno| {
-        failed(Some(&context), format!("overlay of {} layers at {}", lower.len(), upper.display()), errno)
+        failed(
+            Some(&context),
+            format!("overlay of {} layers at {}", lower.len(), upper.unwrap_or(work).display()),
+            errno,
+        )
     })
 }
 

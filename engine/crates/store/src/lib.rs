@@ -6,6 +6,7 @@
 //!   lock.rs        locks between processes
 //!   content.rs     blobs by digest: manifests and configurations
 //!   layer/         layers as overlayfs wants them
+//!   filetree/      a container's files: packing, extracting, comparing
 //!   tarball/       reading and writing tar, exactly
 //!   archive/       load, save, import: docker-archive and OCI
 //!   image_config   the OCI image configuration
@@ -20,6 +21,7 @@
 pub mod archive;
 pub mod content;
 pub mod db;
+pub mod filetree;
 pub mod image_config;
 pub mod layer;
 pub mod lock;

@@ -22,6 +22,9 @@ pub const NEWNET: u64 = 0x4000_0000;
 /// New clock offsets; for unshare(2) and setns(2).
 pub const NEWTIME: u64 = 0x0000_0080;
 
+/// The working directory and the umask, for unshare(2).
+pub const FS: u64 = 0x0000_0200;
+
 const CLONE_FILES: u64 = 0x0000_0400;
 const CLONE_PIDFD: u64 = 0x0000_1000;
 const CLONE_CLEAR_SIGHAND: u64 = 0x1_0000_0000;

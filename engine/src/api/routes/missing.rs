@@ -27,7 +27,7 @@ const NOUNS: [(&str, &str); 16] = [
 ];
 
 /// Last words of container and image paths that are missing.
-const CONTAINER_VERBS: [&str; 6] = ["top", "changes", "export", "update", "rename", "archive"];
+const CONTAINER_VERBS: [&str; 4] = ["top", "update", "rename", "archive"];
 
 /// Answers what no route took.
 pub(in crate::api) async fn answer(request: Request) -> ApiResult {

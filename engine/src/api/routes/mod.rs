@@ -4,6 +4,7 @@ pub(super) mod attach;
 pub(super) mod containers;
 pub(super) mod events;
 pub(super) mod exec;
+pub(super) mod files;
 pub(super) mod images;
 pub(super) mod logs;
 pub(super) mod missing;

@@ -27,19 +27,25 @@ use std::path::{Path, PathBuf};
 ///
 /// # Errors
 /// Names the layer that is missing, or the limit that is met.
-pub(super) fn overlay(lower: &[PathBuf], mapped: &[OwnedFd], upper: &Path, work: &Path) -> Result<OwnedFd> {
+pub(super) fn overlay(
+    lower: &[PathBuf],
+    mapped: &[OwnedFd],
+    upper: Option<&Path>,
+    work: &Path,
+) -> Result<OwnedFd> {
+    let writable = upper
+        .map(|upper| [b"upperdir=".as_slice(), &escaped(upper), b",workdir=", &escaped(work), b","].concat());
     let layers = lower.iter().map(|path| c_path(path)).collect::<Result<Vec<_>>>()?;
     let target = c_path(work)?;
     let mut child = Child {
         layers: &layers,
         mapped,
         target: &target,
-        places: [b"upperdir=".as_slice(), &escaped(upper), b",workdir=", &escaped(work), b",lowerdir="]
-            .concat(),
+        places: [writable.unwrap_or_default().as_slice(), b"lowerdir="].concat(),
         opened: Vec::with_capacity(layers.len()),
         options: [0; OPTIONS_MAX + 1],
     };
-    clone::in_mount_namespace(|| child.mount()).map_err(|errno| explain(lower, upper, errno))
+    clone::in_mount_namespace(|| child.mount()).map_err(|errno| explain(lower, upper.unwrap_or(work), errno))
 }
 
 /// What the child works with: nothing in it grows or shrinks there.

@@ -26,7 +26,7 @@ mod export;
 mod split;
 mod stage;
 pub(crate) mod stream;
-mod tree;
+pub(crate) mod tree;
 mod unpack;
 mod unpacked;
 

@@ -24,11 +24,11 @@ pub(super) const LINKS_MAX: usize = 40;
 
 /// A cleaned name: `a/b/c` without `.`, `..`, empty components; empty for the root itself.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(super) struct Clean(Vec<u8>);
+pub(crate) struct Clean(Vec<u8>);
 
 impl Clean {
     /// Cleans a name as an archive has it. `None` when it leads out of the tree.
-    pub(super) fn parse(name: &[u8]) -> Option<Self> {
+    pub(crate) fn parse(name: &[u8]) -> Option<Self> {
         let absolute = name.starts_with(b"/");
         let mut clean: Vec<u8> = Vec::with_capacity(name.len());
         for part in name.split(|&b| b == b'/') {
@@ -57,7 +57,7 @@ impl Clean {
         Self(name)
     }
 
-    pub(super) fn as_bytes(&self) -> &[u8] {
+    pub(crate) fn as_bytes(&self) -> &[u8] {
         &self.0
     }
 

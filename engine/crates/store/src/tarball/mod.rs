@@ -16,6 +16,7 @@
 //! which wrote most image layers there are; where they differ, Go's reading is followed, because a layer's maker
 //! saw its files through it.
 
+pub mod encode;
 mod entry;
 mod header;
 mod pax;

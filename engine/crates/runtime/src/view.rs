@@ -1,0 +1,211 @@
+//! A container's file system, seen from outside of it.
+//!
+//! ```text
+//!   running   a thread enters its mount namespace ──► descriptor of its root: with every mount, or a copy of
+//!             the root mount alone
+//!   stopped   the overlay as a detached mount; a thread with a mount namespace of its own puts the volumes into
+//!             it, and hands out a copy of the whole ──► descriptor of its root
+//! ```
+//! Nothing appears in the host's mount table, and nothing is left when the descriptor is closed. The threads end
+//! at once: it is only by them that a namespace can be entered without a process of its own. No program runs.
+
+use crate::rootfs::{self, Target, c_path};
+use crate::spec::{ResolvedMount, Rootfs};
+use dhow_model::mount::MountSource;
+use dhow_model::{Error, Result, ResultExt};
+use dhow_sys::mount::{self, OPEN_TREE_CLONE, RECURSIVE};
+use dhow_sys::{Errno, clone, openat2, process};
+use nix::libc::{O_DIRECTORY, O_PATH};
+use std::fs::File;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+/// What of a running container is to be seen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Seen {
+    /// What its processes see: volumes, `/proc`, `/dev` and all.
+    Everything,
+    /// Its root filesystem alone, with empty places where something is mounted.
+    Root,
+}
+
+/// The root directory of a running container, for walking (`O_PATH`).
+///
+/// # Errors
+/// `Conflict` when the process is gone.
+pub fn of_running(pid: i32, start_ticks: u64, seen: Seen) -> Result<OwnedFd> {
+    let gone = || Error::conflict("the container has just ended");
+    let namespace = File::open(format!("/proc/{pid}/ns/mnt")).map_err(|_| gone())?;
+    // Checked after the namespace was opened: if it is the process now, it was then.
+    if process::start_ticks(pid).ok() != Some(start_ticks) {
+        return Err(gone());
+    }
+    let enter = || -> Result<OwnedFd, Errno> {
+        process::unshare(clone::FS)?;
+        process::setns(namespace.as_fd(), clone::NEWNS)?;
+        match seen {
+            Seen::Everything => mount::open_path(c"/"),
+            Seen::Root => mount::open_tree(None, c"/", OPEN_TREE_CLONE),
+        }
+    };
+    in_thread(enter)?.context(|| "enter the container's mount namespace".to_owned())
+}
+
+/// How a stopped container's file system is to be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    /// The writable layer is only one more layer to read: a start at the same time is none the worse for it.
+    Read,
+    /// As the container would have it. Nobody else may use the writable layer meanwhile.
+    Write {
+        /// Refuse to write outside of volumes.
+        readonly_root: bool,
+    },
+}
+
+/// The root directory of a stopped container with its volumes, for walking. `None`: the places of some volumes are
+/// yet to be made, which takes [`Access::Write`].
+///
+/// # Errors
+/// Names the layer or the mount that is at fault.
+///
+/// `scratch` is any directory of the engine's own: in the thread's namespace the root is mounted there.
+pub fn of_stopped(
+    rootfs: &Rootfs,
+    volumes: &[ResolvedMount],
+    access: Access,
+    scratch: &Path,
+) -> Result<Option<OwnedFd>> {
+    let Rootfs::Overlay { lower, upper, .. } = rootfs else {
+        return Err(Error::unsupported("only containers of the engine's own can be looked into"));
+    };
+    let root = match access {
+        Access::Write { .. } => rootfs::mount(rootfs, None)?,
+        // Never started, and its image has no layers: there is nothing to see before something is made.
+        Access::Read if !upper.exists() && lower.is_empty() => return Ok(None),
+        Access::Read if !upper.exists() => of_layers(lower, scratch)?,
+        Access::Read => of_layers(&[std::slice::from_ref(upper), lower.as_slice()].concat(), scratch)?,
+    };
+    let mut volumes: Vec<&ResolvedMount> = volumes.iter().filter(|v| v.host_path.is_some()).collect();
+    // What lies inside another comes after it.
+    volumes.sort_by_key(|volume| volume.mount.target.matches('/').count());
+    if access == Access::Read {
+        for volume in &volumes {
+            let target = rootfs::c_string(volume.mount.target.as_str())?;
+            if openat2::open_in_root(root.as_fd(), &target, O_PATH, 0).is_err() {
+                return Ok(None);
+            }
+        }
+    }
+    let readonly_root = access == Access::Write { readonly_root: true };
+    if volumes.is_empty() && !readonly_root {
+        return Ok(Some(root));
+    }
+    let place = c_path(scratch)?;
+    let trees = volumes.iter().map(|volume| source(volume)).collect::<Result<Vec<_>>>()?;
+    let assemble = || -> Result<OwnedFd> {
+        process::unshare(clone::NEWNS)
+            .and_then(|()| mount::set_root_propagation(mount::PRIVATE))
+            .context(|| "make a mount namespace".to_owned())?;
+        mount::open_path(&place)
+            .and_then(|place| mount::attach(root.as_fd(), place.as_fd()))
+            .context(|| format!("mount the root filesystem on {}", scratch.display()))?;
+        for (volume, tree) in volumes.iter().zip(&trees) {
+            attach(root.as_fd(), volume, tree)
+                .context(|| format!("mount {} on {}", shown(volume), volume.mount.target))?;
+        }
+        if readonly_root {
+            mount::set_attributes(root.as_fd(), mount::ATTR_RDONLY, 0, 0, false)
+                .context(|| "make the root filesystem read-only".to_owned())?;
+        }
+        mount::open_tree(Some(root.as_fd()), c"", OPEN_TREE_CLONE | RECURSIVE)
+            .context(|| "copy the mounts".to_owned())
+    };
+    in_thread(assemble)?.map(Some)
+}
+
+/// The layers below a container's own, merged; `None` for an image without any.
+///
+/// # Errors
+/// Names the layer that is at fault.
+pub fn of_image(lower: &[PathBuf], scratch: &Path) -> Result<Option<OwnedFd>> {
+    if lower.is_empty() {
+        return Ok(None);
+    }
+    of_layers(lower, scratch).map(Some)
+}
+
+/// Layers (topmost first) merged, for reading.
+fn of_layers(layers: &[PathBuf], scratch: &Path) -> Result<OwnedFd> {
+    match layers {
+        [one] => mount::open_path(&c_path(one)?).context(|| format!("open {}", one.display())),
+        _ => rootfs::readonly_overlay(layers, scratch),
+    }
+}
+
+fn shown(volume: &ResolvedMount) -> String {
+    match (&volume.mount.source, &volume.host_path) {
+        (MountSource::Volume { name, .. }, _) => format!("volume {name}"),
+        (_, Some(path)) => path.display().to_string(),
+        (_, None) => String::new(),
+    }
+}
+
+/// A volume or a bind mount, detached.
+fn source(volume: &ResolvedMount) -> Result<OwnedFd> {
+    let path = volume.host_path.as_deref().unwrap_or(Path::new("/"));
+    let recursive = match volume.mount.source {
+        MountSource::Bind { recursive: false, .. } => 0,
+        _ => RECURSIVE,
+    };
+    let tree = mount::open_tree(None, &c_path(path)?, OPEN_TREE_CLONE | recursive)
+        .context(|| format!("open_tree {}", path.display()))?;
+    if volume.mount.readonly {
+        mount::set_attributes(tree.as_fd(), mount::ATTR_RDONLY, 0, 0, false)
+            .context(|| format!("mount_setattr {}", path.display()))?;
+    }
+    Ok(tree)
+}
+
+/// Puts it where it belongs. Whoever shares a volume may change what is in it at the same time: so the place is
+/// looked up once, below the root, and what was found is mounted on.
+fn attach(root: BorrowedFd<'_>, volume: &ResolvedMount, tree: &OwnedFd) -> Result<()> {
+    let is_directory = volume.host_path.as_deref().is_some_and(Path::is_dir);
+    let target = Target::in_root(root, &volume.mount.target)?;
+    let place = place(root, &target, is_directory)?;
+    mount::attach(tree.as_fd(), place.as_fd()).context(|| "move_mount".to_owned())
+}
+
+/// The place of a mount; made when it is missing, as a start would.
+fn place(root: BorrowedFd<'_>, target: &Target, is_directory: bool) -> Result<OwnedFd> {
+    let making = || "make the place".to_owned();
+    match openat2::open_in_root(root, &target.path, O_PATH, 0) {
+        Err(Errno::ENOENT) => {}
+        other => return other.context(making),
+    }
+    for (at, (directory, name)) in target.parts.iter().enumerate() {
+        let parent = openat2::open_in_root(root, directory, O_PATH | O_DIRECTORY, 0).context(making)?;
+        let made = if is_directory || at + 1 < target.parts.len() {
+            openat2::mkdir_at(parent.as_fd(), name, 0o755)
+        } else {
+            openat2::create_at(parent.as_fd(), name, 0o644)
+        };
+        match made {
+            Err(Errno::EEXIST) => {}
+            other => other.context(making)?,
+        }
+    }
+    openat2::open_in_root(root, &target.path, O_PATH, 0).context(making)
+}
+
+/// Runs something in a thread that ends with it: what it does to its own namespaces ends there too.
+fn in_thread<T: Send>(work: impl FnOnce() -> T + Send) -> Result<T> {
+    std::thread::scope(|scope| {
+        let thread = std::thread::Builder::new()
+            .name("dhow-view".to_owned())
+            .stack_size(256 << 10)
+            .spawn_scoped(scope, work)
+            .context(|| "start a thread".to_owned())?;
+        thread.join().map_err(|_| Error::internal("a thread that looks into a container panicked"))
+    })
+}
