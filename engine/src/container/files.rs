@@ -22,6 +22,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Purpose {
     /// To be read, with all that is mounted.
+    #[expect(dead_code, reason = "for cp")]
     Read,
     /// To be written, with all that is mounted.
     Write,

@@ -9,6 +9,7 @@
 //! | `run` | the flags of `run`, seen from inside the container |
 //! | `lifecycle` | create to rm, names, `ps`, `logs`, `wait`, `events`, restart policies |
 //! | `server` | a real server: logs, exec, graceful stop, restart, and the docker command line |
+//! | `files` | diff, export: a container's files from outside |
 //! | `limits` | memory, pids and CPU, as the kernel accounts them |
 //! | `causes` | who ended a run, and when it first said something |
 //! | `events` | what is told, in Docker's words, and resuming without loss |
@@ -35,6 +36,7 @@ mod crash;
 mod crowd;
 mod debian;
 mod events;
+mod files;
 mod fixtures;
 mod health;
 mod hello;
