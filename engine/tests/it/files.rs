@@ -159,8 +159,7 @@ fn what_is_exported_and_imported_is_the_same_tree() {
 fn holes_stay_holes_and_sockets_are_left_out() {
     let sandbox = Sandbox::with_busybox();
     sandbox.ok(["run", "-d", "--name", "box", "busybox", "sleep", "1000"]);
-    let script =
-        "truncate -s 1024G /big && echo end | dd of=/big bs=1 seek=5000000000 conv=notrunc 2>/dev/null && ls /";
+    let script = "truncate -s 1024G /big && echo end | dd of=/big bs=1 seek=5000000000 conv=notrunc 2>/dev/null && ls /";
     assert!(sandbox.ok(["exec", "box", "sh", "-c", script]).contains("big"));
     let inside = format!("/proc/{}/root/socket", sandbox.pid("box"));
     let _socket = std::os::unix::net::UnixListener::bind(inside).unwrap();
