@@ -142,7 +142,7 @@ mod tests {
             fs::write(layer.join(format!("n{number}")), "").unwrap();
         }
         let (upper, work) = (at("up,per:a\\b=c"), at("wo,rk:lowerdir=x"));
-        let tree = overlay(&lower, &[], &upper, &work).unwrap();
+        let tree = overlay(&lower, &[], Some(&upper), &work).unwrap();
         let held =
             fs::read_dir("/proc/self/fd").unwrap().flatten().filter_map(|fd| fs::read_link(fd.path()).ok());
         assert_eq!(held.filter(|path| path.starts_with(dir.path())).count(), 0, "no layer stays open");
@@ -162,7 +162,7 @@ mod tests {
         let at = |name: &str| directory(dir.path().join(name));
         let (layer, upper, work) = (at("layer"), at("upper"), at("work"));
         let missing = dir.path().join("missing");
-        let error = overlay(&[layer.clone(), missing], &[], &upper, &work).unwrap_err().to_string();
+        let error = overlay(&[layer.clone(), missing], &[], Some(&upper), &work).unwrap_err().to_string();
         assert!(
             error.starts_with("root filesystem: layer /") && error.contains("/missing: ENOENT"),
             "{error}"
@@ -172,7 +172,7 @@ mod tests {
         let (upper, work) = (long("u"), long("w"));
         fs::create_dir_all(&upper).unwrap();
         fs::create_dir_all(&work).unwrap();
-        let error = overlay(&vec![layer; 200], &[], &upper, &work).unwrap_err();
+        let error = overlay(&vec![layer; 200], &[], Some(&upper), &work).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Unsupported);
         assert!(error.to_string().contains("200 layers: this kernel takes"), "{error}");
     }
