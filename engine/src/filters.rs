@@ -18,12 +18,26 @@ impl Filters {
         self.0.get(key).is_none_or(|values| values.iter().any(|v| accept(v)))
     }
 
-    /// Whether every `label=KEY` or `label=KEY=VALUE` holds.
+    /// Whether every `label=KEY` or `label=KEY=VALUE` holds, and no `label!=…` does.
     pub fn labels_match(&self, labels: &BTreeMap<String, String>) -> bool {
-        self.values("label").iter().all(|want| match want.split_once('=') {
+        let holds = |want: &String| match want.split_once('=') {
             Some((key, value)) => labels.get(key).is_some_and(|v| v == value),
             None => labels.contains_key(want),
-        })
+        };
+        self.values("label").iter().all(holds) && !self.values("label!").iter().any(holds)
+    }
+
+    /// The last value of a key that is true or false.
+    ///
+    /// # Errors
+    /// `InvalidArgument` for any other value, in Docker's words.
+    pub fn flag(&self, key: &str) -> Result<Option<bool>> {
+        match self.values(key).last().map(String::as_str) {
+            None => Ok(None),
+            Some("1" | "true") => Ok(Some(true)),
+            Some("0" | "false") => Ok(Some(false)),
+            Some(other) => Err(Error::invalid(format!("invalid filter '{key}={other}'"))),
+        }
     }
 
     /// Refuses keys that the verb does not know.
@@ -55,6 +69,9 @@ mod tests {
             |b: &str| BTreeMap::from([("a".to_owned(), String::new()), ("b".to_owned(), b.to_owned())]);
         assert!(filters.labels_match(&labels("1")));
         assert!(!filters.labels_match(&labels("2")));
+        let without = |label: &str| Filters(BTreeMap::from([("label!".to_owned(), vec![label.to_owned()])]));
+        assert!(!without("b=1").labels_match(&labels("1")));
+        assert!(without("b=1").labels_match(&labels("2")));
         assert_eq!(filters.only(&["label"]).unwrap_err().to_string(), "invalid filter 'status'");
     }
 }

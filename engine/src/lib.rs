@@ -24,6 +24,7 @@ mod engine;
 pub mod events;
 pub mod filters;
 pub mod image;
+mod local_time;
 mod random;
 pub mod recover;
 #[doc(hidden)]

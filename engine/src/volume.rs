@@ -1,10 +1,11 @@
 //! Volumes of the `local` kind: a directory each below `ROOT/volumes`, made on first use.
 
 use crate::Engine;
+use crate::filters::Filters;
 use dhow_model::mount::{Mount, MountSource};
-use dhow_model::{Error, Layout, Result, ResultExt, name};
+use dhow_model::{Error, ErrorKind, Layout, Result, ResultExt, name};
 use dhow_store::db::{ContainerRecord, Txn, VolumeRecord};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 
@@ -58,6 +59,21 @@ pub(crate) fn delete_data(layout: &Layout, name: &str) -> Result<()> {
 /// When the database cannot be read.
 pub fn list(engine: &Engine) -> Result<Vec<VolumeRecord>> {
     engine.db()?.read(|txn| txn.volumes())
+}
+
+/// Lists the volumes that containers use, or that none uses, by name.
+///
+/// # Errors
+/// When the database cannot be read.
+pub fn list_by_use(engine: &Engine, used: bool) -> Result<Vec<VolumeRecord>> {
+    engine.db()?.read(|txn| {
+        let unused = txn.unused_volumes()?;
+        if !used {
+            return Ok(unused);
+        }
+        let unused: BTreeSet<&str> = unused.iter().map(|volume| volume.name.as_str()).collect();
+        Ok(txn.volumes()?.into_iter().filter(|volume| !unused.contains(volume.name.as_str())).collect())
+    })
 }
 
 /// Looks a volume up.
@@ -117,4 +133,41 @@ pub fn remove(engine: &Engine, name: &str, force: bool) -> Result<()> {
         Ok(true)
     })?;
     if found { delete_data(engine.layout(), name) } else { Ok(()) }
+}
+
+/// What a prune removed.
+#[derive(Debug, Clone, Default)]
+pub struct PrunedVolumes {
+    /// Names.
+    pub removed: Vec<String>,
+    /// Bytes of their files.
+    pub reclaimed_bytes: u64,
+}
+
+/// Removes volumes that no container uses: those that the engine named, with `all` the others too, as far as they
+/// pass the filters (`all`, `label`, `label!`).
+///
+/// # Errors
+/// `InvalidArgument` for an unknown filter.
+pub fn prune(engine: &Engine, filters: &Filters) -> Result<PrunedVolumes> {
+    filters.only(&["all", "label", "label!"])?;
+    let all = filters.flag("all")?.unwrap_or(false);
+    let unused = engine.db()?.read(|txn| txn.unused_volumes())?;
+    let mut pruned = PrunedVolumes::default();
+    for record in unused {
+        if !(all || record.anonymous) || !filters.labels_match(&record.labels) {
+            continue;
+        }
+        let bytes = crate::system::disk::tree_bytes(&engine.layout().volume_data(&record.name))?;
+        match remove(engine, &record.name, false) {
+            Ok(()) => {
+                pruned.reclaimed_bytes += bytes;
+                pruned.removed.push(record.name);
+            }
+            // A container uses it now, or someone removed it.
+            Err(error) if matches!(error.kind(), ErrorKind::Conflict | ErrorKind::NotFound) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(pruned)
 }

@@ -42,6 +42,8 @@ fn containers() -> Router<Engine> {
         .route("/containers/{id}/pause", post(containers::pause))
         .route("/containers/{id}/unpause", post(containers::unpause))
         .route("/containers/{id}/wait", post(containers::wait))
+        .route("/containers/{id}/rename", post(containers::rename))
+        .route("/containers/{id}/top", get(containers::top))
         .route("/containers/{id}/resize", post(containers::resize))
         .route("/containers/{id}", delete(containers::remove))
         .route("/containers/{id}/logs", get(logs::logs))
@@ -77,6 +79,7 @@ fn others() -> Router<Engine> {
         .route("/dhow/trace/probe", get(trace::probe))
         .route("/volumes", get(volumes::list))
         .route("/volumes/create", post(volumes::create))
+        .route("/volumes/prune", post(volumes::prune))
         .route("/volumes/{name}", get(volumes::inspect).delete(volumes::remove))
 }
 

@@ -57,6 +57,13 @@ struct ImageArgs {
     names: Vec<String>,
 }
 
+impl Args {
+    /// Objects of one kind, without sizes.
+    pub(crate) fn of_kind(kind: &str, format: Option<String>, names: Vec<String>) -> Self {
+        Self { format, size: false, kind: Some(kind.to_owned()), names }
+    }
+}
+
 pub(crate) const RULES: Rules = Rules { stop_at_first: false, refused: &[] };
 const IMAGE_RULES: Rules = Rules { stop_at_first: false, refused: &[("--platform", ONE_PLATFORM)] };
 
@@ -82,7 +89,7 @@ pub(crate) async fn execute_container(context: &Context, args: &[OsString]) -> O
 /// `dhow image inspect`.
 pub(crate) async fn execute_image(context: &Context, args: &[OsString]) -> Outcome {
     let ImageArgs { format, names } = arguments::parse(IMAGE_RULES, args)?;
-    execute(context, Args { format, size: false, kind: Some("image".to_owned()), names }).await
+    execute(context, Args::of_kind("image", format, names)).await
 }
 
 pub(crate) async fn execute(context: &Context, args: Args) -> Outcome {

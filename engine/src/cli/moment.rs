@@ -1,7 +1,7 @@
 //! `--since` and `--until`: a time ago (`10m`), a date and time with or without zone, or seconds since 1970.
 
 use crate::cli::exit::{Failure, Outcome};
-use crate::cli::local_time::Zone;
+use crate::local_time::Zone;
 use dhow_model::{Timestamp, units};
 use std::time::SystemTime;
 

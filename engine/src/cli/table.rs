@@ -7,6 +7,11 @@ const PADDING: usize = 3;
 
 /// Aligns rows of cells; the last cell of a row is not padded.
 pub(crate) fn align(rows: &[Vec<String>]) -> String {
+    align_at_least(MIN_WIDTH, rows)
+}
+
+/// Aligns rows in columns that are at least so wide, their padding included.
+pub(crate) fn align_at_least(least: usize, rows: &[Vec<String>]) -> String {
     // As in tabwriter, a column ends where a row has no more cells: each block of neighbouring rows that
     // have the column is aligned by itself.
     let mut widths: Vec<Vec<usize>> = rows.iter().map(|row| vec![0; row.len().saturating_sub(1)]).collect();
@@ -20,7 +25,7 @@ pub(crate) fn align(rows: &[Vec<String>]) -> String {
             }
             let end = (start..rows.len()).find(|r| widths[*r].len() <= column).unwrap_or(rows.len());
             let widest = rows[start..end].iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
-            let width = (widest + PADDING).max(MIN_WIDTH);
+            let width = (widest + PADDING).max(least);
             for row in &mut widths[start..end] {
                 row[column] = width;
             }

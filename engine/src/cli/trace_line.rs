@@ -2,7 +2,7 @@
 //!
 //! Names and paths are chosen by the traced processes: what could steer a terminal is written escaped.
 
-use crate::cli::local_time::Zone;
+use crate::local_time::Zone;
 use dhow_model::Timestamp;
 use serde_json::Value;
 use std::fmt::Write;

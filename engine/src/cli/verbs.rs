@@ -39,6 +39,8 @@ pub(crate) const VERBS: &[(&str, &str, &[&str])] = &[
     ("load", "Load an image from a tar archive or STDIN", &["image load"]),
     ("logs", "Fetch the logs of a container", &["container logs"]),
     ("pause", "Pause all processes within one or more containers", &["container pause"]),
+    ("port", "List port mappings or a specific mapping for the container", &["container port"]),
+    ("rename", "Rename a container", &["container rename"]),
     ("restart", "Restart one or more containers", &["container restart"]),
     ("rm", "Remove one or more containers", &["container rm", "container remove"]),
     ("rmi", "Remove one or more images", &["image rm", "image remove"]),
@@ -48,10 +50,18 @@ pub(crate) const VERBS: &[(&str, &str, &[&str])] = &[
     ("stats", "Display a live stream of container(s) resource usage statistics", &["container stats"]),
     ("stop", "Stop one or more running containers", &["container stop"]),
     ("tag", "Create a tag TARGET_IMAGE that refers to SOURCE_IMAGE", &["image tag"]),
+    ("top", "Display the running processes of a container", &["container top"]),
     ("trace", "Show what the processes of containers do", &["container trace"]),
     ("unpause", "Unpause all processes within one or more containers", &["container unpause"]),
     ("version", "Show the version information", &[]),
     ("wait", "Block until one or more containers stop, then print their exit codes", &["container wait"]),
+    ("container prune", "Remove all stopped containers", &[]),
+    ("image prune", "Remove unused images", &[]),
+    ("volume create", "Create a volume", &[]),
+    ("volume inspect", "Display detailed information on one or more volumes", &[]),
+    ("volume ls", "List volumes", &["volume list"]),
+    ("volume prune", "Remove unused local volumes", &[]),
+    ("volume rm", "Remove one or more volumes", &["volume remove"]),
     ("container inspect", "Display detailed information on one or more containers", &[]),
     ("image inspect", "Display detailed information on one or more images", &[]),
 ];
@@ -79,17 +89,11 @@ pub(crate) const NOT_YET: &[(&str, &str)] = &[
     ("bake", BUILDS),
     ("image build", BUILDS),
     ("network", NETWORKS),
-    ("port", NETWORKS),
-    ("container port", NETWORKS),
     ("compose", LATER),
-    ("volume", LATER),
+    ("volume update", SWARM),
     ("commit", LATER),
     ("cp", LATER),
-    ("rename", LATER),
-    ("top", LATER),
     ("update", LATER),
-    ("image prune", LATER),
-    ("container prune", LATER),
     ("system prune", LATER),
     ("system df", LATER),
     ("system dial-stdio", LATER),
@@ -108,8 +112,12 @@ pub(crate) const NOT_YET: &[(&str, &str)] = &[
 ];
 
 /// Groups whose second word is a verb.
-pub(crate) const GROUPS: &[(&str, &str)] =
-    &[("container", "Manage containers"), ("image", "Manage images"), ("system", "Manage dhow")];
+pub(crate) const GROUPS: &[(&str, &str)] = &[
+    ("container", "Manage containers"),
+    ("image", "Manage images"),
+    ("system", "Manage dhow"),
+    ("volume", "Manage volumes"),
+];
 
 /// Finds the verb; `None` when there is none and help is wanted.
 pub(crate) fn resolve(args: &[OsString]) -> Outcome<Option<Command<'_>>> {
@@ -206,13 +214,13 @@ pub(crate) fn group_help(group: &str) -> Option<String> {
 /// A verb's flags as clap knows them, and the rules that they are read by. Made of the same list as
 /// [`execute`], so that no verb can be missing in one of them.
 macro_rules! verbs {
-    ($($name:literal => $module:ident),* $(,)?) => {
+    ($($name:literal => $($module:ident)::+),* $(,)?) => {
         /// Parses the verb's arguments and runs it.
         pub(crate) async fn execute(context: &Context, command: &Command<'_>) -> Outcome {
             match command.verb {
-                $($name => crate::cli::$module::execute(
+                $($name => crate::cli::$($module)::+::execute(
                     context,
-                    arguments::parse(crate::cli::$module::RULES, command.rest)?,
+                    arguments::parse(crate::cli::$($module)::+::RULES, command.rest)?,
                 ).await,)*
                 "container inspect" => crate::cli::inspect::execute_container(context, command.rest).await,
                 "image inspect" => crate::cli::inspect::execute_image(context, command.rest).await,
@@ -229,8 +237,8 @@ macro_rules! verbs {
             use clap::CommandFactory;
             match verb {
                 $($name => Some((
-                    crate::cli::$module::Args::command(),
-                    crate::cli::$module::RULES,
+                    crate::cli::$($module)::+::Args::command(),
+                    crate::cli::$($module)::+::RULES,
                 )),)*
                 "container inspect" => Some(crate::cli::inspect::declared_container()),
                 "image inspect" => Some(crate::cli::inspect::declared_image()),
@@ -257,7 +265,9 @@ verbs! {
     "load" => load,
     "logs" => logs,
     "pause" => pause,
+    "port" => port,
     "ps" => ps,
+    "rename" => rename,
     "restart" => restart,
     "rm" => rm,
     "rmi" => rmi,
@@ -267,10 +277,18 @@ verbs! {
     "stats" => stats,
     "stop" => stop,
     "tag" => tag,
+    "top" => top,
     "trace" => trace,
     "unpause" => unpause,
     "version" => version,
     "wait" => wait,
+    "container prune" => container::prune,
+    "image prune" => image::prune,
+    "volume create" => volume::create,
+    "volume inspect" => volume::inspect,
+    "volume ls" => volume::ls,
+    "volume prune" => volume::prune,
+    "volume rm" => volume::rm,
 }
 
 #[cfg(test)]

@@ -25,12 +25,14 @@ pub mod pause;
 pub mod prune;
 mod recorder;
 pub mod remove;
+pub mod rename;
 pub mod resize;
 mod seccomp;
 pub mod start;
 pub mod stats;
 pub mod stop;
 pub mod streams;
+pub mod top;
 pub mod wait;
 mod whole_file;
 

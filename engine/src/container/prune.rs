@@ -27,12 +27,8 @@ pub fn prune(engine: &Engine, filters: &Filters) -> Result<Pruned> {
     let mut pruned = Pruned::default();
     for record in records {
         let stopped = matches!(record.state.status, Status::Created | Status::Exited | Status::Dead);
-        let unwanted = filters.values("label!").iter().any(|label| match label.split_once('=') {
-            Some((key, value)) => record.config.labels.get(key).is_some_and(|v| v == value),
-            None => record.config.labels.contains_key(label),
-        });
         let young = until.is_some_and(|until| record.created >= until);
-        if !stopped || unwanted || young || !filters.labels_match(&record.config.labels) {
+        if !stopped || young || !filters.labels_match(&record.config.labels) {
             continue;
         }
         let bytes = super::list::writable_bytes(engine, &record)?;

@@ -15,12 +15,12 @@ pub struct PrunedImages {
     pub reclaimed_bytes: u64,
 }
 
-/// Removes unused images that pass the filters (`dangling`, `until`, `label`).
+/// Removes unused images that pass the filters (`dangling`, `until`, `label`, `label!`).
 ///
 /// # Errors
 /// `InvalidArgument` for an unknown filter or time.
 pub fn prune(engine: &Engine, filters: &Filters) -> Result<PrunedImages> {
-    filters.only(&["dangling", "until", "label"])?;
+    filters.only(&["dangling", "until", "label", "label!"])?;
     let all = filters.values("dangling").iter().any(|v| v == "false" || v == "0");
     let until = filters.values("until").last().map(|text| Timestamp::parse(text)).transpose()?;
     let mut pruned = PrunedImages::default();

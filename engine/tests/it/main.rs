@@ -19,6 +19,9 @@
 //! | `crowd` | 200 containers, 8 processes at once |
 //! | `bad_input` | one clear line, the right code, nothing left |
 //! | `stats` | what containers use: rows, rates, Docker's body |
+//! | `rename` | the new name everywhere, the old one free |
+//! | `top` | processes as `ps` shows them |
+//! | `prune` | what nothing uses: containers, images, volumes |
 //! | `refused` | every flag and verb that is refused says so |
 //! | `tty` | terminals: size, resize, keys, job control, detaching |
 //! | `trace` | exactly the events of the containers that were asked for, losses, privileges |
@@ -46,11 +49,14 @@ mod lifecycle;
 mod limits;
 mod live;
 mod pause;
+mod prune;
 mod refused;
+mod rename;
 mod run;
 mod sandbox;
 mod security;
 mod server;
 mod stats;
+mod top;
 mod trace;
 mod tty;

@@ -33,8 +33,10 @@ fn what_is_missing_is_listed() {
 #[test]
 fn the_table_tells_all_four_states() {
     let text = table::markdown(&rows());
+    let sums = "all: Verbs: 2 present, 1 refused, 1 missing. \
+                Flags of the present verbs: 2 present, 1 limited, 1 refused, 1 missing.";
+    assert!(table::summary(&rows()).ends_with(sums), "{}", table::summary(&rows()));
     for line in [
-        "Verbs: 2 present. Flags of the present verbs: 2 present, 1 limited, 1 refused, 1 missing.",
         "| container ls | | present | also ps; the name container ls is missing |",
         "| container ls | --filter | missing |  |",
         "| container run | --isolation | refused | it is for Windows |",

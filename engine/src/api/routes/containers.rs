@@ -198,6 +198,28 @@ pub(in crate::api) async fn remove(
     Ok(no_content())
 }
 
+/// `POST /containers/{id}/rename`
+pub(in crate::api) async fn rename(
+    State(engine): State<Engine>,
+    Path(id): Path<String>,
+    params: Params,
+) -> ApiResult {
+    let name = params.owned("name").unwrap_or_default();
+    blocking(move || container::rename::rename(&engine, &id, &name)).await?;
+    Ok(no_content())
+}
+
+/// `GET /containers/{id}/top`
+pub(in crate::api) async fn top(
+    State(engine): State<Engine>,
+    Path(id): Path<String>,
+    params: Params,
+) -> ApiResult {
+    let options = params.owned("ps_args").unwrap_or_default();
+    let processes = blocking(move || container::top::top(&engine, &id, &options)).await?;
+    ok_json(&wire::ContainerTopResponse { titles: Some(processes.titles), processes: Some(processes.rows) })
+}
+
 /// `POST /containers/prune`
 pub(in crate::api) async fn prune(State(engine): State<Engine>, params: Params) -> ApiResult {
     let filters = params.filters()?;

@@ -27,7 +27,7 @@ const NOUNS: [(&str, &str); 16] = [
 ];
 
 /// Last words of container and image paths that are missing.
-const CONTAINER_VERBS: [&str; 4] = ["top", "update", "rename", "archive"];
+const CONTAINER_VERBS: [&str; 2] = ["update", "archive"];
 
 /// Answers what no route took.
 pub(in crate::api) async fn answer(request: Request) -> ApiResult {
@@ -45,7 +45,6 @@ fn explain(method: &Method, path: &str) -> ApiError {
     match words[..] {
         ["containers", _, verb] if CONTAINER_VERBS.contains(&verb) => not_there(&format!("container {verb}")),
         ["containers", _, "attach", "ws"] => not_there("attaching over a websocket"),
-        ["volumes", "prune"] => not_there("volume prune"),
         ["images", "search"] => not_there("searching a registry"),
         ["images", .., "push"] => not_there("pushing to a registry"),
         _ => ApiError::page_not_found(),
@@ -63,7 +62,7 @@ mod tests {
             ("/networks", 501),
             ("/networks/create", 501),
             ("/build", 501),
-            ("/containers/abc/top", 501),
+            ("/containers/abc/archive", 501),
             ("/containers/abc/attach/ws", 501),
             ("/images/a/b/push", 501),
             ("/nonsense", 404),

@@ -1,4 +1,4 @@
-//! `/volumes`: the few things that mounts of this issue need.
+//! `/volumes`.
 
 use crate::Engine;
 use crate::api::body::{OptionalJson, json, ok_json};
@@ -20,13 +20,12 @@ fn show(engine: &Engine, record: &VolumeRecord) -> wire::Volume {
 pub(in crate::api) async fn list(State(engine): State<Engine>, params: Params) -> ApiResult {
     let filters = params.filters()?;
     filters.only(&["name", "label", "driver", "dangling"])?;
-    if !filters.values("dangling").is_empty() {
-        return Err(
-            dhow_model::Error::unsupported("not supported by dhow yet: volume ls --filter dangling").into()
-        );
-    }
+    let dangling = filters.flag("dangling")?;
     let volumes = blocking(move || {
-        let records = volume::list(&engine)?;
+        let records = match dangling {
+            None => volume::list(&engine)?,
+            Some(dangling) => volume::list_by_use(&engine, !dangling)?,
+        };
         let chosen = records.iter().filter(|record| {
             filters.any("name", |want| record.name.contains(want))
                 && filters.any("driver", |want| want == "local")
@@ -50,6 +49,16 @@ pub(in crate::api) async fn create(
     })
     .await?;
     json(StatusCode::CREATED, &created)
+}
+
+/// `POST /volumes/prune`
+pub(in crate::api) async fn prune(State(engine): State<Engine>, params: Params) -> ApiResult {
+    let filters = params.filters()?;
+    let pruned = blocking(move || volume::prune(&engine, &filters)).await?;
+    ok_json(&wire::VolumePruneResponse {
+        volumes_deleted: Some(pruned.removed),
+        space_reclaimed: i64::try_from(pruned.reclaimed_bytes).ok(),
+    })
 }
 
 /// `GET /volumes/{name}`

@@ -1,0 +1,3 @@
+//! Verbs that only the group `container` has.
+
+pub(crate) mod prune;

@@ -1,0 +1,3 @@
+//! Verbs that only the group `image` has.
+
+pub(crate) mod prune;

@@ -1,0 +1,10 @@
+//! The verbs of the group `volume`.
+
+pub(crate) mod create;
+pub(crate) mod inspect;
+pub(crate) mod ls;
+pub(crate) mod prune;
+pub(crate) mod rm;
+
+/// Why what is for volumes of a cluster is refused.
+const CLUSTER: &str = "dhow has no cluster mode";
