@@ -44,8 +44,8 @@ pub(super) struct Machine {
     pub(super) memory_kib: u64,
     pub(super) page_kib: u64,
     pub(super) zone: Zone,
-    users: HashMap<u32, String>,
-    groups: HashMap<u32, String>,
+    pub(super) users: HashMap<u32, String>,
+    pub(super) groups: HashMap<u32, String>,
 }
 
 impl Machine {
