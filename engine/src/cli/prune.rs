@@ -12,7 +12,7 @@ use std::io::{BufRead, Write};
 /// The flags of every `prune`.
 #[derive(Debug, Clone, Default, ClapArgs)]
 pub(crate) struct PruneArgs {
-    /// Provide filter values (e.g. "until=<timestamp>")
+    /// Provide filter values (e.g. "until=24h")
     #[arg(long, value_parser = parse_filter)]
     pub(crate) filter: Vec<(String, String)>,
     /// Do not prompt for confirmation
