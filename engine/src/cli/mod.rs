@@ -12,6 +12,7 @@
 mod arguments;
 mod attach;
 mod client;
+mod completion;
 mod container;
 mod context;
 mod create;
@@ -32,6 +33,7 @@ mod kill;
 mod listing;
 mod load;
 mod logs;
+mod man;
 mod moment;
 mod output;
 mod pause;

@@ -11,6 +11,36 @@ use crate::cli::{globals, output};
 use clap::{Arg, Command, CommandFactory};
 use serde_json::{Value, json};
 
+/// The command line as one declaration: every verb with every name that it has.
+pub(crate) fn command() -> Command {
+    let globals = Globals::command();
+    let options = globals.get_arguments().filter(|arg| !arg.is_positional()).cloned();
+    let root = Command::new("dhow").about("A container engine").args(options);
+    // Both are there already: `--help` among the options, `help` in front of any verb.
+    let mut root = root.disable_help_flag(true).disable_help_subcommand(true);
+    for (name, _, _) in VERBS.iter().filter(|(name, _, _)| !name.contains(' ')) {
+        root = root.subcommands(verb(name));
+    }
+    for (group, summary) in GROUPS {
+        let mut within = Command::new(*group).about(*summary).disable_help_subcommand(true);
+        for (name, _, others) in VERBS {
+            for full in std::iter::once(name).chain(others.iter()) {
+                let Some(short) = full.strip_prefix(group).and_then(|rest| rest.strip_prefix(' ')) else {
+                    continue;
+                };
+                within = within.subcommands(verb(name).map(|command| command.name(short)));
+            }
+        }
+        root = root.subcommand(within);
+    }
+    root
+}
+
+/// One verb as it is declared, under its own name.
+pub(crate) fn verb(name: &'static str) -> Option<Command> {
+    verbs::declared(name).map(|(command, _)| command.name(name))
+}
+
 /// `dhow help --json`.
 pub(crate) fn execute() -> Outcome {
     output::print(&format!("{:#}\n", tree()))?;
@@ -72,6 +102,18 @@ fn pairs(list: &[(&str, &str)], key: &str) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_whole_is_one_valid_command_line() {
+        let mut whole = command();
+        // Panics where two flags or verbs have one name.
+        whole.build();
+        let container = whole.find_subcommand("container").unwrap();
+        assert!(container.find_subcommand("ls").is_some() && container.find_subcommand("ps").is_some());
+        assert!(
+            whole.find_subcommand("run").unwrap().get_arguments().any(|a| a.get_long() == Some("memory"))
+        );
+    }
 
     #[test]
     fn it_says_what_there_is_and_what_not() {

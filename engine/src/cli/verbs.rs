@@ -27,6 +27,7 @@ pub(crate) const VERBS: &[(&str, &str, &[&str])] = &[
         "Attach local standard input, output, and error streams to a running container",
         &["container attach"],
     ),
+    ("completion", "Generate the autocompletion script for the specified shell", &[]),
     ("create", "Create a new container", &["container create"]),
     ("diff", "Inspect changes to files or directories on a container's filesystem", &["container diff"]),
     ("events", "Get real time events from the server", &["system events"]),
@@ -38,6 +39,7 @@ pub(crate) const VERBS: &[(&str, &str, &[&str])] = &[
     ("kill", "Kill one or more running containers", &["container kill"]),
     ("load", "Load an image from a tar archive or STDIN", &["image load"]),
     ("logs", "Fetch the logs of a container", &["container logs"]),
+    ("man", "Write the manual pages into a directory", &[]),
     ("pause", "Pause all processes within one or more containers", &["container pause"]),
     ("port", "List port mappings or a specific mapping for the container", &["container port"]),
     ("rename", "Rename a container", &["container rename"]),
@@ -251,6 +253,7 @@ macro_rules! verbs {
 
 verbs! {
     "attach" => attach,
+    "completion" => completion,
     "create" => create,
     "diff" => diff,
     "events" => events,
@@ -264,6 +267,7 @@ verbs! {
     "kill" => kill,
     "load" => load,
     "logs" => logs,
+    "man" => man,
     "pause" => pause,
     "port" => port,
     "ps" => ps,

@@ -52,7 +52,7 @@ pub fn inspect(engine: &Engine, who: &str, size: bool) -> Result<Inspected> {
     let directory = layout.container(&record.id);
     let state = layout.container_state(&record.id);
     let size = if size {
-        let rw = super::list::writable_bytes(engine, &record)?;
+        let rw = super::list::writable_bytes(engine, &record.id)?;
         Some((rw, rw + image.as_ref().map_or(0, |i| i.size_bytes)))
     } else {
         None

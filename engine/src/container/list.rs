@@ -1,10 +1,14 @@
-//! `ps`: containers by state, name, image, label, and what they weigh.
+//! `ps`: containers by state, name, image, label, and what they weigh. Only the summaries of containers are read, a
+//! tenth of a record each.
 
 use crate::Engine;
 use crate::filters::Filters;
+use dhow_model::image::Image;
+use dhow_model::mount::MountSource;
 use dhow_model::state::Status;
-use dhow_model::{Error, Result, Timestamp};
-use dhow_store::db::ContainerRecord;
+use dhow_model::{ContainerId, Error, Result, Timestamp};
+use dhow_store::db::{ContainerSummary, Txn};
+use regex_lite::Regex;
 use std::collections::BTreeMap;
 
 /// What to list.
@@ -24,123 +28,199 @@ pub struct ListOptions {
 #[derive(Debug, Clone)]
 pub struct Summary {
     /// The container.
-    pub record: ContainerRecord,
+    pub container: ContainerSummary,
     /// Bytes of its writable layer, and of that and its image together.
     pub size: Option<(u64, u64)>,
 }
 
-const FILTERS: [&str; 11] =
-    ["ancestor", "before", "since", "exited", "id", "label", "name", "status", "volume", "network", "health"];
+const FILTERS: [&str; 15] = [
+    "ancestor",
+    "before",
+    "exited",
+    "expose",
+    "health",
+    "id",
+    "is-task",
+    "isolation",
+    "label",
+    "name",
+    "network",
+    "publish",
+    "since",
+    "status",
+    "volume",
+];
+const STATUSES: [&str; 7] = ["created", "restarting", "running", "removing", "paused", "exited", "dead"];
+const HEALTHS: [&str; 4] = ["starting", "healthy", "unhealthy", "none"];
+/// Where a container stands that `ps` shows without `--all`.
+const RUNNING: [Status; 3] = [Status::Running, Status::Paused, Status::Restarting];
 
 /// Lists containers, the newest first.
 ///
 /// # Errors
 /// `InvalidArgument` for an unknown filter or a bad value.
 pub fn list(engine: &Engine, options: &ListOptions) -> Result<Vec<Summary>> {
-    let filters = &options.filters;
-    filters.only(&FILTERS)?;
-    for status in filters.values("status") {
-        if !["created", "restarting", "running", "removing", "paused", "exited", "dead"]
-            .contains(&status.as_str())
-        {
-            return Err(Error::invalid(format!("invalid filter 'status={status}'")));
-        }
-    }
-    for health in filters.values("health") {
-        if !["starting", "healthy", "unhealthy", "none"].contains(&health.as_str()) {
-            return Err(Error::invalid(format!(
-                "invalid value for health ({health}): must be one of none, starting, healthy, unhealthy"
-            )));
-        }
-    }
-    for code in filters.values("exited") {
-        code.parse::<i32>()
-            .map_err(|_| Error::invalid(format!("invalid filter 'exited={code}': want an exit code")))?;
-    }
-    let mut db = engine.db()?;
-    let (records, before, since, ancestors) = db.read(|txn| {
-        let edge = |key: &str| -> Result<Option<Timestamp>> {
-            filters.values(key).last().map(|who| txn.find_container(who).map(|r| r.created)).transpose()
-        };
-        let ancestors = filters
-            .values("ancestor")
-            .iter()
-            .filter_map(|name| txn.find_image(name).ok())
-            .collect::<Vec<_>>();
-        Ok((txn.containers()?, edge("before")?, edge("since")?, ancestors))
+    let wanted = Wanted::parse(&options.filters)?;
+    let all = options.all || options.limit.is_some() || wanted.names_states();
+    let (rows, edges) = engine.db()?.read(|txn| {
+        let edges = Edges::read(txn, &options.filters)?;
+        let rows = if all { txn.container_summaries()? } else { txn.container_summaries_at(&RUNNING)? };
+        Ok((rows, edges))
     })?;
-    let all = options.all
-        || options.limit.is_some()
-        || !filters.values("status").is_empty()
-        || !filters.values("exited").is_empty();
-    let chosen = records
+    let chosen = rows
         .into_iter()
-        .filter(|r| all || matches!(r.state.status, Status::Running | Status::Paused | Status::Restarting))
-        .filter(|r| before.is_none_or(|edge| r.created < edge) && since.is_none_or(|edge| r.created > edge))
-        .filter(|r| {
-            filters.any("ancestor", |name| {
-                r.config.image == name || ancestors.iter().any(|image| image.id == r.config.image_id)
-            })
-        })
-        .filter(|r| passes(r, filters))
-        .take(options.limit.unwrap_or(usize::MAX))
-        .collect::<Vec<_>>();
-    let image_sizes: BTreeMap<_, _> = if options.size {
-        db.read(|txn| txn.images())?.into_iter().map(|(image, _)| (image.id, image.size_bytes)).collect()
-    } else {
-        BTreeMap::new()
-    };
-    drop(db);
+        .filter(|row| edges.hold(row, &options.filters) && wanted.accepts(row))
+        .take(options.limit.unwrap_or(usize::MAX));
+    if !options.size {
+        return Ok(chosen.map(|container| Summary { container, size: None }).collect());
+    }
+    let images = engine.db()?.read(|txn| txn.images())?;
+    let image_sizes: BTreeMap<_, _> =
+        images.into_iter().map(|(image, _)| (image.id, image.size_bytes)).collect();
     chosen
-        .into_iter()
-        .map(|record| {
-            let size = if options.size {
-                let rw = writable_bytes(engine, &record)?;
-                Some((rw, rw + image_sizes.get(&record.config.image_id).copied().unwrap_or(0)))
-            } else {
-                None
-            };
-            Ok(Summary { record, size })
+        .map(|container| {
+            let rw = writable_bytes(engine, &container.id)?;
+            let size = Some((rw, rw + image_sizes.get(&container.image_id).copied().unwrap_or(0)));
+            Ok(Summary { container, size })
         })
         .collect()
 }
 
-/// The filters that need nothing but the record. Pure.
-fn passes(record: &ContainerRecord, filters: &Filters) -> bool {
-    let state = &record.state;
-    filters.any("status", |want| want == state.shown_status())
-        && filters.any("exited", |want| {
-            state.status == Status::Exited && want.parse() == Ok(state.exit_code) && state.started_at.is_some()
-        })
-        && filters.any("id", |want| record.id.as_str().starts_with(want))
-        // Docker matches a part of the name, anchored by ^ and $ if written so.
-        && filters.any("name", |want| name_matches(&record.name, want))
-        && filters.any("volume", |want| {
-            record.config.host.mounts.iter().any(|mount| {
-                mount.target == want
-                    || matches!(&mount.source, dhow_model::mount::MountSource::Volume { name, .. } if name == want)
-            })
-        })
-        && filters.any("network", |want| record.config.host.network.as_str() == want)
-        && filters.any("health", |want| state.life.health.map_or("none", |h| h.status.as_str()) == want)
-        && filters.labels_match(&record.config.labels)
+/// The filters that name other objects, looked up.
+struct Edges {
+    before: Option<Timestamp>,
+    since: Option<Timestamp>,
+    ancestors: Vec<Image>,
 }
 
-fn name_matches(name: &str, want: &str) -> bool {
-    let (anchored_start, rest) = want.strip_prefix('^').map_or((false, want), |rest| (true, rest));
-    let rest = rest.strip_prefix('/').unwrap_or(rest);
-    let (anchored_end, rest) = rest.strip_suffix('$').map_or((false, rest), |rest| (true, rest));
-    match (anchored_start, anchored_end) {
-        (true, true) => name == rest,
-        (true, false) => name.starts_with(rest),
-        (false, true) => name.ends_with(rest),
-        (false, false) => name.contains(rest),
+impl Edges {
+    fn read(txn: &Txn<'_>, filters: &Filters) -> Result<Self> {
+        let created = |key: &str| -> Result<Option<Timestamp>> {
+            filters.values(key).last().map(|who| txn.find_container(who).map(|r| r.created)).transpose()
+        };
+        // An image that is not there is nobody's ancestor.
+        let ancestors = filters.values("ancestor").iter().filter_map(|name| txn.find_image(name).ok());
+        Ok(Self { before: created("before")?, since: created("since")?, ancestors: ancestors.collect() })
+    }
+
+    fn hold(&self, row: &ContainerSummary, filters: &Filters) -> bool {
+        self.before.is_none_or(|edge| row.created < edge)
+            && self.since.is_none_or(|edge| row.created > edge)
+            && filters.any("ancestor", |name| {
+                row.about.image == name || self.ancestors.iter().any(|image| image.id == row.image_id)
+            })
+    }
+}
+
+/// The filters that need nothing but the row, checked.
+struct Wanted<'a> {
+    filters: &'a Filters,
+    names: Vec<Pattern>,
+    ids: Vec<Pattern>,
+    exposed: Vec<String>,
+    published: Vec<String>,
+    exit_codes: Vec<i32>,
+    task: Option<bool>,
+}
+
+impl<'a> Wanted<'a> {
+    fn parse(filters: &'a Filters) -> Result<Self> {
+        filters.only(&FILTERS)?;
+        if let Some(status) = filters.values("status").iter().find(|s| !STATUSES.contains(&s.as_str())) {
+            return Err(Error::invalid(format!("invalid filter 'status={status}'")));
+        }
+        if let Some(health) = filters.values("health").iter().find(|h| !HEALTHS.contains(&h.as_str())) {
+            return Err(Error::invalid(format!(
+                "invalid value for health ({health}): must be one of none, starting, healthy, unhealthy"
+            )));
+        }
+        let exit_code = |code: &String| {
+            code.parse::<i32>()
+                .map_err(|_| Error::invalid(format!("invalid filter 'exited={code}': want an exit code")))
+        };
+        let patterns = |key: &str| filters.values(key).iter().map(|text| Pattern::new(text)).collect();
+        let ports = |key: &str| -> Result<Vec<String>> {
+            let lists: Result<Vec<_>> =
+                filters.values(key).iter().map(|text| parse_ports(key, text)).collect();
+            Ok(lists?.into_iter().flatten().collect())
+        };
+        Ok(Self {
+            names: patterns("name"),
+            ids: patterns("id"),
+            exposed: ports("expose")?,
+            published: ports("publish")?,
+            exit_codes: filters.values("exited").iter().map(exit_code).collect::<Result<_>>()?,
+            task: filters.flag("is-task")?,
+            filters,
+        })
+    }
+
+    /// Whether it asks for containers that `ps` would not show of itself.
+    fn names_states(&self) -> bool {
+        !self.filters.values("status").is_empty() || !self.exit_codes.is_empty()
+    }
+
+    fn accepts(&self, row: &ContainerSummary) -> bool {
+        let (state, about) = (&row.state, &row.about);
+        let any = |patterns: &[Pattern], text: &str| {
+            patterns.is_empty() || patterns.iter().any(|pattern| pattern.matches(text))
+        };
+        let ended = state.status == Status::Exited && state.started_at.is_some();
+        self.filters.any("status", |want| want == state.shown_status())
+            && (self.exit_codes.is_empty() || (ended && self.exit_codes.contains(&state.exit_code)))
+            && any(&self.ids, row.id.as_str())
+            // Docker's names have a slash in front, which users may write or not.
+            && (any(&self.names, &row.name) || any(&self.names, &format!("/{}", row.name)))
+            && self.filters.any("volume", |want| {
+                about.mounts.iter().any(|mount| {
+                    mount.target == want || matches!(&mount.source, MountSource::Volume { name, .. } if name == want)
+                })
+            })
+            && self.filters.any("network", |want| about.network.as_str() == want)
+            && self.filters.any("health", |want| {
+                state.life.health.map_or("none", |health| health.status.as_str()) == want
+            })
+            && (self.exposed.is_empty() || about.exposed_ports.iter().any(|port| self.exposed.contains(port)))
+            // No port is published without networks, no container is a service's, and all are isolated one way.
+            && self.published.is_empty()
+            && self.task != Some(true)
+            && self.filters.any("isolation", |want| want == "default")
+            && self.filters.labels_match(&about.labels)
+    }
+}
+
+/// A text as it is, or a regular expression that is found in it.
+struct Pattern {
+    text: String,
+    /// `None`: not one, as Docker lets it pass.
+    expression: Option<Regex>,
+}
+
+impl Pattern {
+    fn new(text: &str) -> Self {
+        Self { text: text.to_owned(), expression: Regex::new(text).ok() }
+    }
+
+    fn matches(&self, text: &str) -> bool {
+        self.text == text || self.expression.as_ref().is_some_and(|expression| expression.is_match(text))
+    }
+}
+
+/// `80`, `80/udp`, `8000-8010/tcp`: every port as it is kept.
+fn parse_ports(key: &str, text: &str) -> Result<Vec<String>> {
+    let (range, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
+    let (first, last) = range.split_once('-').unwrap_or((range, range));
+    match (first.parse::<u16>(), last.parse::<u16>()) {
+        (Ok(first), Ok(last)) if first <= last => {
+            Ok((first..=last).map(|port| format!("{port}/{protocol}")).collect())
+        }
+        _ => Err(Error::invalid(format!("invalid filter '{key}={text}': want a port or a range of ports"))),
     }
 }
 
 /// Bytes that the files of the writable layer occupy, as their sizes say.
-pub(crate) fn writable_bytes(engine: &Engine, record: &ContainerRecord) -> Result<u64> {
-    crate::system::disk::tree_bytes(&engine.layout().container(&record.id).join("upper"))
+pub(crate) fn writable_bytes(engine: &Engine, id: &ContainerId) -> Result<u64> {
+    crate::system::disk::tree_bytes(&engine.layout().container(id).join("upper"))
 }
 
 #[cfg(test)]
@@ -149,9 +229,37 @@ mod tests {
 
     #[test]
     fn names_match_like_dockers() {
-        assert!(name_matches("web-1", "web"));
-        assert!(name_matches("web-1", "^/web-1$"));
-        assert!(!name_matches("web-1", "^eb"));
-        assert!(name_matches("web-1", "1$"));
+        let matches = |text: &str, name: &str| {
+            Pattern::new(text).matches(name) || Pattern::new(text).matches(&format!("/{name}"))
+        };
+        for text in ["web", "^/web-1$", "^web-1$", "1$", "web-[0-9]", "^w.*1"] {
+            assert!(matches(text, "web-1"), "{text}");
+        }
+        for text in ["^eb", "web$", "WEB", "(web-1"] {
+            assert!(!matches(text, "web-1"), "{text}");
+        }
+        assert!(matches("(web", "(web"), "not an expression, but the name itself");
+    }
+
+    #[test]
+    fn ports() {
+        assert_eq!(parse_ports("expose", "80").unwrap(), ["80/tcp"]);
+        assert_eq!(parse_ports("expose", "8000-8002/udp").unwrap(), ["8000/udp", "8001/udp", "8002/udp"]);
+        for text in ["", "x", "2-1", "70000", "80/", "1-"] {
+            assert!(parse_ports("expose", text).is_err() || text == "80/", "{text}");
+        }
+    }
+
+    #[test]
+    fn filters_are_checked() {
+        let refused = |key: &str, value: &str| {
+            let filters = Filters(BTreeMap::from([(key.to_owned(), vec![value.to_owned()])]));
+            Wanted::parse(&filters).err().map(|error| error.to_string())
+        };
+        assert_eq!(refused("status", "exited"), None);
+        assert_eq!(refused("status", "gone").unwrap(), "invalid filter 'status=gone'");
+        assert_eq!(refused("color", "red").unwrap(), "invalid filter 'color'");
+        assert_eq!(refused("is-task", "maybe").unwrap(), "invalid filter 'is-task=maybe'");
+        assert!(refused("exited", "x").is_some() && refused("publish", "http").is_some());
     }
 }

@@ -31,7 +31,7 @@ pub fn prune(engine: &Engine, filters: &Filters) -> Result<Pruned> {
         if !stopped || young || !filters.labels_match(&record.config.labels) {
             continue;
         }
-        let bytes = super::list::writable_bytes(engine, &record)?;
+        let bytes = super::list::writable_bytes(engine, &record.id)?;
         match remove(engine, record.id.as_str(), RemoveOptions::default()) {
             Ok(()) => {
                 pruned.reclaimed_bytes += bytes;

@@ -19,6 +19,8 @@
 //! | `crowd` | 200 containers, 8 processes at once |
 //! | `bad_input` | one clear line, the right code, nothing left |
 //! | `stats` | what containers use: rows, rates, Docker's body |
+//! | `ps` | every filter, counts, columns |
+//! | `completion` | shells complete verbs and flags; every verb has a manual page |
 //! | `rename` | the new name everywhere, the old one free |
 //! | `top` | processes as `ps` shows them |
 //! | `prune` | what nothing uses: containers, images, volumes |
@@ -35,6 +37,7 @@
 
 mod bad_input;
 mod causes;
+mod completion;
 mod crash;
 mod crowd;
 mod debian;
@@ -50,6 +53,7 @@ mod limits;
 mod live;
 mod pause;
 mod prune;
+mod ps;
 mod refused;
 mod rename;
 mod run;

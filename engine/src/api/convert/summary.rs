@@ -4,7 +4,6 @@ use super::{mounts, signed, unsorted};
 use crate::container::list::Summary;
 use bollard_stubs::models as wire;
 use dhow_model::Timestamp;
-use dhow_model::container::ContainerConfig;
 use dhow_model::health::{Health, HealthStatus};
 use dhow_model::state::{ContainerState, Status};
 use dhow_model::units::human_duration;
@@ -12,40 +11,39 @@ use std::collections::HashMap;
 
 /// One container's row at the time `now`.
 pub(in crate::api) fn show(summary: &Summary, now: Timestamp) -> wire::ContainerSummary {
-    let record = &summary.record;
-    let config = &record.config;
-    let mode = config.host.network.as_str();
+    let row = &summary.container;
+    let about = &row.about;
+    let mode = about.network.as_str();
     wire::ContainerSummary {
-        id: Some(record.id.to_string()),
-        names: Some(vec![format!("/{}", record.name)]),
-        image: Some(config.image.clone()),
-        image_id: Some(config.image_id.to_string()),
-        command: Some(command(config)),
-        created: Some(record.created.seconds()),
+        id: Some(row.id.to_string()),
+        names: Some(vec![format!("/{}", row.name)]),
+        image: Some(about.image.clone()),
+        image_id: Some(row.image_id.to_string()),
+        command: Some(command(&about.argv)),
+        created: Some(row.created.seconds()),
         ports: Some(Vec::new()),
         size_rw: summary.size.map(|(rw, _)| signed(rw)),
         size_root_fs: summary.size.map(|(_, all)| signed(all)),
-        labels: Some(unsorted(&config.labels)),
-        state: record.state.shown_status().parse().ok(),
-        status: Some(status_text(&record.state, now)),
+        labels: Some(unsorted(&about.labels)),
+        state: row.state.shown_status().parse().ok(),
+        status: Some(status_text(&row.state, now)),
         host_config: Some(wire::ContainerSummaryHostConfig {
             network_mode: Some(mode.to_owned()),
-            annotations: (!config.host.annotations.is_empty()).then(|| unsorted(&config.host.annotations)),
+            annotations: (!about.annotations.is_empty()).then(|| unsorted(&about.annotations)),
         }),
         network_settings: Some(wire::ContainerSummaryNetworkSettings {
             networks: Some(HashMap::from([(mode.to_owned(), super::inspect::endpoint())])),
         }),
         // The table needs no host paths of volumes.
-        mounts: Some(mounts::mount_points(&config.host.mounts, &[])),
+        mounts: Some(mounts::mount_points(&about.mounts, &[])),
         ..wire::ContainerSummary::default()
     }
 }
 
 /// The command line; an argument with blanks is put in quotes, as Docker does.
-fn command(config: &ContainerConfig) -> String {
-    let mut argv = config.argv();
-    let mut text = argv.next().cloned().unwrap_or_default();
-    for argument in argv {
+fn command(argv: &[String]) -> String {
+    let mut text = argv.first().cloned().unwrap_or_default();
+    for argument in argv.iter().skip(1) {
         text.push(' ');
         if argument.contains(' ') {
             text.push('\'');

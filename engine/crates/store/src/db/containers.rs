@@ -57,6 +57,9 @@ pub struct About {
     pub network: NetworkMode,
     /// `80/tcp`.
     pub exposed_ports: Vec<String>,
+    /// Annotations; none in rows that an older version wrote.
+    #[serde(default)]
+    pub annotations: BTreeMap<String, String>,
 }
 
 /// How many containers stand where, as `info` counts them.
@@ -79,6 +82,7 @@ impl From<&ContainerConfig> for About {
             mounts: config.host.mounts.clone(),
             network: config.host.network.clone(),
             exposed_ports: config.exposed_ports.iter().cloned().collect(),
+            annotations: config.host.annotations.clone(),
         }
     }
 }
