@@ -36,7 +36,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) const RULES: Rules =
-    Rules { stop_at_first: false, refused: &[("--details", "log lines carry no attributes")] };
+    Rules { stop_at_first: false, refused: &[("--details", "attributes are read from the log file alone")] };
 
 /// What is needed of `inspect` to read a container's stream.
 #[derive(Deserialize)]

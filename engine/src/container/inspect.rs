@@ -3,6 +3,7 @@
 use crate::Engine;
 use dhow_model::health::ProbeResult;
 use dhow_model::image::Image;
+use dhow_model::log::LogDriver;
 use dhow_model::{ContainerId, Result};
 use dhow_store::db::ContainerRecord;
 use std::path::PathBuf;
@@ -61,7 +62,6 @@ pub fn inspect(engine: &Engine, who: &str, size: bool) -> Result<Inspected> {
         Some(image) => engine.layers().lower_dirs(&image.layers)?,
         None => Vec::new(),
     };
-    let kept = record.config.host.log.driver == dhow_model::container::LogDriver::JsonFile;
     let volume_paths = record
         .config
         .host
@@ -70,7 +70,9 @@ pub fn inspect(engine: &Engine, who: &str, size: bool) -> Result<Inspected> {
         .filter_map(|mount| crate::volume::host_path(layout, mount).map(|path| (mount.target.clone(), path)))
         .collect();
     Ok(Inspected {
-        log_path: kept.then(|| layout.container_log(&record.id)),
+        // As in Docker, where the files of `local` are its own affair.
+        log_path: super::log::path(engine, &record)
+            .filter(|_| record.config.host.log.driver == LogDriver::JsonFile),
         hostname_path: state.join("hostname"),
         hosts_path: state.join("hosts"),
         resolv_conf_path: state.join("resolv.conf"),

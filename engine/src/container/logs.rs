@@ -9,7 +9,6 @@ pub use poller::LogPoller;
 
 use crate::Engine;
 use crate::events::{Follower, readable};
-use dhow_model::container::LogDriver;
 use dhow_model::state::Status;
 use dhow_model::{ContainerId, Error, Result, ResultExt, Timestamp};
 use dhow_runtime::log::{LogEntry, LogReader, Next, ReadOptions};
@@ -51,7 +50,7 @@ pub fn logs(engine: &Engine, who: &str, options: LogsOptions) -> Result<LogsStre
     let record = readable_record(engine, who)?;
     // The follower's cursor is older than the status below, so that no end is missed.
     let follower = if options.follow { Some(Follower::new(engine, None)?) } else { None };
-    let mut reader = open_reader(engine, &record.id, options)?;
+    let mut reader = open_reader(engine, &record, options)?;
     let mut follow = None;
     if let Some(events) = follower {
         let watch = reader.watch_fd().map(|fd| fd.try_clone_to_owned()).transpose();
@@ -71,15 +70,15 @@ pub fn logs(engine: &Engine, who: &str, options: LogsOptions) -> Result<LogsStre
 /// The container, if its log can be read back.
 fn readable_record(engine: &Engine, who: &str) -> Result<ContainerRecord> {
     let record = super::find_settled(engine, who)?;
-    if record.config.host.log.driver == LogDriver::None {
+    if !record.config.host.log.driver.keeps() {
         return Err(Error::unsupported("configured logging driver does not support reading"));
     }
     Ok(record)
 }
 
-fn open_reader(engine: &Engine, id: &ContainerId, options: LogsOptions) -> Result<LogReader> {
+fn open_reader(engine: &Engine, record: &ContainerRecord, options: LogsOptions) -> Result<LogReader> {
     let LogsOptions { follow, stdout, stderr, since, until, tail } = options;
-    let path = engine.layout().container_log(id);
+    let path = super::log::path(engine, record).unwrap_or_default();
     LogReader::open(&path, ReadOptions { tail, since, until, stdout, stderr, follow })
 }
 

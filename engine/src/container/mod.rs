@@ -20,6 +20,7 @@ mod health;
 mod init;
 pub mod inspect;
 pub mod list;
+mod log;
 pub mod logs;
 pub mod pause;
 pub mod prune;

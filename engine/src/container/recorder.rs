@@ -129,6 +129,7 @@ impl Recorder for ContainerRecorder {
             state.oom_killed |= exit.oom_killed;
             state.finished_at = Some(exit.at);
             state.life.first_output_at = state.life.first_output_at.or(exit.first_output_at);
+            state.life.log_lost = exit.log_lost;
             state.life.end_run(exit.signal, exit.oom_killed);
             let mut told = vec![events::container(
                 "die",
@@ -183,9 +184,10 @@ impl Recorder for ContainerRecorder {
         })
     }
 
-    fn first_output(&mut self, at: Timestamp) -> Result<()> {
+    fn note(&mut self, first_output: Option<Timestamp>, log_lost: u64) -> Result<()> {
         self.update(|_, state| {
-            state.life.first_output_at = Some(at);
+            state.life.first_output_at = first_output;
+            state.life.log_lost = log_lost;
             Ok(((), vec![]))
         })
     }

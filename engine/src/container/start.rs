@@ -10,12 +10,11 @@
 
 use super::streams::{MonitorEnds, Started, WantedStreams};
 use crate::{Engine, volume};
-use dhow_model::container::LogDriver;
 use dhow_model::image::Image;
 use dhow_model::mount::MountSource;
 use dhow_model::state::{Move, Status};
 use dhow_model::{Error, ErrorKind, Result, ResultExt};
-use dhow_runtime::monitor::{LogTarget, MonitorKind, MonitorSpec, Report, spawn_monitor};
+use dhow_runtime::monitor::{MonitorKind, MonitorSpec, Report, spawn_monitor};
 use dhow_runtime::spec::{LaunchSpec, ResolvedMount, Rootfs};
 use dhow_runtime::timeline::{self, Actor, Phase};
 use dhow_store::db::ContainerRecord;
@@ -144,8 +143,7 @@ fn launch(
     let layout = engine.layout();
     let state_dir = layout.container_state(&record.id);
     let config = &record.config;
-    let log = (config.host.log.driver == LogDriver::JsonFile)
-        .then(|| LogTarget { path: layout.container_log(&record.id), config: config.host.log.clone() });
+    let log = super::log::target(engine, record, &image)?;
     let monitor = MonitorSpec {
         layout: layout.clone(),
         id: record.id.clone(),

@@ -14,6 +14,7 @@
 //! | `causes` | who ended a run, and when it first said something |
 //! | `events` | what is told, in Docker's words, and resuming without loss |
 //! | `health` | a server that breaks and recovers, probes that hang |
+//! | `logging` | log drivers and their options, daemons that are stuck or gone |
 //! | `pause` | frozen and thawed, and what may be done meanwhile |
 //! | `crash` | `kill -9` of whatever is not the container |
 //! | `crowd` | 200 containers, 8 processes at once |
@@ -51,6 +52,7 @@ mod leaks;
 mod lifecycle;
 mod limits;
 mod live;
+mod logging;
 mod pause;
 mod prune;
 mod ps;

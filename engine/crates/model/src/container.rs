@@ -6,6 +6,7 @@
 //! and [`HostConfig::resources`] by `update`.
 
 use crate::health::HealthCheck;
+pub use crate::log::{LOG_MAX_FILES, LOG_MAX_SIZE_BYTES, LogConfig, LogDriver};
 use crate::mount::Mount;
 use crate::resources::Resources;
 use crate::security::Security;
@@ -269,55 +270,6 @@ impl RestartPolicy {
                 }
                 Self::Always | Self::UnlessStopped => true,
             }
-    }
-}
-
-/// Where a container's output goes.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct LogConfig {
-    /// `json-file` or `none`.
-    pub driver: LogDriver,
-    /// A file is rotated when the next line would make it larger than this.
-    pub max_size_bytes: u64,
-    /// How many files are kept, the current one included. At least 1.
-    pub max_files: u32,
-    /// The options as typed, for `inspect`.
-    pub options: BTreeMap<String, String>,
-}
-
-/// The log drivers that exist.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum LogDriver {
-    /// One JSON object a line, as Docker writes it.
-    JsonFile,
-    /// Nothing is kept.
-    None,
-}
-
-impl LogDriver {
-    /// Docker's word for it.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::JsonFile => "json-file",
-            Self::None => "none",
-        }
-    }
-}
-
-/// 20 MiB: small enough that five of them never fill a disk, large enough to hold a day of a chatty server.
-pub const LOG_MAX_SIZE_BYTES: u64 = 20 << 20;
-/// Five files, the current one included.
-pub const LOG_MAX_FILES: u32 = 5;
-
-impl Default for LogConfig {
-    fn default() -> Self {
-        Self {
-            driver: LogDriver::JsonFile,
-            max_size_bytes: LOG_MAX_SIZE_BYTES,
-            max_files: LOG_MAX_FILES,
-            options: BTreeMap::new(),
-        }
     }
 }
 

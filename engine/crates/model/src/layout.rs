@@ -91,6 +91,11 @@ impl Layout {
         self.container(id).join(format!("{id}-json.log"))
     }
 
+    /// The same for the log driver `local`.
+    pub fn container_local_log(&self, id: &ContainerId) -> PathBuf {
+        self.container(id).join("local-logs/container.log")
+    }
+
     /// All volumes.
     pub fn volumes(&self) -> PathBuf {
         self.root.join("volumes")

@@ -15,6 +15,7 @@ pub mod id;
 pub mod image;
 pub mod layout;
 pub mod life;
+pub mod log;
 pub mod mount;
 pub mod name;
 pub mod reference;

@@ -14,6 +14,8 @@ pub struct Life {
     pub health: Option<Health>,
     /// When the run first wrote something; kept until the next start.
     pub first_output_at: Option<Timestamp>,
+    /// Log entries that were lost since a user last started it.
+    pub log_lost: u64,
     /// Who asked for the end of the run that is under way, or was.
     pub asked: Option<Asked>,
     /// How the last run ended.

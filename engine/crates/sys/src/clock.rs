@@ -17,6 +17,18 @@ fn read(clock: libc::clockid_t) -> u64 {
     time.tv_sec.unsigned_abs() * 1_000_000_000 + time.tv_nsec.unsigned_abs()
 }
 
+/// How many seconds local time is ahead of UTC at a moment (seconds since 1970), by /etc/localtime or `TZ`.
+pub fn local_offset_seconds(moment: i64) -> i64 {
+    let mut local = std::mem::MaybeUninit::<libc::tm>::zeroed();
+    // SAFETY: both pointers are to live values; the result is the second one, filled, or null.
+    let filled = unsafe { libc::localtime_r(&raw const moment, local.as_mut_ptr()) };
+    if filled.is_null() {
+        return 0;
+    }
+    // SAFETY: filled in, as was just checked.
+    unsafe { local.assume_init() }.tm_gmtoff
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -30,6 +30,18 @@ pub fn sealed(name: &CStr, content: &[u8]) -> Result<File, Error> {
     Ok(file)
 }
 
+/// Makes an empty memfd that anybody who has it may change.
+///
+/// # Errors
+/// Names the call that failed.
+pub fn plain(name: &CStr) -> Result<File, Error> {
+    // SAFETY: a NUL-terminated string and flags.
+    let fd = check(libc::c_long::from(unsafe { libc::memfd_create(name.as_ptr(), libc::MFD_CLOEXEC) }))
+        .and_then(owned)
+        .on("memfd_create", name.to_string_lossy())?;
+    Ok(File::from(fd))
+}
+
 /// Whether nobody can change a memfd any more.
 pub fn is_sealed(fd: BorrowedFd<'_>) -> bool {
     // SAFETY: numbers only.

@@ -6,6 +6,7 @@
 //! | `EndedBy` | whose hand ended the last run: `itself`, `stop`, `restart`, `kill`, `remove`, `health`, `out-of-memory`, `signal` (one that no verb sent), `monitor-lost`, `start-failed`; absent before the first end |
 //! | `EndSignal` | the signal that its first process died of, by name; absent when it exited |
 //! | `EndAskedAt` | when a verb or a health check asked for the end |
+//! | `LogLost` | log entries that were lost since a user last started it: a daemon was gone, or slow in non-blocking mode |
 
 use dhow_model::Timestamp;
 use dhow_model::signal::Signal;
@@ -24,6 +25,7 @@ pub(super) struct Extension {
     end_signal: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     end_asked_at: Option<String>,
+    log_lost: u64,
 }
 
 /// That of one container.
@@ -36,6 +38,7 @@ pub(super) fn of(record: &ContainerRecord) -> Extension {
         ended_by: ended.map(|ended| ended.by.as_str()),
         end_signal: ended.and_then(|ended| ended.signal).map(signal_name),
         end_asked_at: text(ended.and_then(|ended| ended.asked_at)),
+        log_lost: life.log_lost,
     }
 }
 

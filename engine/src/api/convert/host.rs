@@ -6,13 +6,10 @@ use super::{
     mounts, non_empty, refuse_list, resources, security, sorted, unsorted, unsupported, volume_driver,
 };
 use bollard_stubs::models as wire;
-use dhow_model::container::{
-    HostConfig, LOG_MAX_FILES, LOG_MAX_SIZE_BYTES, LogConfig, LogDriver, NetworkMode, RestartPolicy,
-};
+use dhow_model::container::{HostConfig, LogConfig, NetworkMode, RestartPolicy};
 use dhow_model::security::Namespace;
-use dhow_model::units::parse_bytes;
 use dhow_model::{Error, Result};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::HashMap;
 use std::net::IpAddr;
 
 /// What a container without `--network` is told, until there are bridges.
@@ -226,50 +223,7 @@ fn one_line_each(list: &Option<Vec<String>>, flag: &str) -> Result<Vec<String>> 
 
 fn parse_log(config: Option<&wire::HostConfigLogConfig>) -> Result<LogConfig> {
     let Some(config) = config else { return Ok(LogConfig::default()) };
-    let options = sorted(&config.config);
-    let driver = match non_empty(&config.typ) {
-        None | Some("json-file") => LogDriver::JsonFile,
-        Some("none") => LogDriver::None,
-        Some(other) => return unsupported(format!("--log-driver {other:?} (json-file and none are)")),
-    };
-    if let (LogDriver::None, Some((option, _))) = (driver, options.first_key_value()) {
-        return Err(Error::invalid(format!("unknown log opt '{option}' for none log driver")));
-    }
-    let mut log = LogConfig {
-        driver,
-        max_size_bytes: LOG_MAX_SIZE_BYTES,
-        max_files: LOG_MAX_FILES,
-        options: BTreeMap::new(),
-    };
-    for (option, value) in &options {
-        let bad = |why: &str| Error::invalid(format!("invalid log opt {option}={value}: {why}"));
-        match option.as_str() {
-            "max-size" => match value.as_str() {
-                "-1" => log.max_size_bytes = u64::MAX >> 1,
-                text => {
-                    log.max_size_bytes = parse_bytes(text).map_err(|error| bad(error.message()))?;
-                    if log.max_size_bytes == 0 {
-                        return Err(bad("must be a positive number"));
-                    }
-                }
-            },
-            "max-file" => {
-                log.max_files = value
-                    .parse()
-                    .ok()
-                    .filter(|n| *n >= 1)
-                    .ok_or_else(|| bad("max-file cannot be less than 1"))?;
-            }
-            "compress" if value == "false" => {}
-            "compress" | "labels" | "labels-regex" | "env" | "env-regex" | "tag" | "mode"
-            | "max-buffer-size" => {
-                return unsupported(format!("--log-opt {option}={value}"));
-            }
-            _ => return Err(Error::invalid(format!("unknown log opt '{option}' for json-file log driver"))),
-        }
-    }
-    log.options = options;
-    Ok(log)
+    LogConfig::parse(non_empty(&config.typ).unwrap_or("json-file"), sorted(&config.config))
 }
 
 /// The `HostConfig` of an `inspect` answer.

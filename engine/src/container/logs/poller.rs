@@ -36,13 +36,13 @@ impl LogPoller {
     pub fn open(engine: &Engine, who: &str, options: LogsOptions) -> Result<Self> {
         let record = readable_record(engine, who)?;
         if !options.follow {
-            let reader = open_reader(engine, &record.id, options)?;
+            let reader = open_reader(engine, &record, options)?;
             return Ok(Self { reader, follow: None, tty: record.config.tty });
         }
         // Watch and cursor are older than the status that is read below, so that no end is missed.
         let events = EventDescriptor::new(engine.layout())?;
         let rows = Rows::after(engine, None)?;
-        let mut reader = open_reader(engine, &record.id, options)?;
+        let mut reader = open_reader(engine, &record, options)?;
         if !goes_on(engine, &record.id)? {
             reader.finish();
         }

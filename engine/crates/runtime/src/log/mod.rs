@@ -1,4 +1,6 @@
-//! Container logs in Docker's json-file format: one writer (the monitor), any number of readers.
+//! What becomes of a container's output: [`sink`] chooses by log driver between files, syslog and the journal.
+//!
+//! Files are in Docker's json-file format: one writer (the monitor), any number of readers.
 //!
 //! ```text
 //! ID-json.log        {"log":"a line\n","stream":"stdout","time":"2026-11-21T09:12:40.0125Z"}   appended to
@@ -11,16 +13,23 @@
 //! - All complete lines of one read from the container become one `write(2)`. Rotation happens between
 //!   lines, by renaming; a file that was renamed is never written to again. That is what makes
 //!   following across rotations lossless: see [`reader`].
+//! - Rotated files may be compressed. A reader knows a file again that it had begun before.
 //! - There is no lock. The writer is alone because the monitor holds its container's lock.
 
 mod chain;
 mod clock;
 mod escape;
+mod journald;
 mod line;
+mod lines;
 pub mod reader;
+mod remote;
+pub mod sink;
+mod syslog;
 pub mod writer;
 
 pub use reader::{LogReader, Next, ReadOptions};
+pub use sink::{LogAbout, LogSink};
 pub use writer::JsonFileWriter;
 
 use dhow_model::Timestamp;

@@ -16,6 +16,7 @@ use dhow_model::{Error, Result, ResultExt, Timestamp};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
 use std::collections::VecDeque;
+use std::fs::File;
 use std::io::BufRead;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::FileExt;
@@ -237,7 +238,9 @@ impl LogReader {
 
     /// Reads on in the first file; false at its end.
     fn read_block(&mut self) -> Result<bool> {
-        let Some(current) = self.files.front() else { return Ok(false) };
+        let what = || format!("read log {}", self.path.display());
+        let Some(current) = self.files.front_mut() else { return Ok(false) };
+        let text = current.text().context(what)?;
         self.buffer.drain(..self.used);
         self.offset += self.used as u64;
         self.used = 0;
@@ -249,13 +252,13 @@ impl LogReader {
         let have = self.buffer.len();
         self.buffer.resize(have + BLOCK, 0);
         let read = loop {
-            match current.file.read_at(&mut self.buffer[have..], self.offset + have as u64) {
+            match text.read_at(&mut self.buffer[have..], self.offset + have as u64) {
                 Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
                 other => break other,
             }
         };
         self.buffer.truncate(have + *read.as_ref().unwrap_or(&0));
-        match read.context(|| format!("read log {}", self.path.display()))? {
+        match read.context(what)? {
             0 => {
                 // Half a line at the end of the newest file may be rewritten by a monitor that comes
                 // after one that was killed: it is read again from its beginning.
@@ -324,7 +327,7 @@ fn line_length(bytes: &[u8]) -> Option<usize> {
 fn skip_to_tail(files: &mut VecDeque<chain::LogFile>, wanted: u64) -> std::io::Result<u64> {
     let mut left = wanted;
     for index in (0..files.len()).rev() {
-        if let Some(offset) = start_of_last_lines(&files[index], &mut left)? {
+        if let Some(offset) = start_of_last_lines(files[index].text()?, &mut left)? {
             files.drain(..index);
             return Ok(offset);
         }
@@ -333,14 +336,14 @@ fn skip_to_tail(files: &mut VecDeque<chain::LogFile>, wanted: u64) -> std::io::R
 }
 
 /// Where the last `left` lines of a file begin; `None`, and `left` is less, when it has fewer.
-fn start_of_last_lines(log: &chain::LogFile, left: &mut u64) -> std::io::Result<Option<u64>> {
-    let mut end = log.file.metadata()?.len();
+fn start_of_last_lines(file: &File, left: &mut u64) -> std::io::Result<Option<u64>> {
+    let mut end = file.metadata()?.len();
     let mut block = vec![0; BLOCK.min(usize::try_from(end).unwrap_or(BLOCK))];
     let mut lines_from_here = 0;
     while end > 0 {
         let start = end.saturating_sub(block.len() as u64);
         let here = &mut block[..usize::try_from(end - start).unwrap_or(0)];
-        log.file.read_exact_at(here, start)?;
+        file.read_exact_at(here, start)?;
         let mut upto = here.len();
         while let Some(newline) = here[..upto].iter().rposition(|b| *b == b'\n') {
             // A newline ends a line and, unless it is the file's last one, begins the one after it.

@@ -3,6 +3,7 @@
 use super::*;
 use dhow_model::container::LogConfig;
 use proptest::prelude::*;
+use std::collections::BTreeMap;
 use std::fs::OpenOptions;
 use std::io::Write;
 use std::path::Path;
@@ -46,7 +47,7 @@ fn lossy(mut bytes: &[u8]) -> String {
 fn the_bytes_in_the_file() {
     let scratch = tempfile::tempdir().unwrap();
     let path = scratch.path().join("log");
-    let mut writer = JsonFileWriter::open(&path, &LogConfig::default()).unwrap();
+    let mut writer = JsonFileWriter::open(&path, &LogConfig::default(), &BTreeMap::new()).unwrap();
     writer.write(Stream::Stdout, Timestamp(1_800_000_000_012_500_000), b"one\ntwo <&>\nthr").unwrap();
     writer.write(Stream::Stderr, at(0), b"oops\n").unwrap();
     writer.write(Stream::Stdout, at(1), b"ee\nrest").unwrap();
@@ -74,7 +75,7 @@ fn long_lines_come_in_pieces() {
     let scratch = tempfile::tempdir().unwrap();
     for chunk in [1000, 16 << 10, 50_000, 1 << 20] {
         let path = scratch.path().join(chunk.to_string());
-        let mut writer = JsonFileWriter::open(&path, &LogConfig::default()).unwrap();
+        let mut writer = JsonFileWriter::open(&path, &LogConfig::default(), &BTreeMap::new()).unwrap();
         // Three bytes a character: 16384 is not a multiple of three, and characters must stay whole.
         let mut line = "€".repeat(13_000);
         line.push_str("\nnext\n");
@@ -93,7 +94,7 @@ fn long_lines_come_in_pieces() {
 fn exactly_a_full_piece() {
     let scratch = tempfile::tempdir().unwrap();
     let path = scratch.path().join("log");
-    let mut writer = JsonFileWriter::open(&path, &LogConfig::default()).unwrap();
+    let mut writer = JsonFileWriter::open(&path, &LogConfig::default(), &BTreeMap::new()).unwrap();
     let line = format!("{}\n", "x".repeat(16 << 10));
     writer.write(Stream::Stdout, at(0), line.as_bytes()).unwrap();
     writer.write(Stream::Stdout, at(0), &line.as_bytes()[1..]).unwrap();
@@ -105,7 +106,7 @@ fn exactly_a_full_piece() {
 fn rotation_keeps_the_newest() {
     let scratch = tempfile::tempdir().unwrap();
     let path = scratch.path().join("log");
-    let mut writer = JsonFileWriter::open(&path, &config(1000, 3)).unwrap();
+    let mut writer = JsonFileWriter::open(&path, &config(1000, 3), &BTreeMap::new()).unwrap();
     for n in 0..100 {
         writer.write(Stream::Stdout, at(n), format!("line {n}\n").as_bytes()).unwrap();
     }
@@ -133,7 +134,7 @@ fn rotation_keeps_the_newest() {
 fn one_file_only() {
     let scratch = tempfile::tempdir().unwrap();
     let path = scratch.path().join("log");
-    let mut writer = JsonFileWriter::open(&path, &config(200, 1)).unwrap();
+    let mut writer = JsonFileWriter::open(&path, &config(200, 1), &BTreeMap::new()).unwrap();
     for n in 0..10 {
         writer.write(Stream::Stdout, at(n), format!("line {n}\n").as_bytes()).unwrap();
     }
@@ -145,7 +146,7 @@ fn one_file_only() {
 fn times_and_streams_select() {
     let scratch = tempfile::tempdir().unwrap();
     let path = scratch.path().join("log");
-    let mut writer = JsonFileWriter::open(&path, &LogConfig::default()).unwrap();
+    let mut writer = JsonFileWriter::open(&path, &LogConfig::default(), &BTreeMap::new()).unwrap();
     for n in 0..10 {
         let stream = if n % 2 == 0 { Stream::Stdout } else { Stream::Stderr };
         writer.write(stream, at(n), format!("{n}\n").as_bytes()).unwrap();
@@ -162,7 +163,7 @@ fn times_and_streams_select() {
 fn torn_ends_are_repaired_and_garbage_is_skipped() {
     let scratch = tempfile::tempdir().unwrap();
     let path = scratch.path().join("log");
-    let mut writer = JsonFileWriter::open(&path, &LogConfig::default()).unwrap();
+    let mut writer = JsonFileWriter::open(&path, &LogConfig::default(), &BTreeMap::new()).unwrap();
     writer.write(Stream::Stdout, at(0), b"one\n").unwrap();
     drop(writer);
     OpenOptions::new().append(true).open(&path).unwrap().write_all(b"\0\0\0\n{\"log\":\"torn").unwrap();
@@ -171,7 +172,7 @@ fn torn_ends_are_repaired_and_garbage_is_skipped() {
     let mut follower =
         LogReader::open(&path, ReadOptions { follow: true, ..ReadOptions::default() }).unwrap();
     assert_eq!(follower.by_ref().count(), 1);
-    let mut writer = JsonFileWriter::open(&path, &LogConfig::default()).unwrap();
+    let mut writer = JsonFileWriter::open(&path, &LogConfig::default(), &BTreeMap::new()).unwrap();
     writer.write(Stream::Stdout, at(1), b"two\n").unwrap();
     assert_eq!(texts(&read(&path, ReadOptions::default())), ["one\n", "two\n"]);
     assert_eq!(texts(&follower.map(Result::unwrap).collect::<Vec<_>>()), ["two\n"]);
@@ -183,7 +184,7 @@ fn a_full_disk_tears_no_line() {
     let scratch = tempfile::tempdir().unwrap();
     let path = scratch.path().join("log");
     std::os::unix::fs::symlink("/dev/full", &path).unwrap();
-    let mut writer = JsonFileWriter::open(&path, &LogConfig::default()).unwrap();
+    let mut writer = JsonFileWriter::open(&path, &LogConfig::default(), &BTreeMap::new()).unwrap();
     assert!(writer.write(Stream::Stdout, at(0), b"lost\n").is_err());
     assert!(writer.write(Stream::Stdout, at(0), b"lost too\n").is_err());
 }
@@ -199,7 +200,7 @@ fn following_from_before_the_first_line_to_the_end() {
         let path = path.clone();
         move || {
             // Small files and many of them: some three hundred rotations while the reader runs.
-            let mut writer = JsonFileWriter::open(&path, &config(5000, 1000)).unwrap();
+            let mut writer = JsonFileWriter::open(&path, &config(5000, 1000), &BTreeMap::new()).unwrap();
             for n in 0..lines {
                 writer
                     .write(Stream::Stdout, SystemTime::now().into(), format!("line {n}\n").as_bytes())
@@ -251,7 +252,7 @@ proptest! {
     ) {
         let scratch = tempfile::tempdir().unwrap();
         let path = scratch.path().join("log");
-        let mut writer = JsonFileWriter::open(&path, &config(max_size, 100_000)).unwrap();
+        let mut writer = JsonFileWriter::open(&path, &config(max_size, 100_000), &BTreeMap::new()).unwrap();
         let mut follower = LogReader::open(&path, ReadOptions { follow: true, ..ReadOptions::default() }).unwrap();
         let mut followed = Vec::new();
         let mut sent: [Vec<u8>; 2] = Default::default();

@@ -5,6 +5,7 @@ use super::escape::{escape_line, trim_to_character};
 use super::{Stream, chain};
 use dhow_model::container::LogConfig;
 use dhow_model::{Result, ResultExt, Timestamp};
+use std::collections::BTreeMap;
 use std::fs::{File, OpenOptions};
 use std::io::{BufRead, Write};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
@@ -25,6 +26,9 @@ pub struct JsonFileWriter {
     size: u64,
     max_size: u64,
     max_files: u32,
+    compress: bool,
+    /// What every entry carries, as it is written: `,"attrs":{…}`; empty when nothing.
+    attributes: Vec<u8>,
     /// Whole lines that are not in the file yet. Empty between calls.
     buffer: Vec<u8>,
     stdout: Unfinished,
@@ -46,7 +50,7 @@ impl JsonFileWriter {
     ///
     /// # Errors
     /// When the file cannot be created, read or repaired.
-    pub fn open(path: &Path, config: &LogConfig) -> Result<Self> {
+    pub fn open(path: &Path, config: &LogConfig, attributes: &BTreeMap<String, String>) -> Result<Self> {
         let what = || format!("open log {}", path.display());
         let file = create(path).context(what)?;
         let size = repair(&file).context(what)?;
@@ -57,6 +61,8 @@ impl JsonFileWriter {
             // 0: no limit.
             max_size: if config.max_size_bytes == 0 { u64::MAX } else { config.max_size_bytes },
             max_files: config.max_files.max(1),
+            compress: config.compress,
+            attributes: encode_attributes(attributes)?,
             buffer: Vec::new(),
             stdout: Unfinished::default(),
             stderr: Unfinished::default(),
@@ -168,7 +174,9 @@ impl JsonFileWriter {
         let outcome = escape_line(text, &mut self.buffer);
         self.buffer.extend_from_slice(b"\",\"stream\":\"");
         self.buffer.extend_from_slice(stream.as_str().as_bytes());
-        self.buffer.extend_from_slice(b"\",\"time\":\"");
+        self.buffer.push(b'"');
+        self.buffer.extend_from_slice(&self.attributes);
+        self.buffer.extend_from_slice(b",\"time\":\"");
         self.clock.append(time, &mut self.buffer);
         self.buffer.extend_from_slice(b"\"}\n");
         outcome
@@ -212,8 +220,20 @@ impl JsonFileWriter {
         chain::shift(&self.path, self.max_files).context(what)?;
         self.file = create(&self.path).context(what)?;
         self.size = 0;
+        if self.compress && self.max_files > 1 {
+            chain::compress_newest(&self.path).context(what)?;
+        }
         Ok(())
     }
+}
+
+fn encode_attributes(attributes: &BTreeMap<String, String>) -> Result<Vec<u8>> {
+    if attributes.is_empty() {
+        return Ok(Vec::new());
+    }
+    let mut text = b",\"attrs\":".to_vec();
+    serde_json::to_writer(&mut text, attributes).context(|| "write the attributes of a log".to_owned())?;
+    Ok(text)
 }
 
 fn keep_first(outcome: &mut Result<()>, next: Result<()>) {

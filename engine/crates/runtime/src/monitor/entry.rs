@@ -7,7 +7,7 @@ use super::probe::Probes;
 use super::recorder::{AfterExit, Recorder};
 use super::spawn::{CLIENTS_MAX, FIRST_CLIENT_FD, REPORT_FD, SPEC_FD, STREAMS_MAX};
 use super::spec::{BareStream, MonitorKind, MonitorSpec, Report, exit_code_of};
-use crate::log::JsonFileWriter;
+use crate::log::LogSink;
 use crate::timeline::{self, Actor};
 use dhow_model::health::HealthTimes;
 use dhow_model::{Error, ErrorKind, Result, ResultExt};
@@ -138,8 +138,8 @@ pub(super) fn supervise(
 ) -> Result<()> {
     let door = rest.door.as_ref().map(|(lock, socket)| Door::open(lock, socket)).transpose();
     let opened = door.and_then(|door| {
-        let log =
-            rest.log.as_ref().map(|target| JsonFileWriter::open(&target.path, &target.config)).transpose()?;
+        let open = |target: &super::LogTarget| LogSink::open(&target.path, &target.config, &target.about);
+        let log = rest.log.as_ref().map(open).transpose()?;
         Ok((door, log))
     });
     let (door, log) = match opened {

@@ -12,7 +12,7 @@ use super::recorder::{AfterExit, Exit, Recorder};
 use super::spec::{Report, exit_code_of};
 use crate::attach::ClientFrame;
 use crate::launch::ChildStdio;
-use crate::log::{JsonFileWriter, Stream};
+use crate::log::{LogSink, Stream};
 use crate::timeline;
 use dhow_model::{Error, Result, ResultExt, Timestamp};
 use dhow_sys::process::{Ended, pidfd_send_signal, wait_pidfd};
@@ -80,7 +80,12 @@ pub(super) struct Monitor<'a> {
     door_again: Option<Instant>,
     clients: Clients,
     input: Input,
-    log: Option<JsonFileWriter>,
+    log: Option<LogSink>,
+    /// The log waits for its daemon: the descriptor is in the poller.
+    log_waits: Option<u64>,
+    /// Lost entries that are recorded, and since when.
+    log_lost: u64,
+    lost_at: Option<Instant>,
     /// Rows and columns for the next launch.
     size: (u16, u16),
     run: Option<Run>,
@@ -118,7 +123,7 @@ impl<'a> Monitor<'a> {
     pub(super) fn new(
         settings: Settings,
         size: (u16, u16),
-        log: Option<JsonFileWriter>,
+        log: Option<LogSink>,
         door: Option<Door>,
         launcher: &'a mut dyn Launcher,
         recorder: &'a mut dyn Recorder,
@@ -137,6 +142,9 @@ impl<'a> Monitor<'a> {
             clients: Clients::default(),
             input: if settings.open_stdin { Input::default() } else { Input::none() },
             log,
+            log_waits: None,
+            log_lost: 0,
+            lost_at: None,
             size,
             run: None,
             woken: false,
@@ -301,8 +309,10 @@ impl<'a> Monitor<'a> {
         let terminal_at = self.run.as_ref().and_then(|run| run.terminal_again);
         let door_at = self.door.as_ref().and(self.door_again);
         let kill_at = self.run.as_ref().and_then(|run| run.kill_at);
+        let log_at = self.log.as_ref().and_then(LogSink::wakes_at);
         let probe_at = self.probes.as_ref().and_then(Probes::wakes_at);
-        let wakes = [until, idle_at, terminal_at, door_at, kill_at, probe_at, self.clients.patience_ends()];
+        let wakes =
+            [until, idle_at, terminal_at, door_at, kill_at, probe_at, log_at, self.clients.patience_ends()];
         let wake_at = wakes.into_iter().flatten().min();
         let mut idle = true;
         for ready in self.poller.wait(wake_at.map(|at| at.saturating_duration_since(now)))? {
@@ -320,6 +330,7 @@ impl<'a> Monitor<'a> {
 
     /// Tells the poller what to wait for, after whatever happened.
     fn arrange(&mut self) -> Result<()> {
+        self.arrange_log()?;
         self.input.update(&self.poller)?;
         self.clients.update(&self.poller, self.input.is_full());
         if let Some(door) = &self.door
@@ -330,7 +341,8 @@ impl<'a> Monitor<'a> {
         }
         let Some(run) = &mut self.run else { return Ok(()) };
         let limit = if run.ended.is_some() { BEHIND_MAX_AFTER_EXIT } else { BEHIND_MAX };
-        let held_up = self.clients.farthest_behind() > limit;
+        let held_up =
+            self.clients.farthest_behind() > limit || self.log.as_ref().is_some_and(LogSink::holds_up);
         if run.terminal_again.is_some_and(|at| at <= Instant::now()) {
             run.terminal_again = None;
         }
@@ -359,6 +371,11 @@ impl<'a> Monitor<'a> {
             }
             Token::Output(index) => {
                 self.pump(index);
+            }
+            Token::Log => {
+                if let Some(log) = &mut self.log {
+                    log.flush();
+                }
             }
             Token::Probe => {
                 if let Some(probes) = &mut self.probes {
@@ -528,7 +545,7 @@ impl<'a> Monitor<'a> {
             }
             self.turn(Some(until))?;
         }
-        Ok(())
+        self.drain_log(ended + QUIET_AFTER_EXIT)
     }
 
     /// Records the end of the run, and leaves nothing of it but clients with a queue.
@@ -548,6 +565,7 @@ impl<'a> Monitor<'a> {
             // If something keeps it busy, `rm` or the next start of the engine removes it.
             let _ = group.remove();
         }
+        let log_lost = self.log.as_ref().map_or(0, LogSink::lost);
         let (code, signal) = match run.ended {
             Some(Ended::Exited(code)) => (code, None),
             Some(Ended::Killed(signal)) => (128 + signal, Some(signal)),
@@ -560,6 +578,7 @@ impl<'a> Monitor<'a> {
             at: SystemTime::now().into(),
             ran_for: run.started.elapsed(),
             first_output_at: run.first_output.map(|(at, _)| at),
+            log_lost,
         };
         // If it cannot be recorded, leaving makes the engine find a container without a monitor.
         (code, again(|| self.recorder.exited(&exit)).unwrap_or(AfterExit::Stay))
@@ -594,7 +613,7 @@ impl<'a> Monitor<'a> {
     /// Gives back what only work needs.
     fn cool_down(&mut self) {
         self.warm = false;
-        self.record_first_output();
+        self.record_notes();
         self.buffer = Vec::new();
         if let Some(log) = &mut self.log {
             log.shrink();

@@ -21,6 +21,8 @@ pub(super) enum Token {
     Output(usize),
     /// A health check's probe.
     Probe,
+    /// The log's daemon takes more.
+    Log,
     /// A client, by its number.
     Client(u64),
 }
@@ -36,6 +38,7 @@ impl Token {
             Token::Oom => 3,
             Token::Output(index) => 4 + index as u64,
             Token::Probe => 6,
+            Token::Log => 7,
             Token::Client(id) => FIRST_CLIENT + id,
         }
     }
@@ -48,6 +51,7 @@ impl Token {
             3 => Token::Oom,
             4 => Token::Output(0),
             6 => Token::Probe,
+            7 => Token::Log,
             5..FIRST_CLIENT => Token::Output(1),
             client => Token::Client(client - FIRST_CLIENT),
         }

@@ -19,6 +19,8 @@ pub struct Exit {
     pub ran_for: Duration,
     /// When it first wrote something.
     pub first_output_at: Option<Timestamp>,
+    /// Log entries that were lost since the monitor's start.
+    pub log_lost: u64,
 }
 
 /// What a health check's probe said.
@@ -104,12 +106,12 @@ pub trait Recorder {
     /// When it cannot be recorded.
     fn oom(&mut self) -> Result<()>;
 
-    /// The process wrote something for the first time. Called when there is time for it; if the process ends
-    /// before, [`Exit`] says it.
+    /// When the process first wrote something, and how many entries its log has lost. Called when there is time
+    /// for it; if the process ends before, [`Exit`] says it.
     ///
     /// # Errors
     /// When it cannot be recorded.
-    fn first_output(&mut self, _at: Timestamp) -> Result<()> {
+    fn note(&mut self, _first_output: Option<Timestamp>, _log_lost: u64) -> Result<()> {
         Ok(())
     }
 
@@ -159,8 +161,8 @@ impl<R: Recorder + ?Sized> Recorder for Box<R> {
         (**self).oom()
     }
 
-    fn first_output(&mut self, at: Timestamp) -> Result<()> {
-        (**self).first_output(at)
+    fn note(&mut self, first_output: Option<Timestamp>, log_lost: u64) -> Result<()> {
+        (**self).note(first_output, log_lost)
     }
 
     fn probe_begins(&mut self) -> Result<Option<ContainerId>> {

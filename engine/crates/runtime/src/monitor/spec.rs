@@ -1,5 +1,6 @@
 //! What the engine tells a monitor, and what the monitor answers: plain data, as postcard.
 
+use crate::log::LogAbout;
 use crate::plan::LaunchPlan;
 use crate::timeline::Phase;
 use dhow_model::container::LogConfig;
@@ -84,8 +85,10 @@ pub enum MonitorKind {
 pub struct LogTarget {
     /// The file that is written to.
     pub path: PathBuf,
-    /// When it is rotated.
+    /// The driver and its options.
     pub config: LogConfig,
+    /// What the log tells of the container.
+    pub about: LogAbout,
 }
 
 /// The first and only answer of a monitor, after its first launch.

@@ -194,7 +194,11 @@ impl Setup {
         let rest = Rest {
             settings: self.settings,
             console_size: self.size,
-            log: self.log.map(|config| LogTarget { path: log_path.clone(), config }),
+            log: self.log.map(|config| LogTarget {
+                path: log_path.clone(),
+                config,
+                about: Default::default(),
+            }),
             door: Some((scratch.path().join("state/monitor.lock"), scratch.path().join("state/attach.sock"))),
         };
         let socket = scratch.path().join("state/attach.sock");

@@ -1,7 +1,8 @@
 //! What the monitor does beside moving bytes: health checks, deadlines, the OOM killer's count.
 
-use super::{KILL, Monitor};
+use super::{KILL, LogSink, Monitor, Token};
 use crate::monitor::recorder::AfterProbe;
+use dhow_model::Result;
 use dhow_sys::process::pidfd_send_signal;
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
@@ -9,6 +10,9 @@ use std::time::{Duration, Instant};
 /// A run of so long may record when it first wrote something. A shorter one does so with its end: one write less
 /// for a container that only says hello.
 const FIRST_OUTPUT_AFTER: Duration = Duration::from_secs(1);
+
+/// How often the number of lost entries is recorded.
+const LOST_EVERY: Duration = Duration::from_secs(1);
 
 impl Monitor<'_> {
     /// Probes when it is time to, ends by force what was asked to end, records what nobody was in a hurry for.
@@ -23,16 +27,65 @@ impl Monitor<'_> {
             run.kill_at = None;
             let _ = pidfd_send_signal(run.pidfd.as_fd(), KILL);
         }
+        if let Some(log) = &mut self.log
+            && log.wakes_at().is_some_and(|at| at <= Instant::now())
+        {
+            log.flush();
+        }
         let started = self.run.as_ref().map(|run| run.started);
         if started.is_some_and(|at| at.elapsed() > FIRST_OUTPUT_AFTER) {
-            self.record_first_output();
+            self.record_notes();
         }
     }
 
-    /// Records when the run first wrote something, if that is not recorded yet.
-    pub(super) fn record_first_output(&mut self) {
-        if let Some((at, recorded @ false)) = self.run.as_mut().and_then(|run| run.first_output.as_mut()) {
-            *recorded = self.recorder.first_output(*at).is_ok();
+    /// Tells the poller whether the log waits for its daemon.
+    pub(super) fn arrange_log(&mut self) -> Result<()> {
+        let Some(log) = &self.log else { return Ok(()) };
+        match (log.waits_for(), self.log_waits) {
+            (Some((number, _)), Some(added)) if number == added => {}
+            // A socket that was closed has left the poller by itself.
+            (Some((number, fd)), _) => {
+                self.poller.add(fd, Token::Log, false, true)?;
+                self.log_waits = Some(number);
+            }
+            (None, Some(_)) => {
+                if let Some(fd) = log.descriptor() {
+                    self.poller.remove(fd);
+                }
+                self.log_waits = None;
+            }
+            (None, None) => {}
+        }
+        Ok(())
+    }
+
+    /// Lets the daemon take what waits for it, until that moment; what it has not taken then is lost.
+    pub(super) fn drain_log(&mut self, until: Instant) -> Result<()> {
+        while self.log.as_ref().is_some_and(LogSink::waits) && Instant::now() < until {
+            self.turn(Some(until))?;
+        }
+        if let Some(log) = &mut self.log {
+            log.give_up();
+        }
+        Ok(())
+    }
+
+    /// Records when the run first wrote something, and what its log lost, if that is not recorded yet.
+    pub(super) fn record_notes(&mut self) {
+        let lost = self.log.as_ref().map_or(0, LogSink::lost);
+        let Some(run) = &mut self.run else { return };
+        let first = run.first_output.filter(|(_, recorded)| !recorded).map(|(at, _)| at);
+        // The number of losses may change with every line: it is told once a second.
+        let more = lost != self.log_lost && self.lost_at.is_none_or(|at| at.elapsed() > LOST_EVERY);
+        if first.is_none() && !more {
+            return;
+        }
+        if self.recorder.note(run.first_output.map(|(at, _)| at), lost).is_ok() {
+            self.log_lost = lost;
+            self.lost_at = Some(Instant::now());
+            if let Some((_, recorded)) = &mut run.first_output {
+                *recorded = true;
+            }
         }
     }
 
