@@ -35,7 +35,7 @@ pub struct LogAbout {
 #[derive(Debug)]
 pub enum LogSink {
     /// Files.
-    Files(JsonFileWriter),
+    Files(Box<JsonFileWriter>),
     /// A daemon.
     Daemon(Box<Daemon>),
 }
@@ -91,7 +91,8 @@ impl LogSink {
                 if !config.tag.is_empty() {
                     attributes.insert("tag".to_owned(), about.tag.clone());
                 }
-                return JsonFileWriter::open(path, config, &attributes).map(Self::Files);
+                return JsonFileWriter::open(path, config, &attributes)
+                    .map(|files| Self::Files(Box::new(files)));
             }
         };
         let remote = Remote::open(peer, config.non_blocking).map_err(|errno| match config.driver {
