@@ -7,6 +7,7 @@ use dhow_model::resources::{Device, Resources, Ulimit};
 use dhow_model::security::{SeccompProfile, Security};
 use proptest::prelude::*;
 use serde_json::{Value, json};
+use std::collections::BTreeMap;
 
 fn machine() -> Machine {
     Machine { cpus: "0-3".into(), nodes: "0".into() }
