@@ -51,6 +51,7 @@ fn containers() -> Router<Engine> {
         .route("/containers/{id}/attach", post(attach::attach))
         .route("/containers/{id}/export", get(files::export))
         .route("/containers/{id}/changes", get(files::changes))
+        .route("/containers/{id}/archive", get(files::archive).head(files::stat).put(files::extract))
         .route("/containers/{id}/exec", post(exec::create))
         .route("/exec/{id}/start", post(exec::start))
         .route("/exec/{id}/json", get(exec::inspect))

@@ -15,6 +15,7 @@ mod client;
 mod completion;
 mod container;
 mod context;
+mod cp;
 mod create;
 mod detach;
 mod diff;

@@ -28,6 +28,7 @@ pub(crate) const VERBS: &[(&str, &str, &[&str])] = &[
         &["container attach"],
     ),
     ("completion", "Generate the autocompletion script for the specified shell", &[]),
+    ("cp", "Copy files/folders between a container and the local filesystem", &["container cp"]),
     ("create", "Create a new container", &["container create"]),
     ("diff", "Inspect changes to files or directories on a container's filesystem", &["container diff"]),
     ("events", "Get real time events from the server", &["system events"]),
@@ -94,7 +95,6 @@ pub(crate) const NOT_YET: &[(&str, &str)] = &[
     ("compose", LATER),
     ("volume update", SWARM),
     ("commit", LATER),
-    ("cp", LATER),
     ("update", LATER),
     ("system prune", LATER),
     ("system df", LATER),
@@ -254,6 +254,7 @@ macro_rules! verbs {
 verbs! {
     "attach" => attach,
     "completion" => completion,
+    "cp" => cp,
     "create" => create,
     "diff" => diff,
     "events" => events,

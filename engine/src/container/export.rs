@@ -37,7 +37,8 @@ impl Export {
             0,
         )
         .context(|| "open the root filesystem".to_owned())?;
-        let mut packer = Packer::new(out);
+        let owners = self.files.owners();
+        let mut packer = Packer::new(out).with_owners(move |uid, gid| owners.inside(uid, gid));
         packer.tree(top.as_fd(), b"")?;
         packer.finish()?;
         engine.db()?.write(|txn| {

@@ -11,18 +11,19 @@
 use crate::Engine;
 use dhow_model::image::Image;
 use dhow_model::state::Status;
-use dhow_model::{ContainerId, Error, Result, ResultExt};
+use dhow_model::{ContainerId, Error, ErrorKind, Result, ResultExt};
+use dhow_runtime::IdMaps;
 use dhow_runtime::spec::Rootfs;
 use dhow_runtime::view::{self, Access, Seen};
 use dhow_store::db::ContainerRecord;
 use dhow_store::lock::{self, LockGuard};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::{Duration, Instant};
 
 /// What the files are wanted for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Purpose {
     /// To be read, with all that is mounted.
-    #[expect(dead_code, reason = "for cp")]
     Read,
     /// To be written, with all that is mounted.
     Write,
@@ -33,6 +34,7 @@ pub(crate) enum Purpose {
 /// A container's root directory.
 pub(crate) struct Files {
     root: OwnedFd,
+    owners: Translation,
     /// Held while files of a container that does not run are written: a start waits.
     _lock: Option<LockGuard>,
 }
@@ -42,27 +44,73 @@ impl Files {
     pub(crate) fn root(&self) -> BorrowedFd<'_> {
         self.root.as_fd()
     }
+
+    /// How its owners are to be read and written.
+    pub(crate) fn owners(&self) -> Translation {
+        self.owners.clone()
+    }
 }
+
+/// Owners as the container knows them, and as the host does.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Translation(Option<IdMaps>);
+
+impl Translation {
+    /// The container's ids of a file.
+    pub(crate) fn inside(&self, uid: u32, gid: u32) -> (u32, u32) {
+        self.0.as_ref().map_or((uid, gid), |maps| maps.inside(uid, gid))
+    }
+
+    /// The host's ids for a file; what the container has no name for becomes its root's.
+    pub(crate) fn outside(&self, uid: u32, gid: u32) -> (u32, u32) {
+        self.0.as_ref().map_or((uid, gid), |maps| {
+            let or_root = |id: Result<u32>, root: Result<u32>| id.or(root).unwrap_or(NOBODY);
+            (or_root(maps.host_uid(uid), maps.host_uid(0)), or_root(maps.host_gid(gid), maps.host_gid(0)))
+        })
+    }
+}
+
+/// The kernel's overflow id.
+const NOBODY: u32 = 65534;
 
 /// Opens a container's files.
 ///
 /// # Errors
 /// `NotFound`; `Conflict` when it is being removed, or ends or starts at this very moment.
 pub(crate) fn open(engine: &Engine, who: &str, purpose: Purpose) -> Result<(ContainerRecord, Files)> {
+    let begin = Instant::now();
+    loop {
+        match open_now(engine, who, purpose) {
+            // Its process has ended, and its monitor is about to say so.
+            Err(error) if error.kind() == ErrorKind::Unavailable && begin.elapsed() < PATIENCE => {
+                std::thread::sleep(LOOK_AGAIN);
+            }
+            other => return other,
+        }
+    }
+}
+
+/// How long a monitor has to record the end of a process.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// How often that is looked for.
+const LOOK_AGAIN: Duration = Duration::from_millis(5);
+
+fn open_now(engine: &Engine, who: &str, purpose: Purpose) -> Result<(ContainerRecord, Files)> {
     let record = super::find_settled(engine, who)?;
-    if let Some(root) = running(&record, purpose)? {
-        return Ok((record, Files { root, _lock: None }));
+    if let Some((root, owners)) = running(&record, purpose)? {
+        return Ok((record, Files { root, owners, _lock: None }));
     }
     if purpose != Purpose::Write
         && let Some(root) = stopped(engine, &record, purpose, Access::Read)?
     {
-        return Ok((record, Files { root, _lock: None }));
+        let owners = Translation::default();
+        return Ok((record, Files { root, owners, _lock: None }));
     }
     let lock = lock::lock_container(engine.layout(), &record.id)?;
     let record = again(engine, &record.id, who)?;
     // Whoever held the lock may have started it.
-    if let Some(root) = running(&record, purpose)? {
-        return Ok((record, Files { root, _lock: None }));
+    if let Some((root, owners)) = running(&record, purpose)? {
+        return Ok((record, Files { root, owners, _lock: None }));
     }
     if record.state.status == Status::Restarting {
         return Err(Error::conflict(format!(
@@ -74,19 +122,20 @@ pub(crate) fn open(engine: &Engine, who: &str, purpose: Purpose) -> Result<(Cont
     let readonly_root = record.config.host.readonly_rootfs;
     let root = stopped(engine, &record, purpose, Access::Write { readonly_root })?
         .ok_or_else(|| Error::internal("the root filesystem cannot be assembled"))?;
-    Ok((record, Files { root, _lock: Some(lock) }))
+    Ok((record, Files { root, owners: Translation::default(), _lock: Some(lock) }))
 }
 
 fn again(engine: &Engine, id: &ContainerId, who: &str) -> Result<ContainerRecord> {
     engine.db()?.read(|txn| txn.container(id))?.ok_or_else(|| super::no_such(who))
 }
 
-fn running(record: &ContainerRecord, purpose: Purpose) -> Result<Option<OwnedFd>> {
+fn running(record: &ContainerRecord, purpose: Purpose) -> Result<Option<(OwnedFd, Translation)>> {
     let state = &record.state;
     match state.status {
         Status::Running | Status::Paused if state.pid > 0 => {
             let seen = if purpose == Purpose::RootOnly { Seen::Root } else { Seen::Everything };
-            view::of_running(state.pid, state.pid_start_ticks, seen).map(Some)
+            let (root, maps) = view::of_running(state.pid, state.pid_start_ticks, seen)?;
+            Ok(Some((root, Translation(maps))))
         }
         Status::Removing | Status::Dead => {
             Err(Error::conflict("container is marked for removal and its files cannot be used"))

@@ -10,6 +10,7 @@
 //! | `lifecycle` | create to rm, names, `ps`, `logs`, `wait`, `events`, restart policies |
 //! | `server` | a real server: logs, exec, graceful stop, restart, and the docker command line |
 //! | `files` | diff, export: a container's files from outside |
+//! | `cp` | copies both ways by Docker's rules, every file type, and a swapper of names |
 //! | `limits` | memory, pids and CPU, as the kernel accounts them |
 //! | `causes` | who ended a run, and when it first said something |
 //! | `events` | what is told, in Docker's words, and resuming without loss |
@@ -39,6 +40,7 @@
 mod bad_input;
 mod causes;
 mod completion;
+mod cp;
 mod crash;
 mod crowd;
 mod debian;

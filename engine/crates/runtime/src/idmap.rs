@@ -80,7 +80,7 @@ impl IdMaps {
     }
 
     /// What the namespace calls these host ids, where it has a name for them.
-    pub(crate) fn inside(&self, uid: u32, gid: u32) -> (u32, u32) {
+    pub fn inside(&self, uid: u32, gid: u32) -> (u32, u32) {
         (from_host(&self.uids, uid).unwrap_or(uid), from_host(&self.gids, gid).unwrap_or(gid))
     }
 

@@ -9,10 +9,12 @@
 //! Nothing appears in the host's mount table, and nothing is left when the descriptor is closed. The threads end
 //! at once: it is only by them that a namespace can be entered without a process of its own. No program runs.
 
+use crate::idmap::{self, IdMaps};
 use crate::rootfs::{self, Target, c_path};
 use crate::spec::{ResolvedMount, Rootfs};
+use crate::user::{self, InRoot};
 use dhow_model::mount::MountSource;
-use dhow_model::{Error, Result, ResultExt};
+use dhow_model::{Error, ErrorKind, Result, ResultExt};
 use dhow_sys::mount::{self, OPEN_TREE_CLONE, RECURSIVE};
 use dhow_sys::{Errno, clone, openat2, process};
 use nix::libc::{O_DIRECTORY, O_PATH};
@@ -29,14 +31,15 @@ pub enum Seen {
     Root,
 }
 
-/// The root directory of a running container, for walking (`O_PATH`).
+/// The root directory of a running container, for walking (`O_PATH`), and its ids if they are not the host's.
 ///
 /// # Errors
-/// `Conflict` when the process is gone.
-pub fn of_running(pid: i32, start_ticks: u64, seen: Seen) -> Result<OwnedFd> {
-    let gone = || Error::conflict("the container has just ended");
+/// `Unavailable` when the process is gone.
+pub fn of_running(pid: i32, start_ticks: u64, seen: Seen) -> Result<(OwnedFd, Option<IdMaps>)> {
+    let gone = || Error::new(ErrorKind::Unavailable, "the container has just ended");
     let namespace = File::open(format!("/proc/{pid}/ns/mnt")).map_err(|_| gone())?;
-    // Checked after the namespace was opened: if it is the process now, it was then.
+    let maps = idmap::of_process(pid).map_err(|_| gone())?;
+    // Checked after both: if it is the process now, it was then.
     if process::start_ticks(pid).ok() != Some(start_ticks) {
         return Err(gone());
     }
@@ -48,7 +51,17 @@ pub fn of_running(pid: i32, start_ticks: u64, seen: Seen) -> Result<OwnedFd> {
             Seen::Root => mount::open_tree(None, c"/", OPEN_TREE_CLONE),
         }
     };
-    in_thread(enter)?.context(|| "enter the container's mount namespace".to_owned())
+    let root = in_thread(enter)?.context(|| "enter the container's mount namespace".to_owned())?;
+    Ok((root, maps))
+}
+
+/// User and group of `user[:group]`, looked up in the container's own files. No library of anybody's is asked.
+///
+/// # Errors
+/// `InvalidArgument` when a name is unknown.
+pub fn user_in(root: BorrowedFd<'_>, user: &str) -> Result<(u32, u32)> {
+    let found = user::resolve(&InRoot(root), user, &[])?;
+    Ok((found.uid, found.gid))
 }
 
 /// How a stopped container's file system is to be used.

@@ -8,6 +8,7 @@
 //! | `mounts`, `resources`, `security` | their fields of `HostConfig` | `Mount`, `Resources`, `Security` |
 //! | `inspect`, `summary` | `containers/ID/json`, `containers/json` | `Inspected`, `Summary` |
 //! | `health`, `extension` | `Healthcheck`, `State.Health`; our own `Dhow` in `inspect` | their types |
+//! | `path_stat` | a header of `containers/ID/archive` | `PathStat` |
 //! | `image`, `event`, `system`, `volume`, `exec` | their answers | their types |
 //!
 //! Two rules hold for what comes in. Every text is checked here, once. And a field that is set to something
@@ -24,6 +25,7 @@ pub(super) mod image;
 pub(super) mod inspect;
 pub(super) mod machine;
 mod mounts;
+pub(super) mod path_stat;
 mod resources;
 mod security;
 pub(super) mod stats;

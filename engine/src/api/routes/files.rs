@@ -1,11 +1,16 @@
 //! `/containers/{id}/…`: what concerns a container's files.
 
 use crate::Engine;
-use crate::api::blocking;
-use crate::api::body::{ok_json, stream_from};
+use crate::api::body::{BodyReader, ok_json, stream_from};
+use crate::api::params::Params;
 use crate::api::status::ApiResult;
+use crate::api::{blocking, convert};
+use crate::container::copy::{self, ExtractOptions, PathStat};
 use crate::container::{diff, export};
-use axum::extract::{Path, State};
+use axum::extract::{Path, Request, State};
+use axum::response::IntoResponse;
+use dhow_model::{Error, Result};
+use http::{HeaderName, HeaderValue, StatusCode};
 use serde_json::json;
 
 /// `GET /containers/{id}/export`
@@ -30,4 +35,60 @@ pub(in crate::api) async fn changes(State(engine): State<Engine>, Path(id): Path
             .map(|change| json!({ "Path": shown(&change.path), "Kind": change.kind as u8 }))
             .collect::<Vec<_>>(),
     )
+}
+
+/// The parameter that all archive routes need.
+fn path_of(params: &Params) -> Result<String> {
+    params.owned("path").ok_or_else(|| Error::invalid("bad parameter: 'path' cannot be empty"))
+}
+
+const STAT_HEADER: HeaderName = HeaderName::from_static("x-docker-container-path-stat");
+
+fn stat_header(stat: &PathStat) -> Result<HeaderValue> {
+    let text = convert::path_stat::encode(stat);
+    HeaderValue::from_str(&text).map_err(|error| Error::internal(format!("encode the header: {error}")))
+}
+
+/// `HEAD /containers/{id}/archive`
+pub(in crate::api) async fn stat(
+    State(engine): State<Engine>,
+    Path(id): Path<String>,
+    params: Params,
+) -> ApiResult {
+    let path = path_of(&params)?;
+    let stat = blocking(move || copy::stat(&engine, &id, &path)).await?;
+    Ok((StatusCode::OK, [(STAT_HEADER, stat_header(&stat)?)]).into_response())
+}
+
+/// `GET /containers/{id}/archive`
+pub(in crate::api) async fn archive(
+    State(engine): State<Engine>,
+    Path(id): Path<String>,
+    params: Params,
+) -> ApiResult {
+    let path = path_of(&params)?;
+    let (stat, archive) = {
+        let engine = engine.clone();
+        blocking(move || copy::archive(&engine, &id, &path)).await?
+    };
+    let mut answer = stream_from("application/x-tar", move |out| archive.write(&engine, out)).await?;
+    answer.headers_mut().insert(STAT_HEADER, stat_header(&stat)?);
+    Ok(answer)
+}
+
+/// `PUT /containers/{id}/archive`
+pub(in crate::api) async fn extract(
+    State(engine): State<Engine>,
+    Path(id): Path<String>,
+    params: Params,
+    request: Request,
+) -> ApiResult {
+    let path = path_of(&params)?;
+    let options = ExtractOptions {
+        keep_kinds: params.flag("noOverwriteDirNonDir"),
+        as_user: params.flag("copyUIDGID"),
+    };
+    let mut body = BodyReader::new(request.into_body());
+    blocking(move || copy::extract(&engine, &id, &path, options, &mut body)).await?;
+    Ok(StatusCode::OK.into_response())
 }

@@ -27,7 +27,7 @@ const NOUNS: [(&str, &str); 16] = [
 ];
 
 /// Last words of container and image paths that are missing.
-const CONTAINER_VERBS: [&str; 2] = ["update", "archive"];
+const CONTAINER_VERBS: [&str; 1] = ["update"];
 
 /// Answers what no route took.
 pub(in crate::api) async fn answer(request: Request) -> ApiResult {
