@@ -62,7 +62,6 @@ mod tests {
             ("/networks", 501),
             ("/networks/create", 501),
             ("/build", 501),
-            ("/containers/abc/archive", 501),
             ("/containers/abc/attach/ws", 501),
             ("/images/a/b/push", 501),
             ("/nonsense", 404),
