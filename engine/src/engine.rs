@@ -1,6 +1,7 @@
 //! The services that verbs use, behind one cheap handle.
 
 use crate::events::Bell;
+use crate::settings::Settings;
 use crate::trace::Hub;
 use dhow_model::{ContainerId, Layout, Result, ResultExt};
 use dhow_runtime::HostFacts;
@@ -23,6 +24,8 @@ pub struct Config {
     /// The executable that serves as `dhow monitor` and `dhow init`. The running one, unless the engine is
     /// embedded in a program of someone else.
     pub helper: PathBuf,
+    /// What holds unless a command says otherwise; the directories above go first.
+    pub settings: Settings,
 }
 
 impl Default for Config {
@@ -31,6 +34,7 @@ impl Default for Config {
             root: PathBuf::from("/var/lib/dhow"),
             state: PathBuf::from("/run/dhow"),
             helper: PathBuf::from("/proc/self/exe"),
+            settings: Settings::default(),
         }
     }
 }
@@ -42,6 +46,7 @@ pub struct Engine(Arc<Services>);
 struct Services {
     layout: Layout,
     helper: PathBuf,
+    settings: Settings,
     /// Idle connections. A verb takes one, so that no verb waits for another's transaction in our own process.
     connections: Mutex<Vec<StateDb>>,
     content: Content,
@@ -79,6 +84,7 @@ impl Engine {
             layers: UnpackedLayers::open(&layout)?,
             layout,
             helper,
+            settings: config.settings,
             connections: Mutex::new(vec![db]),
             facts: OnceLock::new(),
             bell: Bell::default(),
@@ -97,6 +103,11 @@ impl Engine {
     /// The executable that becomes monitor and init.
     pub(crate) fn helper(&self) -> &std::path::Path {
         &self.0.helper
+    }
+
+    /// What holds unless a command says otherwise.
+    pub(crate) fn settings(&self) -> &Settings {
+        &self.0.settings
     }
 
     /// Blobs.

@@ -29,6 +29,7 @@ mod random;
 pub mod recover;
 #[doc(hidden)]
 pub mod serve;
+pub mod settings;
 pub mod system;
 pub mod trace;
 pub mod volume;
@@ -36,3 +37,4 @@ pub mod volume;
 pub use api::embed;
 pub use dhow_model::{Error, ErrorKind, Result};
 pub use engine::{Config, Engine};
+pub use settings::Settings;

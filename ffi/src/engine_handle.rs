@@ -4,7 +4,7 @@ use crate::boundary::{call, optional_path, place, quietly};
 use crate::error::{dhow_error, dhow_status};
 use crate::helper;
 use crate::options::{self, Sized};
-use engine::{Config, Engine, embed};
+use engine::{Config, Engine, Settings, embed};
 use std::ffi::c_char;
 
 /// An engine over one root directory. As many as one likes may be open, over the same root too, in this and in
@@ -59,12 +59,17 @@ pub unsafe extern "C" fn dhow_engine_open(
             options::read(options)?
         };
         let default = Config::default();
+        // The same for every door: /etc/dhow/dhow.json, if it is there.
+        let settings = Settings::load(None)?;
+        let root = settings.data_root.clone().unwrap_or(default.root);
+        let state = settings.exec_root.clone().unwrap_or(default.state);
         // SAFETY: NULL or text, as the header tells.
         let config = unsafe {
             Config {
-                root: optional_path(options.root).map_or(default.root, Into::into),
-                state: optional_path(options.state).map_or(default.state, Into::into),
+                root: optional_path(options.root).map_or(root, Into::into),
+                state: optional_path(options.state).map_or(state, Into::into),
                 helper: helper::find(optional_path(options.helper))?,
+                settings,
             }
         };
         let opened = embed::open(config)?;

@@ -26,6 +26,20 @@ pub use router::router;
 pub(crate) use server::serve_unix;
 pub use server::{serve_router, serve_stream};
 
+/// Checks detach keys as a client or a configuration file names them.
+pub(crate) fn check_detach_keys(text: &str) -> dhow_model::Result<()> {
+    detach::parse_keys(Some(text)).map(drop)
+}
+
+/// Checks a limit as a configuration file names it.
+pub(crate) fn check_ulimit(
+    name: &str,
+    soft: i64,
+    hard: i64,
+) -> dhow_model::Result<dhow_model::resources::Ulimit> {
+    convert::check_ulimit(name, soft, hard)
+}
+
 /// The newest API version that is spoken.
 const API_VERSION: Version = Version { major: 1, minor: 53 };
 /// The oldest one. Docker 29 dropped more; clients of the last eight years work with this.

@@ -181,6 +181,7 @@ mod tests {
             root: directory.path().join("root"),
             state: directory.path().join("state"),
             helper: "/proc/self/exe".into(),
+            settings: crate::Settings::default(),
         };
         tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
             let (mut client, server) = tokio::io::duplex(1 << 16);

@@ -52,7 +52,7 @@ impl Context {
         let Some(host) = host else { return Ok(None) };
         if self.globals.engine() != crate::cli::EngineOptions::default() {
             return Err(Failure::usage(
-                "conflicting options: --root and --state are for the engine in this process, not for a remote one",
+                "conflicting options: --root, --state and --config-file are for the engine in this process, not for a remote one",
             ));
         }
         if named("DOCKER_TLS_VERIFY").is_some() {
@@ -97,10 +97,16 @@ impl Context {
         settings[key].as_str().filter(|v| !v.is_empty()).map(str::to_owned)
     }
 
-    /// The detach keys: the flag's, else the configuration file's, else Ctrl-P Ctrl-Q.
+    /// The detach keys: the flag's, else client's configuration file's, else the engine's, else Ctrl-P Ctrl-Q.
     pub(crate) fn detach_keys(&self, flag: Option<&str>, tty: bool) -> Outcome<DetachKeys> {
         if flag.is_none() && tty {
-            return DetachKeys::parse(self.setting("detachKeys").as_deref());
+            if let Some(keys) = self.setting("detachKeys") {
+                return DetachKeys::parse(Some(&keys));
+            }
+            // A remote engine knows its own; the one of this process says it here.
+            if self.remote()?.is_none() {
+                return DetachKeys::parse(Some(&(self.doors.detach_keys)(&self.globals.engine())?));
+            }
         }
         DetachKeys::parse(flag)
     }

@@ -14,6 +14,9 @@ pub(crate) struct Globals {
     /// Location of client config files
     #[arg(long, value_name = "DIRECTORY")]
     pub(crate) config: Option<PathBuf>,
+    /// The engine's configuration file, instead of /etc/dhow/dhow.json
+    #[arg(long, value_name = "FILE")]
+    pub(crate) config_file: Option<PathBuf>,
     /// Name of the Docker context that says which engine to talk to
     #[arg(short, long, value_name = "NAME")]
     pub(crate) context: Option<String>,
@@ -74,7 +77,7 @@ pub(crate) fn parse(args: &[OsString]) -> Outcome<(Globals, Vec<OsString>)> {
 impl Globals {
     /// The in-process engine's directories.
     pub(crate) fn engine(&self) -> EngineOptions {
-        EngineOptions { root: self.root.clone(), state: self.state.clone() }
+        EngineOptions { root: self.root.clone(), state: self.state.clone(), file: self.config_file.clone() }
     }
 
     /// Whether requests are printed.

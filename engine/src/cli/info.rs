@@ -95,10 +95,39 @@ fn show(info: &Value) -> String {
             text.push_str(&security(info));
         }
     }
+    text.push_str(&settings(&info["Dhow"]));
     let labels: Vec<&str> =
         info["Labels"].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
     if !labels.is_empty() {
         let _ = writeln!(text, " Labels:\n  {}", labels.join("\n  "));
+    }
+    text
+}
+
+/// What dhow.json says, or what holds without it.
+fn settings(dhow: &Value) -> String {
+    let mut text = String::new();
+    for (title, field) in [
+        ("Config File", "ConfigFile"),
+        ("Cgroup Parent", "CgroupParent"),
+        ("Log Options", "LogOpts"),
+        ("Default Ulimits", "DefaultUlimits"),
+        ("Detach Keys", "DetachKeys"),
+        ("User Namespace Remap", "UsernsRemap"),
+    ] {
+        let shown = match &dhow[field] {
+            Value::String(value) => value.clone(),
+            Value::Array(values) => values.iter().filter_map(Value::as_str).collect::<Vec<_>>().join(", "),
+            Value::Object(values) => {
+                let pairs =
+                    values.iter().map(|(key, value)| format!("{key}={}", value.as_str().unwrap_or("")));
+                pairs.collect::<Vec<_>>().join(", ")
+            }
+            _ => String::new(),
+        };
+        if !shown.is_empty() {
+            let _ = writeln!(text, " {title}: {shown}");
+        }
     }
     text
 }

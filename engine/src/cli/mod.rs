@@ -85,6 +85,8 @@ pub struct EngineOptions {
     pub root: Option<PathBuf>,
     /// `--state`.
     pub state: Option<PathBuf>,
+    /// `--config-file`.
+    pub file: Option<PathBuf>,
 }
 
 /// What `dhow serve` was asked for.
@@ -104,6 +106,8 @@ pub struct Doors {
     pub in_process: fn(&EngineOptions) -> dhow_model::Result<transport::Connector>,
     /// Serves the API until it is told to stop. Called outside of any runtime.
     pub serve: fn(&ServeOptions) -> dhow_model::Result<()>,
+    /// The detach keys of the engine of this process, where nobody names any; empty: the usual ones.
+    pub detach_keys: fn(&EngineOptions) -> dhow_model::Result<String>,
 }
 
 /// Runs one command. `args` are the arguments after the program's name.

@@ -21,6 +21,9 @@ pub(crate) struct Args {
     /// Where the engine keeps sockets and locks
     #[arg(long, value_name = "DIRECTORY")]
     state: Option<PathBuf>,
+    /// The engine's configuration file, instead of /etc/dhow/dhow.json
+    #[arg(long, value_name = "FILE")]
+    config_file: Option<PathBuf>,
 }
 
 pub(crate) fn execute(globals: &Globals, doors: Doors, rest: &[OsString]) -> Outcome {
@@ -35,6 +38,7 @@ pub(crate) fn execute(globals: &Globals, doors: Doors, rest: &[OsString]) -> Out
     let engine = EngineOptions {
         root: args.root.or_else(|| globals.root.clone()),
         state: args.state.or_else(|| globals.state.clone()),
+        file: args.config_file.or_else(|| globals.config_file.clone()),
     };
     (doors.serve)(&ServeOptions { engine, hosts })?;
     Ok(0)

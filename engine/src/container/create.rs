@@ -36,7 +36,15 @@ pub fn create(
     let image = image::find_or_embedded(engine, &spec.image)?;
     check_platform(&image, platform)?;
     let id = random::id()?;
+    let settings = engine.settings();
+    let log = settings.log(spec.log.driver.as_deref(), spec.log.options.clone())?;
     let mut config = merge(&id, spec, &image)?;
+    config.host.log = log;
+    let resources = &mut config.host.resources;
+    resources.ulimits = settings.with_ulimits(std::mem::take(&mut resources.ulimits));
+    if resources.cgroup_parent.is_empty() {
+        resources.cgroup_parent.clone_from(&settings.cgroup_parent);
+    }
     super::health::check(&config)?;
     let volumes = name_volumes(&mut config)?;
     let record = ContainerRecord {

@@ -1,7 +1,7 @@
 //! `info`: what is installed, what runs, and on what.
 
 use super::version::{Version, version};
-use crate::Engine;
+use crate::{Engine, Settings};
 use dhow_model::{Result, ResultExt};
 use dhow_runtime::HostFacts;
 use std::path::PathBuf;
@@ -35,6 +35,8 @@ pub struct Info {
     pub os_version: String,
     /// What the kernel offers.
     pub facts: HostFacts,
+    /// What holds unless a command says otherwise.
+    pub settings: Settings,
     /// What the user should know.
     pub warnings: Vec<String>,
 }
@@ -63,6 +65,7 @@ pub fn info(engine: &Engine) -> Result<Info> {
         operating_system: os_release_field(&os_release, "PRETTY_NAME"),
         os_version: os_release_field(&os_release, "VERSION_ID"),
         facts: engine.facts()?.clone(),
+        settings: engine.settings().clone(),
         warnings: Vec::new(),
     })
 }

@@ -16,6 +16,7 @@
 //! | `events` | what is told, in Docker's words, and resuming without loss |
 //! | `health` | a server that breaks and recovers, probes that hang |
 //! | `logging` | log drivers and their options, daemons that are stuck or gone |
+//! | `settings` | the configuration file: what it does, how it is refused |
 //! | `pause` | frozen and thawed, and what may be done meanwhile |
 //! | `crash` | `kill -9` of whatever is not the container |
 //! | `crowd` | 200 containers, 8 processes at once |
@@ -64,6 +65,7 @@ mod run;
 mod sandbox;
 mod security;
 mod server;
+mod settings;
 mod stats;
 mod top;
 mod trace;

@@ -6,7 +6,7 @@
 //! and [`HostConfig::resources`] by `update`.
 
 use crate::health::HealthCheck;
-pub use crate::log::{LOG_MAX_FILES, LOG_MAX_SIZE_BYTES, LogConfig, LogDriver};
+pub use crate::log::{LOG_MAX_FILES, LOG_MAX_SIZE_BYTES, LogConfig, LogDriver, LogRequest};
 use crate::mount::Mount;
 use crate::resources::Resources;
 use crate::security::Security;
@@ -56,6 +56,8 @@ pub struct CreateSpec {
     pub stop_signal: Option<Signal>,
     /// Seconds between the stop signal and KILL; `None`: 10. Negative: wait for ever.
     pub stop_timeout: Option<i64>,
+    /// What was said of the log; the engine's settings say the rest.
+    pub log: LogRequest,
     /// What is not said is the image's.
     pub healthcheck: Option<HealthCheck>,
     /// What concerns the host.

@@ -36,6 +36,15 @@ pub struct LogConfig {
     pub options: BTreeMap<String, String>,
 }
 
+/// A log as it was asked for.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct LogRequest {
+    /// `None`: the engine's default.
+    pub driver: Option<String>,
+    /// Options as typed.
+    pub options: BTreeMap<String, String>,
+}
+
 /// The log drivers that exist.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

@@ -53,6 +53,7 @@ pub(in crate::api) fn parse(mut body: Value, machine: &Machine) -> Result<(Creat
         stop_signal: non_empty(&body.stop_signal).map(Signal::parse).transpose()?,
         stop_timeout: body.stop_timeout,
         healthcheck: body.healthcheck.as_ref().map(health::parse).transpose()?,
+        log: host::parse_log(host_config.log_config.as_ref()),
         host: host::parse(&host_config, machine, &mut warnings)?,
     };
     for text in spec.entrypoint.iter().chain(&spec.cmd).flatten().chain(&spec.user) {

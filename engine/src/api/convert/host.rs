@@ -6,7 +6,7 @@ use super::{
     mounts, non_empty, refuse_list, resources, security, sorted, unsorted, unsupported, volume_driver,
 };
 use bollard_stubs::models as wire;
-use dhow_model::container::{HostConfig, LogConfig, NetworkMode, RestartPolicy};
+use dhow_model::container::{HostConfig, LogConfig, LogRequest, NetworkMode, RestartPolicy};
 use dhow_model::security::Namespace;
 use dhow_model::{Error, Result};
 use std::collections::HashMap;
@@ -81,7 +81,8 @@ pub(super) fn parse(
         dns_search: one_line_each(&host.dns_search, "--dns-search")?,
         dns_options: one_line_each(&host.dns_options, "--dns-option")?,
         group_add: one_line_each(&host.group_add, "--group-add")?,
-        log: parse_log(host.log_config.as_ref())?,
+        // Chosen by the engine: see `CreateSpec::log`.
+        log: LogConfig::default(),
         container_id_file: host.container_id_file.clone().unwrap_or_default(),
         annotations,
     })
@@ -221,9 +222,10 @@ fn one_line_each(list: &Option<Vec<String>>, flag: &str) -> Result<Vec<String>> 
     }
 }
 
-fn parse_log(config: Option<&wire::HostConfigLogConfig>) -> Result<LogConfig> {
-    let Some(config) = config else { return Ok(LogConfig::default()) };
-    LogConfig::parse(non_empty(&config.typ).unwrap_or("json-file"), sorted(&config.config))
+/// What was said of the log; the engine's settings say the rest.
+pub(super) fn parse_log(config: Option<&wire::HostConfigLogConfig>) -> LogRequest {
+    let Some(config) = config else { return LogRequest::default() };
+    LogRequest { driver: non_empty(&config.typ).map(str::to_owned), options: sorted(&config.config) }
 }
 
 /// The `HostConfig` of an `inspect` answer.

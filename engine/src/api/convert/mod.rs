@@ -33,6 +33,8 @@ pub(super) mod summary;
 pub(super) mod system;
 pub(super) mod volume;
 
+pub(super) use resources::check_ulimit;
+
 use dhow_model::{Error, Result};
 use std::collections::{BTreeMap, HashMap};
 

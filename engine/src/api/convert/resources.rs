@@ -192,8 +192,11 @@ const ULIMITS: [&str; 15] = [
 ];
 
 fn parse_ulimit(limit: &wire::ResourcesUlimits) -> Result<Ulimit> {
-    let name = non_empty(&limit.name).unwrap_or("");
-    let (soft, hard) = (limit.soft.unwrap_or(0), limit.hard.unwrap_or(0));
+    check_ulimit(non_empty(&limit.name).unwrap_or(""), limit.soft.unwrap_or(0), limit.hard.unwrap_or(0))
+}
+
+/// A resource limit by name and numbers.
+pub(in crate::api) fn check_ulimit(name: &str, soft: i64, hard: i64) -> Result<Ulimit> {
     if !ULIMITS.contains(&name) {
         return Err(Error::invalid(format!("invalid ulimit type: {name}")));
     }

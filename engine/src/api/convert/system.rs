@@ -1,11 +1,15 @@
 //! `version` and `info`.
 
 use super::signed;
+use crate::Settings;
 use crate::api::{API_VERSION, MIN_API_VERSION};
+use crate::container::DEFAULT_CGROUP_PARENT;
 use crate::system::info::Info;
 use crate::system::version::Version;
 use bollard_stubs::models as wire;
-use std::collections::HashMap;
+use dhow_model::log::LogDriver;
+use serde::Serialize;
+use std::collections::{BTreeMap, HashMap};
 
 /// `GET /version`.
 pub(in crate::api) fn version(version: &Version) -> wire::SystemVersion {
@@ -48,12 +52,19 @@ fn machine(architecture: &str) -> &str {
 }
 
 /// `GET /info`.
-pub(in crate::api) fn info(info: &Info, now: String) -> wire::SystemInfo {
+pub(in crate::api) fn info(info: &Info, now: String) -> SystemInfo {
     let some = |text: &str| Some(text.to_owned());
     let cgroup = &info.facts.cgroup;
     let has = |controller: &str| Some(cgroup.has(controller));
     let words = |list: &[&str]| Some(list.iter().map(|w| (*w).to_owned()).collect::<Vec<_>>());
-    wire::SystemInfo {
+    let settings = &info.settings;
+    let or = |text: &str, default: &str| some(if text.is_empty() { default } else { text });
+    let mut runtimes = HashMap::from([("dhow".to_owned(), wire::Runtime::default())]);
+    runtimes.extend(settings.runtimes.iter().map(|(name, runtime)| {
+        let path = Some(runtime.path.clone());
+        (name.clone(), wire::Runtime { path, runtime_args: Some(runtime.args.clone()), ..Default::default() })
+    }));
+    let known = wire::SystemInfo {
         id: some(&info.id),
         containers: Some(signed(info.running + info.paused + info.stopped)),
         containers_running: Some(signed(info.running)),
@@ -67,7 +78,7 @@ pub(in crate::api) fn info(info: &Info, now: String) -> wire::SystemInfo {
             volume: words(&["local"]),
             network: words(&["host", "null"]),
             authorization: None,
-            log: words(&["json-file", "none"]),
+            log: words(&LogDriver::ALL.map(LogDriver::as_str)),
         }),
         memory_limit: has("memory"),
         swap_limit: has("memory"),
@@ -81,7 +92,7 @@ pub(in crate::api) fn info(info: &Info, now: String) -> wire::SystemInfo {
         debug: Some(false),
         n_events_listener: Some(0),
         system_time: Some(now),
-        logging_driver: some("json-file"),
+        logging_driver: or(&settings.log_driver, "json-file"),
         cgroup_driver: Some(wire::SystemInfoCgroupDriverEnum::CGROUPFS),
         cgroup_version: Some(if cgroup.is_v2() {
             wire::SystemInfoCgroupVersionEnum::_2
@@ -100,8 +111,8 @@ pub(in crate::api) fn info(info: &Info, now: String) -> wire::SystemInfo {
         labels: Some(Vec::new()),
         experimental_build: Some(false),
         server_version: some(&info.version.version),
-        runtimes: Some(HashMap::from([("dhow".to_owned(), wire::Runtime::default())])),
-        default_runtime: some("dhow"),
+        runtimes: Some(runtimes),
+        default_runtime: or(&settings.default_runtime, "dhow"),
         swarm: Some(wire::SwarmInfo {
             node_id: some(""),
             node_addr: some(""),
@@ -116,5 +127,46 @@ pub(in crate::api) fn info(info: &Info, now: String) -> wire::SystemInfo {
         security_options: words(&["name=seccomp,profile=builtin"]),
         warnings: Some(info.warnings.clone()),
         ..wire::SystemInfo::default()
+    };
+    SystemInfo { known, dhow: InForce::of(settings) }
+}
+
+/// The generated answer, and what Docker has no field for.
+#[derive(Serialize)]
+pub(in crate::api) struct SystemInfo {
+    #[serde(flatten)]
+    known: wire::SystemInfo,
+    #[serde(rename = "Dhow")]
+    dhow: InForce,
+}
+
+/// `Dhow` in `info`: what holds unless a command says otherwise, and where that was read.
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct InForce {
+    config_file: String,
+    cgroup_parent: String,
+    log_opts: BTreeMap<String, String>,
+    default_ulimits: Vec<String>,
+    detach_keys: String,
+    userns_remap: String,
+}
+
+impl InForce {
+    fn of(settings: &Settings) -> Self {
+        let or = |text: &str, default: &str| if text.is_empty() { default } else { text }.to_owned();
+        let file = settings.file.as_ref();
+        Self {
+            config_file: file.map_or_else(String::new, |file| file.display().to_string()),
+            cgroup_parent: or(&settings.cgroup_parent, DEFAULT_CGROUP_PARENT),
+            log_opts: settings.log_opts.clone(),
+            default_ulimits: settings
+                .ulimits
+                .iter()
+                .map(|u| format!("{}={}:{}", u.name, u.soft, u.hard))
+                .collect(),
+            detach_keys: or(&settings.detach_keys, "ctrl-p,ctrl-q"),
+            userns_remap: settings.userns_remap.clone(),
+        }
     }
 }

@@ -18,7 +18,8 @@ pub(in crate::api) async fn attach(
     params: Params,
     request: Request,
 ) -> ApiResult {
-    let detach_keys = parse_keys(params.text("detachKeys"))?;
+    let named = params.text("detachKeys").filter(|keys| !keys.is_empty());
+    let detach_keys = parse_keys(named.or(Some(&engine.settings().detach_keys)))?;
     let mut options = AttachOptions {
         stream: params.flag("stream"),
         stdin: params.flag("stdin"),

@@ -59,7 +59,12 @@ pub(in crate::api) async fn start(
         Ok(None) => Ok(StatusCode::OK.into_response()),
         Ok(Some(attached)) => {
             // Without a terminal the input is data, and may hold any bytes.
-            let keys = if config.tty { parse_keys(Some(&config.detach_keys))? } else { Vec::new() };
+            let keys = if config.detach_keys.is_empty() {
+                &told_engine.settings().detach_keys
+            } else {
+                &config.detach_keys
+            };
+            let keys = if config.tty { parse_keys(Some(keys))? } else { Vec::new() };
             let exec_id = record.id;
             let detached = Box::new(move || exec::detached(&told_engine, &exec_id));
             let input = Input { given: config.attach_stdin, closes: true, detach_keys: keys, detached };
