@@ -95,6 +95,11 @@ impl Engine {
         Ok(engine)
     }
 
+    /// Which registries are asked how.
+    pub(crate) fn registry_settings(&self) -> dhow_registry::Settings {
+        dhow_registry::Settings::default()
+    }
+
     /// The paths.
     pub(crate) fn layout(&self) -> &Layout {
         &self.0.layout

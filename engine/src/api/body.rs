@@ -178,7 +178,7 @@ impl Write for BodyWriter {
 /// the client sees as a broken transfer.
 pub(super) async fn stream_from<F>(content_type: &'static str, verb: F) -> ApiResult
 where
-    F: FnOnce(&mut dyn Write) -> Result<()> + Send + 'static,
+    F: FnOnce(&mut (dyn Write + Send)) -> Result<()> + Send + 'static,
 {
     let (sender, mut chunks) = mpsc::channel::<io::Result<Bytes>>(CHUNKS_IN_FLIGHT);
     let work = tokio::task::spawn_blocking(move || {

@@ -59,23 +59,25 @@ fn containers() -> Router<Engine> {
 }
 
 fn images() -> Router<Engine> {
-    use routes::images;
+    use routes::{images, registry};
     Router::new()
         .route("/images/json", get(images::list))
         .route("/images/create", post(images::create))
         .route("/images/load", post(images::load))
         .route("/images/get", get(images::save_several))
+        .route("/images/search", get(registry::search))
         // Names hold slashes, so the verb is found at the end of the path.
         .route("/images/{*path}", get(images::get_by_name).post(images::post_by_name).delete(images::remove))
 }
 
 fn others() -> Router<Engine> {
-    use routes::{events, system, trace, volumes};
+    use routes::{events, registry, system, trace, volumes};
     Router::new()
         .route("/_ping", get(system::ping).head(system::ping_head))
         .route("/version", get(system::version))
         .route("/info", get(system::info))
         .route("/events", get(events::events))
+        .route("/auth", post(registry::auth))
         .route("/dhow/trace", get(trace::trace))
         .route("/dhow/trace/probe", get(trace::probe))
         .route("/volumes", get(volumes::list))

@@ -105,7 +105,8 @@ impl Client {
         hyper::upgrade::on(answer).await.map_err(wire)
     }
 
-    async fn send_with(
+    /// The same with more headers.
+    pub(crate) async fn send_with(
         &self,
         method: Method,
         path: &str,

@@ -2,6 +2,7 @@
 
 use crate::cli::Doors;
 use crate::cli::client::Client;
+use crate::cli::credentials::Credentials;
 use crate::cli::detach::DetachKeys;
 use crate::cli::exit::{Failure, Outcome};
 use crate::cli::globals::Globals;
@@ -88,6 +89,11 @@ impl Context {
         let home =
             || std::env::var_os("HOME").filter(|v| !v.is_empty()).map(|h| PathBuf::from(h).join(".docker"));
         self.globals.config.clone().or_else(from_env).or_else(home)
+    }
+
+    /// Who the person is at which registry.
+    pub(crate) fn credentials(&self) -> Credentials {
+        Credentials::of(self.config_directory())
     }
 
     /// A text setting of the configuration file (`psFormat`, `detachKeys`, …).

@@ -3,8 +3,11 @@
 use crate::cli::arguments::Rules;
 use crate::cli::client::Client;
 use crate::cli::context::Context;
+use crate::cli::credentials::Credentials;
 use crate::cli::exit::{Failure, NOT_STARTED, Outcome};
 use crate::cli::output;
+use crate::cli::progress::Show;
+use crate::cli::pull::pull;
 use crate::cli::spec::{self, REFUSED, Spec, SpecArgs};
 use bollard::query_parameters::CreateContainerOptionsBuilder;
 use clap::Parser;
@@ -25,17 +28,19 @@ pub(crate) const RULES: Rules = Rules { stop_at_first: true, refused: REFUSED };
 pub(crate) async fn execute(context: &Context, args: Args) -> Outcome {
     let spec = spec::build(&args.spec)?;
     let client = context.client().await?;
-    let id = create(&client, &args.spec, spec).await?;
+    let id = create(&client, &context.credentials(), &args.spec, spec).await?;
     output::print_line(&id)?;
     Ok(0)
 }
 
-/// Creates the container and returns its id.
-pub(crate) async fn create(client: &Client, args: &SpecArgs, spec: Spec) -> Outcome<String> {
+/// Creates the container and returns its id; pulls the image when it is missing, or when that is asked for.
+pub(crate) async fn create(
+    client: &Client,
+    credentials: &Credentials,
+    args: &SpecArgs,
+    spec: Spec,
+) -> Outcome<String> {
     let reference = check_image(&args.image)?;
-    if args.pull == "always" {
-        return Err(no_registry());
-    }
     let id_file = args.cidfile.as_deref().filter(|p| !p.is_empty()).map(IdFileGuard::create).transpose()?;
     let mut options = CreateContainerOptionsBuilder::default();
     if let Some(name) = args.name.as_deref().filter(|n| !n.is_empty()) {
@@ -44,21 +49,32 @@ pub(crate) async fn create(client: &Client, args: &SpecArgs, spec: Spec) -> Outc
     if let Some(platform) = &args.platform {
         options = options.platform(platform);
     }
-    let created = client.docker.create_container(Some(options.build()), spec.body).await;
-    let created = created.map_err(|error| {
+    let options = options.build();
+    let pull = async |reference: &Reference| {
+        let show = if args.quiet { Show::Nothing } else { Show::Stderr };
+        let pulled = pull(client, credentials, reference, args.platform.as_deref(), show).await;
+        pulled.map_err(|failure| failure.with_code(NOT_STARTED))
+    };
+    if let (Some(reference), "always") = (&reference, args.pull.as_str()) {
+        pull(reference).await?;
+    }
+    let mut created = client.docker.create_container(Some(options.clone()), spec.body.clone()).await;
+    if let Err(error) = created {
         let failure = Failure::from(error);
-        if !failure.is_not_found() || args.pull == "never" {
-            return failure;
-        }
+        let (Some(reference), "missing") = (&reference, args.pull.as_str()) else { return Err(failure) };
         // Another object may be missing too: a network, a container whose namespace is wanted.
-        if !failure.message.to_lowercase().contains("no such image") {
-            return failure;
+        let message = failure.message.to_lowercase();
+        let image = message.contains("no such image") || message.contains("its platform");
+        if !failure.is_not_found() || !image {
+            return Err(failure);
         }
         if !args.quiet {
-            output::warn_line(&format!("Unable to find image '{reference}' locally"));
+            output::warn_line(&format!("Unable to find image '{}' locally", reference.familiar()));
         }
-        no_registry()
-    })?;
+        pull(reference).await?;
+        created = client.docker.create_container(Some(options), spec.body).await;
+    }
+    let created = created?;
     for warning in &created.warnings {
         output::warn_line(&format!("WARNING: {warning}"));
     }
@@ -68,19 +84,14 @@ pub(crate) async fn create(client: &Client, args: &SpecArgs, spec: Spec) -> Outc
     Ok(created.id)
 }
 
-fn no_registry() -> Failure {
-    Failure::new("cannot pull: registries come later; load images with dhow load or dhow import")
-        .with_code(NOT_STARTED)
-}
-
-/// Checks the form of the image's name; returns the form that people read.
-fn check_image(image: &str) -> Outcome<String> {
+/// Checks the form of the image's name. `None` for an id, which no registry knows.
+fn check_image(image: &str) -> Outcome<Option<Reference>> {
     let is_id = |text: &str| text.len() == 64 && text.bytes().all(|b| b.is_ascii_hexdigit());
     if is_id(image) || image.strip_prefix("sha256:").is_some_and(is_id) {
-        return Ok(image.to_owned());
+        return Ok(None);
     }
     match Reference::parse(image) {
-        Ok(reference) => Ok(reference.with_default_tag().familiar()),
+        Ok(reference) => Ok(Some(reference.with_default_tag())),
         Err(error) => Err(Failure::new(error.to_string()).with_code(NOT_STARTED)),
     }
 }

@@ -70,7 +70,7 @@ pub(crate) async fn execute(context: &Context, mut args: Args) -> Outcome {
     let streams =
         Streams { stdin: spec.attach_stdin, stdout: spec.attach_stdout, stderr: spec.attach_stderr };
     let tty = spec.tty;
-    let id = create(&client, &args.spec, spec).await.map_err(not_started)?;
+    let id = create(&client, &context.credentials(), &args.spec, spec).await.map_err(not_started)?;
     Startup::mark(&mut startup, "create the container");
     if args.detach {
         return run_detached(&client, &args, &id, startup).await;

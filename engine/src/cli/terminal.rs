@@ -1,7 +1,7 @@
 //! The terminal of the person at the command line: raw mode, size, and the standard streams' kinds.
 
 use crate::cli::exit::{Failure, Outcome};
-use nix::sys::termios::{SetArg, Termios, cfmakeraw, tcgetattr, tcsetattr};
+use nix::sys::termios::{LocalFlags, SetArg, Termios, cfmakeraw, tcgetattr, tcsetattr};
 use std::io::IsTerminal;
 use terminal_size::{Height, Width, terminal_size_of};
 
@@ -54,5 +54,36 @@ impl Drop for RawModeGuard {
     fn drop(&mut self) {
         // A terminal that is gone needs no settings.
         let _ = tcsetattr(std::io::stdin(), SetArg::TCSANOW, &self.before);
+    }
+}
+
+/// Standard input without showing what is typed, until dropped.
+pub(crate) struct NoEchoGuard {
+    before: Option<Termios>,
+}
+
+impl NoEchoGuard {
+    /// Hides what is typed; nothing happens when standard input is no terminal.
+    pub(crate) fn enter() -> Outcome<Self> {
+        if !input_is_terminal() {
+            return Ok(Self { before: None });
+        }
+        let stdin = std::io::stdin();
+        let before =
+            tcgetattr(&stdin).map_err(|e| Failure::new(format!("read the terminal's settings: {e}")))?;
+        let mut hidden = before.clone();
+        hidden.local_flags.remove(LocalFlags::ECHO);
+        tcsetattr(&stdin, SetArg::TCSAFLUSH, &hidden)
+            .map_err(|e| Failure::new(format!("hide what is typed: {e}")))?;
+        Ok(Self { before: Some(before) })
+    }
+}
+
+impl Drop for NoEchoGuard {
+    fn drop(&mut self) {
+        if let Some(before) = &self.before {
+            // A terminal that is gone needs no settings.
+            let _ = tcsetattr(std::io::stdin(), SetArg::TCSANOW, before);
+        }
     }
 }

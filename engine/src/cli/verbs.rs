@@ -39,15 +39,20 @@ pub(crate) const VERBS: &[(&str, &str, &[&str])] = &[
     ("inspect", "Return low-level information on objects", &[]),
     ("kill", "Kill one or more running containers", &["container kill"]),
     ("load", "Load an image from a tar archive or STDIN", &["image load"]),
+    ("login", "Authenticate to a registry", &[]),
+    ("logout", "Log out from a registry", &[]),
     ("logs", "Fetch the logs of a container", &["container logs"]),
     ("man", "Write the manual pages into a directory", &[]),
     ("pause", "Pause all processes within one or more containers", &["container pause"]),
     ("port", "List port mappings or a specific mapping for the container", &["container port"]),
+    ("pull", "Download an image from a registry", &["image pull"]),
+    ("push", "Upload an image to a registry", &["image push"]),
     ("rename", "Rename a container", &["container rename"]),
     ("restart", "Restart one or more containers", &["container restart"]),
     ("rm", "Remove one or more containers", &["container rm", "container remove"]),
     ("rmi", "Remove one or more images", &["image rm", "image remove"]),
     ("save", "Save one or more images to a tar archive (streamed to STDOUT by default)", &["image save"]),
+    ("search", "Search Docker Hub for images", &[]),
     ("serve", "Serve the Docker Engine API", &[]),
     ("start", "Start one or more stopped containers", &["container start"]),
     ("stats", "Display a live stream of container(s) resource usage statistics", &["container stats"]),
@@ -69,7 +74,7 @@ pub(crate) const VERBS: &[(&str, &str, &[&str])] = &[
     ("image inspect", "Display detailed information on one or more images", &[]),
 ];
 
-const REGISTRIES: &str = "registries come later; load images with dhow load or dhow import";
+const REGISTRIES: &str = "manifests of registries come later";
 const NETWORKS: &str = "networks come later; containers run with --network none or host";
 const BUILDS: &str = "builds come later; make images elsewhere and load them with dhow load";
 const LATER: &str = "it comes with a later version";
@@ -77,13 +82,6 @@ const SWARM: &str = "dhow has no cluster mode";
 
 /// What Docker has and dhow has not, with the reason.
 pub(crate) const NOT_YET: &[(&str, &str)] = &[
-    ("pull", REGISTRIES),
-    ("push", REGISTRIES),
-    ("login", REGISTRIES),
-    ("logout", REGISTRIES),
-    ("search", REGISTRIES),
-    ("image pull", REGISTRIES),
-    ("image push", REGISTRIES),
     ("manifest", REGISTRIES),
     ("trust", REGISTRIES),
     ("build", BUILDS),
@@ -267,17 +265,22 @@ verbs! {
     "inspect" => inspect,
     "kill" => kill,
     "load" => load,
+    "login" => login,
+    "logout" => logout,
     "logs" => logs,
     "man" => man,
     "pause" => pause,
     "port" => port,
     "ps" => ps,
+    "pull" => pull,
+    "push" => push,
     "rename" => rename,
     "restart" => restart,
     "rm" => rm,
     "rmi" => rmi,
     "run" => run,
     "save" => save,
+    "search" => search,
     "start" => start,
     "stats" => stats,
     "stop" => stop,
@@ -349,10 +352,7 @@ mod tests {
     #[test]
     fn what_is_not_there_says_so() {
         let refusal = |text: &str| resolve(&words(text)).unwrap_err().message;
-        assert_eq!(
-            refusal("pull x"),
-            "'pull' is not there yet: registries come later; load images with dhow load or dhow import"
-        );
+        assert_eq!(refusal("manifest x"), "'manifest' is not there yet: manifests of registries come later");
         assert!(refusal("container checkpoint").starts_with("'container checkpoint' is not there yet"));
         assert_eq!(refusal("frob"), "unknown command: dhow frob");
         assert_eq!(refusal("system frob"), "unknown command: dhow system frob");

@@ -29,9 +29,11 @@ pub(crate) fn sweep(engine: &Engine) -> Result<()> {
     let mut db = engine.db()?;
     engine.unpacked().sweep(|diff_id| db.read(|txn| txn.layer_installed(diff_id)))?;
     let mut kept = BTreeSet::new();
-    for (image, _) in db.read(|txn| txn.images())? {
+    for (image, references) in db.read(|txn| txn.images())? {
         kept.insert(image.id);
         kept.extend(image.manifest);
+        // An index that it was pulled by.
+        kept.extend(references.iter().filter_map(|reference| reference.digest().cloned()));
     }
     for (digest, _bytes) in engine.content().list()? {
         if !kept.contains(&digest) {

@@ -11,10 +11,17 @@ use std::collections::BTreeMap;
 pub struct ImageSummary {
     /// The image.
     pub image: Image,
-    /// Its tags; may be empty (a dangling image).
+    /// Its tags, and the digests that it was pulled by; without a tag the image is dangling.
     pub references: Vec<Reference>,
     /// How many containers were made of it.
     pub containers: u64,
+}
+
+impl ImageSummary {
+    /// Whether no tag points at it.
+    pub fn is_dangling(&self) -> bool {
+        self.references.iter().all(|reference| reference.tag().is_none())
+    }
 }
 
 const FILTERS: [&str; 6] = ["before", "since", "dangling", "label", "reference", "until"];
@@ -48,7 +55,7 @@ pub fn list(engine: &Engine, filters: &Filters) -> Result<Vec<ImageSummary>> {
             let containers = users.get(&image.id).copied().unwrap_or(0);
             ImageSummary { image, references, containers }
         })
-        .filter(|s| dangling.is_none_or(|want| s.references.is_empty() == want))
+        .filter(|s| dangling.is_none_or(|want| s.is_dangling() == want))
         .filter(|s| before.is_none_or(|edge| s.image.created < Some(edge)))
         .filter(|s| since.is_none_or(|edge| s.image.created > Some(edge)))
         .filter(|s| until.is_none_or(|edge| s.image.created < Some(edge)))

@@ -3,8 +3,8 @@
 use crate::{Engine, events};
 use dhow_model::image::Image;
 use dhow_model::{Reference, Result};
-use dhow_store::archive::Loaded;
-use dhow_store::db::LayerRecord;
+use dhow_store::db::{LayerRecord, Txn};
+use dhow_store::install::Loaded;
 use std::fs::File;
 
 /// One image that was loaded.
@@ -30,6 +30,16 @@ pub fn load(engine: &Engine, archive: File) -> Result<Vec<LoadedImage>> {
 
 /// Rows, tags and events of images whose layers are installed, in one transaction.
 pub(crate) fn record(engine: &Engine, loaded: Vec<Loaded>, action: &str) -> Result<Vec<LoadedImage>> {
+    record_with(engine, loaded, action, |_| Ok(()))
+}
+
+/// The same, with more to write in that transaction.
+pub(crate) fn record_with(
+    engine: &Engine,
+    loaded: Vec<Loaded>,
+    action: &str,
+    also: impl FnOnce(&Txn<'_>) -> Result<()>,
+) -> Result<Vec<LoadedImage>> {
     let now = events::now();
     engine.db()?.write_durable(|txn| {
         let mut images = Vec::with_capacity(loaded.len());
@@ -52,6 +62,7 @@ pub(crate) fn record(engine: &Engine, loaded: Vec<Loaded>, action: &str) -> Resu
             txn.append_event(&events::image(action, &image.id, &name), now)?;
             images.push(LoadedImage { image, references });
         }
+        also(txn)?;
         Ok(images)
     })
 }

@@ -9,9 +9,13 @@ pub mod inspect;
 pub mod list;
 pub mod load;
 pub mod prune;
+pub mod pull;
+pub mod push;
 pub mod remove;
 pub mod save;
+pub mod search;
 pub mod tag;
+pub mod transfer;
 
 use crate::Engine;
 use dhow_model::image::Image;

@@ -5,6 +5,7 @@ use crate::Engine;
 use crate::filters::Filters;
 use dhow_model::event::EventType;
 use dhow_model::{ErrorKind, Result, Timestamp};
+use dhow_store::partial::Partials;
 
 /// What was removed.
 #[derive(Debug, Clone, Default)]
@@ -23,9 +24,10 @@ pub fn prune(engine: &Engine, filters: &Filters) -> Result<PrunedImages> {
     filters.only(&["dangling", "until", "label", "label!"])?;
     let all = filters.values("dangling").iter().any(|v| v == "false" || v == "0");
     let until = filters.values("until").last().map(|text| Timestamp::parse(text)).transpose()?;
-    let mut pruned = PrunedImages::default();
+    let mut pruned =
+        PrunedImages { reclaimed_bytes: Partials::open(engine.layout())?.sweep()?, ..Default::default() };
     for summary in super::list::list(engine, &Filters::default())? {
-        let named = !summary.references.is_empty();
+        let named = !summary.is_dangling();
         let young = until.is_some_and(|until| summary.image.created >= Some(until));
         let labelled = filters.labels_match(&summary.image.config.labels);
         if summary.containers > 0 || (named && !all) || young || !labelled {

@@ -27,8 +27,8 @@ pub fn remove(engine: &Engine, name: &str, force: bool) -> Result<Vec<Removed>> 
         let named = Reference::parse(name).map(Reference::with_default_tag).ok().filter(|r| tags.contains(r));
         let mut removed = Vec::new();
         let untag: Vec<Reference> = match &named {
-            Some(reference) => vec![reference.clone()],
-            None if tags.len() > 1 && !force => {
+            Some(reference) => with_orphaned_digests(reference, &tags),
+            None if !is_single(&tags) && !force => {
                 return Err(Error::conflict(format!(
                     "conflict: unable to delete {} (must be forced) - image is referenced in multiple repositories",
                     image.id.short()
@@ -55,9 +55,31 @@ pub fn remove(engine: &Engine, name: &str, force: bool) -> Result<Vec<Removed>> 
         Ok((removed, None))
     })?;
     if let Some(image) = unused {
-        removed.extend(collect(engine, &image)?.into_iter().map(Removed::Deleted));
+        let digests = removed.iter().filter_map(|r| match r {
+            Removed::Untagged(reference) => reference.digest().cloned(),
+            Removed::Deleted(_) => None,
+        });
+        let digests = digests.collect();
+        removed.extend(collect(engine, &image, digests)?.into_iter().map(Removed::Deleted));
     }
     Ok(removed)
+}
+
+/// A reference that goes, and the digests of its repository when no tag of that stays.
+fn with_orphaned_digests(reference: &Reference, all: &[Reference]) -> Vec<Reference> {
+    let of_repository = |r: &&Reference| r.name() == reference.name();
+    let stays = |r: &&Reference| *r != reference && r.tag().is_some();
+    if reference.tag().is_none() || all.iter().filter(of_repository).any(|r| stays(&r)) {
+        return vec![reference.clone()];
+    }
+    let digests = all.iter().filter(of_repository).filter(|r| *r != reference).cloned();
+    std::iter::once(reference.clone()).chain(digests).collect()
+}
+
+/// Whether at most one tag, and digests of that tag's repository, point at the image.
+fn is_single(all: &[Reference]) -> bool {
+    let Some(first) = all.first() else { return true };
+    all.iter().all(|r| r.name() == first.name()) && all.iter().filter(|r| r.tag().is_some()).count() <= 1
 }
 
 fn check_unused(txn: &Txn<'_>, image: &Image, name: &str, force: bool) -> Result<()> {
@@ -87,8 +109,9 @@ fn check_unused(txn: &Txn<'_>, image: &Image, name: &str, force: bool) -> Result
     }
 }
 
-/// Deletes blobs and layers that no image needs any more; returns the layers.
-pub(crate) fn collect(engine: &Engine, image: &Image) -> Result<Vec<Digest>> {
+/// Deletes blobs and layers that no image needs any more; returns the layers. `digests` are those that the image was
+/// known by.
+fn collect(engine: &Engine, image: &Image, digests: Vec<Digest>) -> Result<Vec<Digest>> {
     let _lock = super::gc::collecting(engine)?;
     let (layers, blobs) = engine.db()?.write(|txn| {
         let mut layers = txn.unreferenced_layers()?;
@@ -96,15 +119,16 @@ pub(crate) fn collect(engine: &Engine, image: &Image) -> Result<Vec<Digest>> {
         for diff_id in &layers {
             txn.delete_layer(diff_id)?;
         }
-        let blobs = if txn.image(&image.id)?.is_none() {
-            let shared = match &image.manifest {
-                Some(manifest) => txn.images()?.iter().any(|(i, _)| i.manifest.as_ref() == Some(manifest)),
-                None => false,
-            };
-            std::iter::once(image.id.clone()).chain(image.manifest.clone().filter(|_| !shared)).collect()
-        } else {
-            Vec::new()
-        };
+        let mut blobs = Vec::new();
+        if txn.image(&image.id)?.is_none() {
+            blobs = digests;
+            blobs.push(image.id.clone());
+            blobs.extend(image.manifest.clone());
+            for (other, references) in txn.images()? {
+                let known = |b: &Digest| references.iter().any(|r| r.digest() == Some(b));
+                blobs.retain(|b| other.id != *b && other.manifest.as_ref() != Some(b) && !known(b));
+            }
+        }
         Ok((layers, blobs))
     })?;
     for blob in &blobs {
@@ -114,4 +138,24 @@ pub(crate) fn collect(engine: &Engine, image: &Image) -> Result<Vec<Digest>> {
         engine.layers().remove(layer)?;
     }
     Ok(layers)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn digests_go_with_their_repositorys_last_tag() {
+        let reference = |text: &str| Reference::parse(text).unwrap();
+        let digest = format!("a@sha256:{}", "0".repeat(64));
+        let (one, two, other, digest) =
+            (reference("a:1"), reference("a:2"), reference("b:1"), reference(&digest));
+        let both = [one.clone(), two.clone(), digest.clone()];
+        assert_eq!(with_orphaned_digests(&one, &both), both[..1]);
+        let last = [one.clone(), other.clone(), digest.clone()];
+        assert_eq!(with_orphaned_digests(&one, &last), [one.clone(), digest.clone()]);
+        assert_eq!(with_orphaned_digests(&digest, &last), last[2..]);
+        assert!(is_single(&[one.clone(), digest.clone()]) && is_single(&[digest]) && is_single(&[]));
+        assert!(!is_single(&both) && !is_single(&[one, other]));
+    }
 }

@@ -28,6 +28,7 @@
 //! | `top` | processes as `ps` shows them |
 //! | `prune` | what nothing uses: containers, images, volumes |
 //! | `refused` | every flag and verb that is refused says so |
+//! | `registry` | pull, push, login: a real registry, and one that fails in every way |
 //! | `tty` | terminals: size, resize, keys, job control, detaching |
 //! | `trace` | exactly the events of the containers that were asked for, losses, privileges |
 //! | `security` | the rows of known attacks that apply |
@@ -60,6 +61,7 @@ mod pause;
 mod prune;
 mod ps;
 mod refused;
+mod registry;
 mod rename;
 mod run;
 mod sandbox;

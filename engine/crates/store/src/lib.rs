@@ -8,7 +8,10 @@
 //!   layer/         layers as overlayfs wants them
 //!   filetree/      a container's files: packing, extracting, comparing
 //!   tarball/       reading and writing tar, exactly
+//!   install.rs     layers and blobs of images, wherever they come from
 //!   archive/       load, save, import: docker-archive and OCI
+//!   partial.rs     blobs that are on their way from a registry
+//!   manifest.rs    manifests and indexes
 //!   image_config   the OCI image configuration
 //! ```
 //!
@@ -23,7 +26,10 @@ pub mod content;
 pub mod db;
 pub mod filetree;
 pub mod image_config;
+pub mod install;
 pub mod layer;
 pub mod lock;
+pub mod manifest;
+pub mod partial;
 pub mod tarball;
 pub mod watch;

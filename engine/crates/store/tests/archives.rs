@@ -3,8 +3,9 @@
 use crate::support::{Scratch, Tar, sh};
 use dhow_model::image::ImageConfig;
 use dhow_model::{ErrorKind, Layout, Reference, Timestamp};
-use dhow_store::archive::{self, ImportOptions, Loaded};
+use dhow_store::archive::{self, ImportOptions};
 use dhow_store::content::{Content, digest_of};
+use dhow_store::install::Loaded;
 use dhow_store::layer::{LayerStore, UnpackedLayers};
 use serde_json::{Value, json};
 use std::fs::File;

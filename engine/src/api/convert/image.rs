@@ -13,7 +13,12 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 fn tags(references: &[Reference]) -> Vec<String> {
-    references.iter().map(Reference::familiar).collect()
+    references.iter().filter(|r| r.tag().is_some()).map(Reference::familiar).collect()
+}
+
+/// The digests that it was pulled or pushed by: `debian@sha256:…`.
+fn digests(references: &[Reference]) -> Vec<String> {
+    references.iter().filter(|r| r.digest().is_some()).map(Reference::familiar).collect()
 }
 
 fn list<T: Clone>(items: &[T]) -> Option<Vec<T>> {
@@ -25,7 +30,7 @@ pub(in crate::api) fn summary(row: &ImageSummary) -> wire::ImageSummary {
     wire::ImageSummary {
         id: row.image.id.to_string(),
         repo_tags: tags(&row.references),
-        repo_digests: Vec::new(),
+        repo_digests: digests(&row.references),
         created: row.image.created.map_or(0, dhow_model::Timestamp::seconds),
         size: signed(row.image.size_bytes),
         // Not computed: it costs a walk over all images.
@@ -65,7 +70,7 @@ pub(in crate::api) fn inspect(found: &InspectedImage, with_virtual_size: bool) -
         known: wire::ImageInspect {
             id: Some(image.id.to_string()),
             repo_tags: Some(tags(&found.references)),
-            repo_digests: Some(Vec::new()),
+            repo_digests: Some(digests(&found.references)),
             comment: Some(comment),
             created: image.created.map(|t| t.to_string()),
             author: Some(image.author.clone()),

@@ -9,6 +9,7 @@
 //! | `inspect`, `summary` | `containers/ID/json`, `containers/json` | `Inspected`, `Summary` |
 //! | `health`, `extension` | `Healthcheck`, `State.Health`; our own `Dhow` in `inspect` | their types |
 //! | `path_stat` | a header of `containers/ID/archive` | `PathStat` |
+//! | `registry` | `X-Registry-Auth`, body of `auth` | `Credentials` |
 //! | `image`, `event`, `system`, `volume`, `exec` | their answers | their types |
 //!
 //! Two rules hold for what comes in. Every text is checked here, once. And a field that is set to something
@@ -26,6 +27,7 @@ pub(super) mod inspect;
 pub(super) mod machine;
 mod mounts;
 pub(super) mod path_stat;
+pub(super) mod registry;
 mod resources;
 mod security;
 pub(super) mod stats;

@@ -12,7 +12,7 @@ use axum::extract::{Path, Request, State};
 use axum::response::IntoResponse;
 use bollard_stubs::models as wire;
 use dhow_model::{Error, Reference, Result, ResultExt};
-use http::StatusCode;
+use http::{HeaderMap, StatusCode};
 use std::io::{Seek, SeekFrom};
 
 /// Since this version `VirtualSize` is gone.
@@ -57,6 +57,7 @@ pub(in crate::api) async fn post_by_name(
     State(engine): State<Engine>,
     Path(path): Path<String>,
     params: Params,
+    headers: HeaderMap,
 ) -> ApiResult {
     match split_verb(&path) {
         Some((name, "tag")) => {
@@ -65,9 +66,7 @@ pub(in crate::api) async fn post_by_name(
             blocking(move || image::tag::tag(&engine, &name, &target)).await?;
             Ok(StatusCode::CREATED.into_response())
         }
-        Some((_, "push")) => {
-            Err(Error::unsupported("not supported by dhow yet: pushing to a registry").into())
-        }
+        Some((name, "push")) => super::registry::push(engine, &params, &headers, name).await,
         None if path == "prune" => prune(engine, params).await,
         _ => Err(ApiError::page_not_found()),
     }
@@ -77,6 +76,7 @@ pub(in crate::api) async fn post_by_name(
 fn with_tag(repository: &str, tag: Option<&str>) -> String {
     match tag {
         Some(digest) if digest.contains(':') => format!("{repository}@{digest}"),
+        Some("") => repository.to_owned(),
         Some(tag) => format!("{repository}:{tag}"),
         None => repository.to_owned(),
     }
@@ -166,29 +166,16 @@ pub(in crate::api) async fn create(
     request: Request,
 ) -> ApiResult {
     match (params.text("fromImage"), params.text("fromSrc")) {
-        (Some(name), _) => pull(engine, &with_tag(name, params.text("tag"))).await,
+        (Some(name), _) => {
+            let name = with_tag(name, params.text("tag"));
+            super::registry::pull(engine, &params, request.headers(), &name).await
+        }
         (None, Some(source)) => {
             let import = parse_import(&params)?;
             import_from(engine, source, import, request.into_body()).await
         }
         (None, None) => Err(Error::invalid("neither fromImage nor fromSrc is given").into()),
     }
-}
-
-/// There are no registries yet; but an image that is there, or embedded, needs none.
-async fn pull(engine: Engine, name: &str) -> ApiResult {
-    let asked = name.to_owned();
-    let status = blocking(move || {
-        let found = image::find_or_embedded(&engine, &asked).map_err(|error| match error.kind() {
-            dhow_model::ErrorKind::NotFound => Error::unsupported(format!(
-                "cannot pull {asked}: registries are not supported by dhow yet; use `load` or `import`"
-            )),
-            _ => error,
-        })?;
-        Ok(format!("Status: Image is up to date for {asked} ({})", found.id.short()))
-    })
-    .await?;
-    Ok(typed("application/json", Body::from(status_line(&status))))
 }
 
 fn parse_import(params: &Params) -> Result<ImportRequest> {

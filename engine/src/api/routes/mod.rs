@@ -8,6 +8,7 @@ pub(super) mod files;
 pub(super) mod images;
 pub(super) mod logs;
 pub(super) mod missing;
+pub(super) mod registry;
 pub(super) mod stats;
 pub(super) mod system;
 pub(super) mod trace;

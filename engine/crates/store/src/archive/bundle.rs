@@ -1,6 +1,7 @@
 //! The members of an archive, or the files of a directory, by name.
 
 use crate::content::{Content, SMALL_MAX};
+use crate::install::{BlobSource, Place};
 use crate::layer::LayerSource;
 use crate::layer::stream::{Compression, decoder, read_start, source_error};
 use crate::tarball::{Kind, Reader};
@@ -86,19 +87,6 @@ impl Bundle {
         }
     }
 
-    /// Opens a layer's file; `None` when it is missing. Gives its size too.
-    pub(super) fn open_layer(&self, name: &str) -> Result<Option<(LayerSource<'_>, u64)>> {
-        match self {
-            Bundle::Archive { .. } => {
-                Ok(self.slice(name)?.map(|bytes| (LayerSource::Bytes(bytes), bytes.len() as u64)))
-            }
-            // Somebody else's file may be truncated while it is read: it is not mapped.
-            Bundle::Directory(directory) => Ok(open_file(directory, name)?.map(|(file, size)| {
-                (LayerSource::Reader { reader: Box::new(file), size: Some(size) }, size)
-            })),
-        }
-    }
-
     /// A member's bytes in the archive.
     fn slice(&self, name: &str) -> Result<Option<&[u8]>> {
         let Bundle::Archive { bytes, members } = self else { return Ok(None) };
@@ -117,6 +105,17 @@ impl Bundle {
             }
         }
         Err(Error::corrupt(format!("too many links to the archive's {name:?}")))
+    }
+}
+
+impl BlobSource for Bundle {
+    fn open_layer(&self, place: &Place) -> Result<Option<LayerSource<'_>>> {
+        match self {
+            Bundle::Archive { .. } => Ok(self.slice(&place.path)?.map(LayerSource::Bytes)),
+            // Somebody else's file may be truncated while it is read: it is not mapped.
+            Bundle::Directory(directory) => Ok(open_file(directory, &place.path)?
+                .map(|(file, size)| LayerSource::Reader { reader: Box::new(file), size: Some(size) })),
+        }
     }
 }
 

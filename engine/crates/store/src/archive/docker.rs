@@ -1,9 +1,9 @@
 //! docker-archives: `manifest.json` names, for each image, a configuration and the layers' files.
 
 use super::bundle::Bundle;
-use super::install::{Place, Planned};
 use super::oci::parse_reference;
 use crate::content::{digest_of, verify};
+use crate::install::{Place, Planned};
 use dhow_model::{Digest, Error, ErrorKind, Result};
 use serde::Deserialize;
 

@@ -44,7 +44,7 @@ pub fn import(
     let parsed = ParsedConfig {
         os: if options.os.is_empty() { "linux".to_owned() } else { options.os },
         architecture: if options.architecture.is_empty() {
-            super::oci::architecture().to_owned()
+            crate::manifest::architecture().to_owned()
         } else {
             options.architecture
         },

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   load:  file ─► bundle (plain tar or layout, members by name) ─► oci.rs | docker.rs: what is in it, verified
-//!                                                                      └─► install.rs: layers in parallel, blobs
+//!                                                                      └─► ../install.rs: layers in parallel, blobs
 //!   save:  images ─► an OCI layout that is a docker-archive too, layers streamed from their split files
 //!   import: a root filesystem's tar ─► one layer and a configuration
 //! ```
@@ -17,7 +17,6 @@
 mod bundle;
 mod docker;
 mod import;
-mod install;
 mod oci;
 mod save;
 
@@ -25,23 +24,12 @@ pub use import::{ImportOptions, import};
 pub use save::save;
 
 use crate::content::Content;
-use crate::layer::{InstalledLayer, LayerStore, Progress};
+use crate::install::Loaded;
+use crate::layer::{LayerStore, Progress};
 use bundle::Bundle;
-use dhow_model::image::Image;
-use dhow_model::{Error, Reference, Result};
+use dhow_model::{Error, Result};
 use std::fs::File;
 use std::path::Path;
-
-/// One image that is installed, but not yet in the database.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Loaded {
-    /// The image; its blobs are in the content store.
-    pub image: Image,
-    /// Its names, normalised; a name without tag and digest may be among them.
-    pub references: Vec<Reference>,
-    /// Its layers, from the base upwards.
-    pub layers: Vec<InstalledLayer>,
-}
 
 /// Installs every image of a docker-archive or OCI archive, plain or compressed.
 ///
@@ -107,5 +95,5 @@ fn install_all(
             ));
         }
     };
-    install::install(content, layers, bundle, images, progress)
+    crate::install::install(content, layers, bundle, images, progress)
 }

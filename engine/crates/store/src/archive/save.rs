@@ -15,6 +15,7 @@
 use super::oci::{self, blob_path};
 use crate::content::{Content, digest_of};
 use crate::layer::LayerStore;
+use crate::manifest;
 use crate::tarball::Writer;
 use dhow_model::image::Image;
 use dhow_model::{Digest, Error, Reference, Result};
@@ -46,17 +47,16 @@ pub fn save(
         for diff_id in &image.layers {
             let size = layers.info(diff_id)?.tar_bytes;
             sizes.insert(diff_id.clone(), size);
-            described.push(json!({ "mediaType": oci::LAYER, "digest": diff_id.as_str(), "size": size }));
+            described.push(json!({ "mediaType": manifest::LAYER, "digest": diff_id.as_str(), "size": size }));
         }
         let manifest = to_json(&json!({
             "schemaVersion": 2,
-            "mediaType": oci::MANIFEST,
-            "config": { "mediaType": oci::CONFIG, "digest": image.id.as_str(), "size": config.len() },
+            "mediaType": manifest::MANIFEST,
+            "config": { "mediaType": manifest::CONFIG, "digest": image.id.as_str(), "size": config.len() },
             "layers": described,
         }))?;
         let manifest_digest = digest_of(&manifest);
-        let entry =
-            json!({ "mediaType": oci::MANIFEST, "digest": manifest_digest.as_str(), "size": manifest.len() });
+        let entry = json!({ "mediaType": manifest::MANIFEST, "digest": manifest_digest.as_str(), "size": manifest.len() });
         let tagged: BTreeSet<&Reference> = references.iter().filter(|r| r.tag().is_some()).collect();
         if tagged.is_empty() {
             index.push(entry.clone());
@@ -95,7 +95,7 @@ pub fn save(
             (None, None) => {}
         }
     }
-    let index = json!({ "schemaVersion": 2, "mediaType": oci::INDEX, "manifests": index });
+    let index = json!({ "schemaVersion": 2, "mediaType": manifest::INDEX, "manifests": index });
     tar.file("index.json", EPOCH, &to_json(&index)?)?;
     tar.file("manifest.json", EPOCH, &to_json(&Value::from(docker))?)?;
     tar.file("oci-layout", EPOCH, br#"{"imageLayoutVersion":"1.0.0"}"#)?;

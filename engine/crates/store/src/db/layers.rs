@@ -16,6 +16,19 @@ pub struct LayerRecord {
     pub installed: Timestamp,
 }
 
+/// A layer as a registry has it: compressed in some way.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LayerBlob {
+    /// The repository that has it: `docker.io/library/debian`.
+    pub repository: String,
+    /// Digest of the compressed bytes.
+    pub digest: Digest,
+    /// Their number.
+    pub size_bytes: u64,
+    /// As the manifest said.
+    pub media_type: String,
+}
+
 const COLUMNS: &str = "SELECT diff_id, size_bytes, installed FROM layers";
 
 impl Txn<'_> {
@@ -57,6 +70,51 @@ impl Txn<'_> {
             |_| Ok(()),
         )
         .map(|found| found.is_some())
+    }
+
+    /// Notes that a repository has a layer.
+    ///
+    /// # Errors
+    /// `NotFound` when the layer is not installed.
+    pub fn note_layer_blob(&self, diff_id: &Digest, blob: &LayerBlob) -> Result<()> {
+        self.change(
+            || format!("note where layer {diff_id} is"),
+            "INSERT OR REPLACE INTO layer_blobs (diff_id, repository, digest, size_bytes, media_type) \
+             VALUES (?1, ?2, ?3, ?4, ?5)",
+            params![
+                diff_id.as_str(),
+                blob.repository,
+                blob.digest.as_str(),
+                to_signed(blob.size_bytes)?,
+                blob.media_type
+            ],
+        )
+        .map(|_| ())
+        .map_err(|error| match is_foreign_key(&error) {
+            true => Error::not_found(format!("layer {diff_id} is not installed")),
+            false => error,
+        })
+    }
+
+    /// Which repositories have a layer, as what.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub fn layer_blobs(&self, diff_id: &Digest) -> Result<Vec<LayerBlob>> {
+        self.rows(
+            || format!("list where layer {diff_id} is"),
+            "SELECT repository, digest, size_bytes, media_type FROM layer_blobs WHERE diff_id = ?1 \
+             ORDER BY repository, digest",
+            [diff_id.as_str()],
+            |row| {
+                Ok(LayerBlob {
+                    repository: super::column(row, 0)?,
+                    digest: text_column(row, 1, Digest::parse)?,
+                    size_bytes: unsigned_column(row, 2)?,
+                    media_type: super::column(row, 3)?,
+                })
+            },
+        )
     }
 
     /// All layers, sorted by diff id.

@@ -46,7 +46,7 @@ pub use containers::{About, ContainerRecord, ContainerSummary, StatusCounts};
 pub use events::EVENTS_KEPT;
 pub use execs::{ExecConfig, ExecRecord};
 pub use intents::Intent;
-pub use layers::LayerRecord;
+pub use layers::{LayerBlob, LayerRecord};
 pub use schema::VERSION as SCHEMA_VERSION;
 pub use volumes::VolumeRecord;
 

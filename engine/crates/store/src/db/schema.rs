@@ -10,10 +10,10 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// The schema that this build knows.
-pub const VERSION: i64 = 2;
+pub const VERSION: i64 = 3;
 
 /// As many as [`VERSION`] says.
-const MIGRATIONS: [&str; 2] = [V1, V2];
+const MIGRATIONS: [&str; 3] = [V1, V2, V3];
 
 /// Ids, digests, names and references are text as users see them; times are nanoseconds since 1970; JSON
 /// columns hold what is only read whole. A container is two rows, because its state changes often and its
@@ -133,6 +133,18 @@ ALTER TABLE containers ADD COLUMN life TEXT NOT NULL DEFAULT '{}';
 CREATE TABLE health_logs (
     container TEXT PRIMARY KEY REFERENCES containers ON DELETE CASCADE,
     log       TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+";
+
+/// What registries call a layer, which is known here by its diff id: so that it need not be sent there again.
+const V3: &str = r"
+CREATE TABLE layer_blobs (
+    diff_id    TEXT NOT NULL REFERENCES layers ON DELETE CASCADE,
+    repository TEXT NOT NULL,
+    digest     TEXT NOT NULL,
+    size_bytes INTEGER NOT NULL,
+    media_type TEXT NOT NULL,
+    PRIMARY KEY (diff_id, repository, digest)
 ) STRICT, WITHOUT ROWID;
 ";
 

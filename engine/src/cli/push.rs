@@ -1,0 +1,54 @@
+//! `dhow push`: uploads an image to a registry.
+
+use crate::cli::arguments::Rules;
+use crate::cli::client::{Route, empty};
+use crate::cli::context::Context;
+use crate::cli::exit::{Failure, Outcome};
+use crate::cli::output;
+use crate::cli::progress::{Show, follow};
+use crate::cli::pull::auth_header;
+use clap::Parser;
+use dhow_model::Reference;
+use http::Method;
+
+/// Upload an image to a registry
+#[derive(Debug, Parser)]
+#[command(name = "dhow push")]
+pub(crate) struct Args {
+    /// Push all tags of an image to the repository
+    #[arg(short, long)]
+    all_tags: bool,
+    /// Suppress verbose output
+    #[arg(short, long)]
+    quiet: bool,
+    #[arg(required = true, value_name = "NAME[:TAG]")]
+    name: String,
+}
+
+pub(crate) const RULES: Rules =
+    Rules { stop_at_first: false, refused: &[("--platform", crate::cli::arguments::ONE_PLATFORM)] };
+
+pub(crate) async fn execute(context: &Context, args: Args) -> Outcome {
+    let mut reference = Reference::parse(&args.name)?;
+    if reference.digest().is_some() {
+        return Err(Failure::new("cannot push a digest reference"));
+    }
+    if args.all_tags && reference.tag().is_some() {
+        return Err(Failure::new("tag can't be used with --all-tags/-a"));
+    }
+    if !args.all_tags && reference.tag().is_none() {
+        reference = reference.with_default_tag();
+        if !args.quiet {
+            output::print_line("Using default tag: latest")?;
+        }
+    }
+    let route = Route::of("/images/", &reference.familiar_name(), "/push").maybe("tag", reference.tag());
+    let headers = auth_header(&context.credentials(), reference.domain())?;
+    let client = context.client().await?;
+    let answer = client.send_with(Method::POST, route.as_str(), empty(), headers).await?;
+    follow(answer, if args.quiet { Show::Nothing } else { Show::Stdout }).await?;
+    if args.quiet {
+        output::print_line(&reference.to_string())?;
+    }
+    Ok(0)
+}

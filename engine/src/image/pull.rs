@@ -1,0 +1,364 @@
+//! `pull`: an image from a registry, until it can run.
+//!
+//! ```text
+//!   tag ─► index? ─► manifest ─► configuration        small, verified, kept in memory
+//!   layers, several at once:  network ─► partial file ─► inflate, hash, unpack (store::install)
+//!   one transaction: rows, tag, digest, where the layers are
+//! ```
+//!
+//! A layer is installed while it comes: nothing waits for a whole blob. What is installed already is not fetched.
+
+use super::gc;
+use super::load::record_with;
+use super::transfer::{Announce, Message, Registries};
+use crate::Engine;
+use dhow_model::{Digest, Error, ErrorKind, Reference, Result};
+use dhow_registry::{Fetched, Repository};
+use dhow_store::content::{SMALL_MAX, digest_of};
+use dhow_store::db::LayerBlob;
+use dhow_store::install::{BlobSource, Place, Planned, install};
+use dhow_store::layer::{LayerProgress, LayerSource, LayerState, Progress};
+use dhow_store::manifest::{Descriptor, Document, Platform, choose, parse};
+use dhow_store::partial::Partials;
+use std::collections::{BTreeMap, BTreeSet};
+use std::io::Read;
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+/// What to pull.
+#[derive(Debug, Clone)]
+pub struct PullRequest {
+    /// The image; without tag and digest `latest` is meant.
+    pub reference: Reference,
+    /// All tags of the repository instead.
+    pub all_tags: bool,
+    /// For which kind of machine; this one's by default.
+    pub platform: Option<Platform>,
+    /// Who asks, and which registries are asked how.
+    pub registries: Registries,
+}
+
+/// How many layers come at once.
+const LAYERS_AT_ONCE: usize = 4;
+/// An index in an index in an index …: one level is usual.
+const DEPTH_MAX: u32 = 4;
+/// How often a layer's progress is told.
+const PROGRESS_INTERVAL: Duration = Duration::from_millis(100);
+
+/// Pulls.
+///
+/// # Errors
+/// `NotFound` when the registry does not have it, or nothing for this kind of machine; `Unavailable` when it cannot be
+/// asked; `Corrupt` naming the blob that is not what its digest says. Nothing is visible then.
+pub fn pull(engine: &Engine, request: &PullRequest, announce: &dyn Announce) -> Result<()> {
+    let reference = &request.reference;
+    let registries = &request.registries;
+    let repository = Repository::to_pull(
+        reference.domain(),
+        reference.path(),
+        &registries.credentials,
+        &registries.settings,
+    )?;
+    if !request.all_tags {
+        let reference = reference.clone().with_default_tag();
+        return pull_one(engine, &repository, &reference, request.platform.as_ref(), announce);
+    }
+    let tags = repository.tags().map_err(|error| denied(reference, error))?;
+    if tags.is_empty() {
+        return Err(Error::not_found(format!("{} has no tags", reference.familiar_name())));
+    }
+    for tag in tags {
+        let reference = reference.clone().with_tag(&tag)?;
+        pull_one(engine, &repository, &reference, request.platform.as_ref(), announce)?;
+    }
+    Ok(())
+}
+
+fn pull_one(
+    engine: &Engine,
+    repository: &Repository,
+    reference: &Reference,
+    platform: Option<&Platform>,
+    announce: &dyn Announce,
+) -> Result<()> {
+    let remote = Remote {
+        repository,
+        reference,
+        announce,
+        partials: Partials::open(engine.layout())?,
+        tried: Mutex::default(),
+    };
+    let found = remote.find(platform)?;
+    announce.say(&Message {
+        id: found.named.clone(),
+        ..Message::status(format!("Pulling from {}", reference.path()))
+    });
+    let names = LayerNames::of(&found.image, announce);
+    names.tell_all(&found.image, engine);
+    let blobs: Vec<(Digest, LayerBlob)> = found.image.blobs(&reference.name());
+    let id = found.image.planned.id();
+    let before = engine.db()?.read(|txn| txn.tagged(reference))?;
+    gc::install(engine, || {
+        for bytes in &found.documents {
+            engine.content().put_bytes(bytes, None)?;
+        }
+        let mut planned = found.image.planned;
+        planned.add_reference(reference.clone());
+        planned.add_reference(reference.clone().with_digest(found.digest.clone()));
+        let loaded = install(engine.content(), engine.layers(), &remote, vec![planned], &names)?;
+        record_with(engine, loaded, "pull", |txn| {
+            blobs.iter().try_for_each(|(diff_id, blob)| txn.note_layer_blob(diff_id, blob))
+        })
+    })?;
+    announce.say(&Message::status(format!("Digest: {}", found.digest)));
+    let outcome = if before == Some(id) { "Image is up to date" } else { "Downloaded newer image" };
+    announce.say(&Message::status(format!("Status: {outcome} for {}", reference.familiar())));
+    Ok(())
+}
+
+/// A repository, as the source of one image.
+struct Remote<'a> {
+    repository: &'a Repository,
+    reference: &'a Reference,
+    announce: &'a dyn Announce,
+    partials: Partials,
+    /// Blobs that were fetched anew because what was kept of them was wrong.
+    tried: Mutex<BTreeSet<Digest>>,
+}
+
+/// What a reference led to.
+struct FoundImage {
+    /// The tag or digest that was asked for.
+    named: String,
+    /// Digest of what it points at: an index, or a manifest.
+    digest: Digest,
+    /// The indexes on the way, as they came.
+    documents: Vec<Vec<u8>>,
+    image: RemoteImage,
+}
+
+struct RemoteImage {
+    planned: Planned,
+    diff_ids: Vec<Digest>,
+    layers: Vec<Descriptor>,
+}
+
+impl RemoteImage {
+    /// What the repository has of it.
+    fn blobs(&self, repository: &str) -> Vec<(Digest, LayerBlob)> {
+        let pairs = self.diff_ids.iter().zip(&self.layers);
+        pairs
+            .filter_map(|(diff_id, layer)| {
+                let blob = LayerBlob {
+                    repository: repository.to_owned(),
+                    digest: layer.parsed_digest().ok()?,
+                    size_bytes: layer.size,
+                    media_type: layer.media_type.clone(),
+                };
+                Some((diff_id.clone(), blob))
+            })
+            .collect()
+    }
+}
+
+impl Remote<'_> {
+    /// Follows the reference to an image's manifest and configuration.
+    fn find(&self, platform: Option<&Platform>) -> Result<FoundImage> {
+        let named = match (self.reference.digest(), self.reference.tag()) {
+            (Some(digest), _) => digest.to_string(),
+            (None, tag) => tag.unwrap_or_default().to_owned(),
+        };
+        let fetched = self.repository.manifest(&named).map_err(|error| self.missing(error))?;
+        let digest = digest_of(&fetched.bytes);
+        if self.reference.digest().is_some_and(|wanted| *wanted != digest) {
+            let host = self.repository.host();
+            return Err(Error::corrupt(format!("registry {host}: manifest {named} has the digest {digest}")));
+        }
+        let wanted = platform.cloned().unwrap_or_else(Platform::host);
+        let mut documents = Vec::new();
+        let mut current = self.parse(&digest, &fetched)?;
+        let mut bytes = fetched.bytes;
+        let mut name = digest.clone();
+        for _ in 0..DEPTH_MAX {
+            let Some(entries) = current.manifests.take() else {
+                let image = self.image(&name, current, bytes)?;
+                return Ok(FoundImage { named, digest, documents, image });
+            };
+            let chosen = choose(&self.reference.familiar(), entries, &wanted)?;
+            documents.push(bytes);
+            (name, bytes) = self.small(&chosen, "manifest")?;
+            current =
+                self.parse(&name, &Fetched { media_type: chosen.media_type.clone(), bytes: bytes.clone() })?;
+        }
+        Err(Error::corrupt(format!("{digest} is an index in an index in an index, and so on")))
+    }
+
+    fn parse(&self, name: &Digest, fetched: &Fetched) -> Result<Document> {
+        // What a server says of a file without a type is not about images.
+        let said = Some(fetched.media_type.as_str()).filter(|t| t.contains("vnd."));
+        parse(&format!("{}@{name}", self.reference.familiar_name()), &fetched.bytes, said)
+    }
+
+    fn image(&self, name: &Digest, document: Document, bytes: Vec<u8>) -> Result<RemoteImage> {
+        let (config, layers) = document.of_image(name.as_str())?;
+        let (_, config) = self.small(&config, "configuration")?;
+        let places = layers.iter().map(|layer| {
+            layer.check_layer()?;
+            let digest = layer.parsed_digest()?;
+            let path = format!("blob {digest} of {}", self.reference.familiar_name());
+            Ok(Place { path, blob: Some(digest), size: Some(layer.size) })
+        });
+        let planned = Planned::new(config, Some(bytes), places.collect::<Result<_>>()?)
+            .map_err(|error| Error::caused(error.kind(), format!("manifest {name}"), error))?;
+        Ok(RemoteImage { diff_ids: planned.diff_ids().to_vec(), planned, layers })
+    }
+
+    /// A manifest or a configuration, verified.
+    fn small(&self, descriptor: &Descriptor, what: &str) -> Result<(Digest, Vec<u8>)> {
+        let digest = descriptor.parsed_digest()?;
+        let about =
+            |why: &str| Error::corrupt(format!("registry {}: {what} {digest} {why}", self.repository.host()));
+        if descriptor.size > SMALL_MAX {
+            return Err(about(&format!("has {} bytes; at most {SMALL_MAX} are taken", descriptor.size)));
+        }
+        let bytes = if what == "manifest" {
+            self.repository.manifest(digest.as_str()).map_err(|error| self.missing(error))?.bytes
+        } else {
+            let mut bytes = Vec::new();
+            let fetch = self.fetch(digest.clone());
+            // No file is kept of these.
+            let mut reader = self.partials.reader(&digest, descriptor.size, fetch, Box::new(|_| {}));
+            reader.read_to_end(&mut bytes).map_err(|error| own(error, what))?;
+            self.partials.forget(&digest)?;
+            bytes
+        };
+        if bytes.len() as u64 != descriptor.size || digest_of(&bytes) != digest {
+            return Err(about("is not what its digest says"));
+        }
+        Ok((digest, bytes))
+    }
+
+    fn fetch(&self, digest: Digest) -> dhow_store::partial::Fetch<'_> {
+        Box::new(move |from| {
+            let blob = self.repository.blob(&digest, from)?;
+            Ok((blob.reader, blob.start))
+        })
+    }
+
+    /// Docker's words for what is not there.
+    fn missing(&self, error: Error) -> Error {
+        let familiar = self.reference.familiar();
+        match error.kind() {
+            ErrorKind::NotFound => {
+                Error::caused(ErrorKind::NotFound, format!("manifest for {familiar} not found"), error)
+            }
+            _ => denied(self.reference, error),
+        }
+    }
+}
+
+impl BlobSource for Remote<'_> {
+    fn open_layer(&self, place: &Place) -> Result<Option<LayerSource<'_>>> {
+        let (Some(digest), Some(size)) = (place.blob.clone(), place.size) else { return Ok(None) };
+        let name = digest.short().to_owned();
+        let mut told = Instant::now();
+        let heard = move |bytes: u64| {
+            if bytes < size && told.elapsed() < PROGRESS_INTERVAL {
+                return;
+            }
+            told = Instant::now();
+            let status = if bytes < size { "Downloading" } else { "Download complete" };
+            let progress = (bytes < size).then_some((bytes, size));
+            self.announce.say(&Message { id: name.clone(), status: status.to_owned(), progress });
+        };
+        let reader = self.partials.reader(&digest, size, self.fetch(digest.clone()), Box::new(heard));
+        Ok(Some(LayerSource::Reader { reader: Box::new(reader), size: Some(size) }))
+    }
+
+    fn at_once(&self) -> usize {
+        LAYERS_AT_ONCE
+    }
+
+    fn installed(&self, place: &Place) {
+        if let Some(digest) = &place.blob {
+            // What cannot be removed now, the next prune removes.
+            let _ = self.partials.forget(digest);
+        }
+    }
+
+    fn may_try_again(&self, place: &Place) -> bool {
+        let Some(digest) = &place.blob else { return false };
+        self.tried.lock().unwrap_or_else(std::sync::PoisonError::into_inner).insert(digest.clone())
+            && self.partials.forget(digest).unwrap_or(false)
+    }
+}
+
+/// Tells how the layers go, by the names that the registry has for them.
+struct LayerNames<'a> {
+    names: BTreeMap<Digest, String>,
+    announce: &'a dyn Announce,
+    last: Mutex<BTreeMap<Digest, LayerState>>,
+}
+
+impl<'a> LayerNames<'a> {
+    fn of(image: &RemoteImage, announce: &'a dyn Announce) -> Self {
+        let pairs = image.diff_ids.iter().zip(&image.layers);
+        let names = pairs.filter_map(|(diff_id, layer)| {
+            Some((diff_id.clone(), layer.parsed_digest().ok()?.short().to_owned()))
+        });
+        Self { names: names.collect(), announce, last: Mutex::default() }
+    }
+
+    /// The list of layers, before the first byte.
+    fn tell_all(&self, image: &RemoteImage, engine: &Engine) {
+        for diff_id in &image.diff_ids {
+            let present = engine.layers().contains(diff_id);
+            let status = if present { "Already exists" } else { "Pulling fs layer" };
+            self.say(diff_id, status);
+        }
+    }
+
+    fn say(&self, diff_id: &Digest, status: &str) {
+        if let Some(name) = self.names.get(diff_id) {
+            self.announce.say(&Message { id: name.clone(), ..Message::status(status.to_owned()) });
+        }
+    }
+}
+
+impl Progress for LayerNames<'_> {
+    fn layer(&self, report: &LayerProgress<'_>) {
+        let Some(diff_id) = report.diff_id else { return };
+        let mut last = self.last.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if last.insert(diff_id.clone(), report.state) == Some(report.state) {
+            return;
+        }
+        drop(last);
+        match report.state {
+            LayerState::Syncing => self.say(diff_id, "Extracting"),
+            LayerState::Done => self.say(diff_id, "Pull complete"),
+            LayerState::Unpacking | LayerState::AlreadyPresent => {}
+        }
+    }
+}
+
+/// A registry does not tell whether something is missing or forbidden.
+fn denied(reference: &Reference, error: Error) -> Error {
+    match error.kind() {
+        ErrorKind::Unauthorized | ErrorKind::Forbidden => {
+            let name = reference.familiar_name();
+            let what = format!(
+                "pull access denied for {name}, repository does not exist or may require 'docker login'"
+            );
+            Error::caused(ErrorKind::NotFound, what, error)
+        }
+        _ => error,
+    }
+}
+
+/// Our own error, when that is what is in the other.
+fn own(error: std::io::Error, what: &str) -> Error {
+    match error.downcast::<Error>() {
+        Ok(ours) => ours,
+        Err(error) => Error::caused(ErrorKind::Unavailable, format!("read a {what}"), error),
+    }
+}

@@ -1,0 +1,256 @@
+//! A real registry (Debian's docker-registry), and a server in front of it that spoils what passes.
+
+use crate::sandbox::eventually;
+use std::collections::BTreeMap;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{IpAddr, Ipv4Addr, TcpListener, TcpStream};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+/// A port that was free a moment ago.
+pub(crate) fn free_port(address: IpAddr) -> u16 {
+    TcpListener::bind((address, 0)).unwrap().local_addr().unwrap().port()
+}
+
+pub(crate) const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
+
+/// docker-registry with a directory of its own. Ends with the test.
+pub(crate) struct Registry {
+    process: Child,
+    address: IpAddr,
+    port: u16,
+}
+
+impl Registry {
+    /// Open to all, without TLS.
+    pub(crate) fn start(directory: &Path) -> Self {
+        Self::with(directory, LOOPBACK, "")
+    }
+
+    /// On an address of this machine, with more lines for its configuration.
+    pub(crate) fn with(directory: &Path, address: IpAddr, more: &str) -> Self {
+        let port = free_port(address);
+        std::fs::create_dir_all(directory).unwrap();
+        let config = directory.join("config.yml");
+        let data = directory.join("data");
+        let text = format!(
+            "version: 0.1\nlog: {{level: error}}\nstorage: {{filesystem: {{rootdirectory: {}}}, delete: {{enabled: true}}}}\n\
+             http:\n  addr: {address}:{port}\n{more}",
+            data.display()
+        );
+        std::fs::write(&config, text).unwrap();
+        let process = Command::new("docker-registry")
+            .arg("serve")
+            .arg(&config)
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(std::fs::File::create(directory.join("log")).unwrap())
+            .spawn()
+            .expect("docker-registry: run `cargo xtask setup`");
+        let registry = Self { process, address, port };
+        eventually("the registry listens", || TcpStream::connect((address, port)).is_ok());
+        registry
+    }
+
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// `127.0.0.1:PORT`
+    pub(crate) fn host(&self) -> String {
+        format!("{}:{}", self.address, self.port)
+    }
+
+    /// `127.0.0.1:PORT/NAME`
+    pub(crate) fn name(&self, name: &str) -> String {
+        format!("{}/{name}", self.host())
+    }
+}
+
+impl Drop for Registry {
+    fn drop(&mut self) {
+        // Both fail when it has ended already, which is what is wanted.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// One request that came to the front.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Asked {
+    pub(crate) method: String,
+    pub(crate) path: String,
+    pub(crate) headers: BTreeMap<String, String>,
+}
+
+impl Asked {
+    /// Whether it wants a layer or another blob.
+    pub(crate) fn is_blob(&self) -> bool {
+        self.method == "GET" && self.path.contains("/blobs/sha256:")
+    }
+
+    /// Where the wanted bytes start.
+    pub(crate) fn from(&self) -> u64 {
+        let range = self.headers.get("range").and_then(|r| r.strip_prefix("bytes="));
+        range.and_then(|r| r.trim_end_matches('-').parse().ok()).unwrap_or(0)
+    }
+}
+
+/// What happens to an answer.
+pub(crate) enum Fault {
+    /// It passes.
+    None,
+    /// The connection breaks after so many bytes of the body.
+    Cut(usize),
+    /// The byte at this place is another.
+    Flip(usize),
+    /// So many bytes every ten milliseconds.
+    Throttle(usize),
+    /// Another answer: status, headers, body.
+    Answer(&'static str, Vec<(&'static str, String)>, String),
+}
+
+type Rule = dyn Fn(&Asked, usize) -> Fault + Send + Sync;
+
+/// A server in front of a registry. Its rule decides about each answer; the second argument of the rule counts the
+/// requests of the same path.
+pub(crate) struct Front {
+    port: u16,
+    asked: Arc<Mutex<Vec<Asked>>>,
+}
+
+impl Front {
+    pub(crate) fn of(
+        registry: &Registry,
+        rule: impl Fn(&Asked, usize) -> Fault + Send + Sync + 'static,
+    ) -> Self {
+        Self::serve(Some(registry.port()), rule)
+    }
+
+    /// Without anybody behind it: the rule answers everything.
+    pub(crate) fn alone(rule: impl Fn(&Asked, usize) -> Fault + Send + Sync + 'static) -> Self {
+        Self::serve(None, rule)
+    }
+
+    fn serve(upstream: Option<u16>, rule: impl Fn(&Asked, usize) -> Fault + Send + Sync + 'static) -> Self {
+        let listener = TcpListener::bind((LOOPBACK, 0)).unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let asked: Arc<Mutex<Vec<Asked>>> = Arc::default();
+        let (log, rule): (_, Arc<Rule>) = (Arc::clone(&asked), Arc::new(rule));
+        // It ends with the process: nobody connects when its test is over.
+        std::thread::spawn(move || {
+            for connection in listener.incoming().flatten() {
+                let (log, rule) = (Arc::clone(&log), Arc::clone(&rule));
+                std::thread::spawn(move || {
+                    // A client that goes away is part of the game.
+                    let _ = answer(connection, upstream, &log, &*rule);
+                });
+            }
+        });
+        Self { port, asked }
+    }
+
+    pub(crate) fn name(&self, name: &str) -> String {
+        format!("127.0.0.1:{}/{name}", self.port)
+    }
+
+    pub(crate) fn url(&self, path: &str) -> String {
+        format!("http://127.0.0.1:{}{path}", self.port)
+    }
+
+    pub(crate) fn asked(&self) -> Vec<Asked> {
+        self.asked.lock().unwrap().clone()
+    }
+}
+
+/// One request for each connection.
+fn answer(
+    client: TcpStream,
+    upstream: Option<u16>,
+    log: &Mutex<Vec<Asked>>,
+    rule: &Rule,
+) -> std::io::Result<()> {
+    let mut reader = BufReader::new(client.try_clone()?);
+    let mut line = String::new();
+    reader.read_line(&mut line)?;
+    let mut words = line.split_whitespace();
+    let (Some(method), Some(path)) = (words.next(), words.next()) else { return Ok(()) };
+    let mut asked = Asked { method: method.into(), path: path.into(), ..Asked::default() };
+    loop {
+        let mut line = String::new();
+        reader.read_line(&mut line)?;
+        let Some((name, value)) = line.trim_end().split_once(": ") else { break };
+        asked.headers.insert(name.to_lowercase(), value.to_owned());
+    }
+    let count = {
+        let mut log = log.lock().unwrap();
+        log.push(asked.clone());
+        log.iter().filter(|a| a.path == asked.path && a.method == asked.method).count()
+    };
+    let length = asked.headers.get("content-length").and_then(|l| l.parse().ok()).unwrap_or(0);
+    let mut body = vec![0; length];
+    reader.read_exact(&mut body)?;
+    let fault = rule(&asked, count);
+    let mut client = client;
+    if let Fault::Answer(status, headers, text) = &fault {
+        let mut head =
+            format!("HTTP/1.1 {status}\r\nConnection: close\r\nContent-Length: {}\r\n", text.len());
+        for (name, value) in headers {
+            head += &format!("{name}: {value}\r\n");
+        }
+        return client.write_all(format!("{head}\r\n{text}").as_bytes());
+    }
+    let Some(upstream) = upstream else { return Ok(()) };
+    let mut server = TcpStream::connect((LOOPBACK, upstream))?;
+    let mut head = format!("{} {} HTTP/1.1\r\nConnection: close\r\n", asked.method, asked.path);
+    for (name, value) in asked.headers.iter().filter(|(name, _)| *name != "connection") {
+        head += &format!("{name}: {value}\r\n");
+    }
+    server.write_all(format!("{head}\r\n").as_bytes())?;
+    server.write_all(&body)?;
+    let mut whole = Vec::new();
+    server.read_to_end(&mut whole)?;
+    let start = whole.windows(4).position(|w| w == b"\r\n\r\n").map_or(whole.len(), |at| at + 4);
+    let (head, body) = whole.split_at_mut(start);
+    client.write_all(head)?;
+    match fault {
+        Fault::Cut(bytes) => client.write_all(&body[..bytes.min(body.len())]),
+        Fault::Flip(at) => {
+            if let Some(byte) = body.get_mut(at) {
+                *byte ^= 1;
+            }
+            client.write_all(body)
+        }
+        Fault::Throttle(bytes) => body.chunks(bytes).try_for_each(|piece| {
+            std::thread::sleep(Duration::from_millis(10));
+            client.write_all(piece)
+        }),
+        Fault::None | Fault::Answer(..) => client.write_all(body),
+    }
+}
+
+/// A request of our own to a registry without TLS: status and body.
+pub(crate) fn request(
+    registry: &Registry,
+    method: &str,
+    path: &str,
+    kind: &str,
+    body: &[u8],
+) -> (u16, String) {
+    let mut stream = TcpStream::connect((LOOPBACK, registry.port())).unwrap();
+    let head = format!(
+        "{method} {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\nContent-Type: {kind}\r\nAccept: {kind}\r\n\
+         Content-Length: {}\r\n\r\n",
+        registry.host(),
+        body.len()
+    );
+    stream.write_all(head.as_bytes()).unwrap();
+    stream.write_all(body).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    let status = answer.split(' ').nth(1).and_then(|s| s.parse().ok()).unwrap_or(0);
+    let body = answer.split_once("\r\n\r\n").map_or("", |(_, body)| body).to_owned();
+    (status, body)
+}
