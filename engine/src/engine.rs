@@ -97,7 +97,11 @@ impl Engine {
 
     /// Which registries are asked how.
     pub(crate) fn registry_settings(&self) -> dhow_registry::Settings {
-        dhow_registry::Settings::default()
+        dhow_registry::Settings {
+            insecure: self.0.settings.insecure_registries.clone(),
+            mirrors: self.0.settings.registry_mirrors.clone(),
+            ..dhow_registry::Settings::default()
+        }
     }
 
     /// The paths.

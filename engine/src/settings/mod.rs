@@ -10,6 +10,8 @@
 //! | `default-ulimits` | `{"nofile": {"Soft": 1024, "Hard": 2048}}` |
 //! | `default-runtime`, `runtimes` | `{"crun": {"path": "/usr/bin/crun", "runtimeArgs": []}}` |
 //! | `detach-keys` | for clients that name none |
+//! | `insecure-registries` | hosts and networks that are asked without TLS, or without checking who answers |
+//! | `registry-mirrors` | hosts, or URLs, that are asked before Docker Hub |
 //! | `userns-remap` | `default`, or `user[:group]` of /etc/subuid and /etc/subgid |
 //!
 //! A key that is unknown, or that nothing acts on, is refused with its line: a setting that is ignored is a lie.
@@ -52,6 +54,10 @@ pub struct Settings {
     pub runtimes: BTreeMap<String, RuntimeSettings>,
     /// `detach-keys`; empty: Ctrl-P, Ctrl-Q.
     pub detach_keys: String,
+    /// `insecure-registries`: `host[:port]`, or a network.
+    pub insecure_registries: Vec<String>,
+    /// `registry-mirrors`: `host[:port]`.
+    pub registry_mirrors: Vec<String>,
     /// `userns-remap`; empty: containers share the host's ids.
     pub userns_remap: String,
 }
@@ -66,9 +72,7 @@ pub struct RuntimeSettings {
 }
 
 /// Keys of Docker's file that nothing here acts on.
-const NOT_YET: [&str; 12] = [
-    "registry-mirrors",
-    "insecure-registries",
+const NOT_YET: [&str; 10] = [
     "dns",
     "dns-opts",
     "dns-search",
@@ -184,6 +188,8 @@ impl Settings {
                 crate::api::check_detach_keys(&keys).map_err(|error| wrong(key, error.message()))?;
                 self.detach_keys = keys;
             }
+            "insecure-registries" => self.insecure_registries = hosts(key, value)?,
+            "registry-mirrors" => self.registry_mirrors = hosts(key, value)?,
             "userns-remap" => self.userns_remap = text(key, value)?,
             known if NOT_YET.contains(&known) => {
                 return Err(wrong(key, "Docker has this key, but nothing in dhow acts on it yet"));
@@ -247,6 +253,23 @@ struct Wrong {
 
 fn wrong(path: &str, why: impl Into<String>) -> Wrong {
     Wrong { path: path.to_owned(), why: why.into() }
+}
+
+/// A list of hosts; Docker's files have URLs, too.
+fn hosts(key: &str, value: &Value) -> Result<Vec<String>, Wrong> {
+    let list = value.as_array().ok_or_else(|| wrong(key, "want a list of hosts"))?;
+    let host = |value: &Value| {
+        let text = value.as_str().unwrap_or("");
+        let host = text.trim_start_matches("https://").trim_start_matches("http://").trim_end_matches('/');
+        let good =
+            !host.is_empty() && host.bytes().all(|b| b.is_ascii_alphanumeric() || b".-_:[]/".contains(&b));
+        if good {
+            Ok(host.to_owned())
+        } else {
+            Err(wrong(key, "want hosts, for example \"reg.example:5000\""))
+        }
+    };
+    list.iter().map(host).collect()
 }
 
 fn text(path: &str, value: &Value) -> Result<String, Wrong> {
