@@ -73,6 +73,7 @@ mod trace_line;
 pub mod transport;
 mod tree;
 mod unpause;
+mod update;
 mod verbs;
 mod version;
 mod volume;

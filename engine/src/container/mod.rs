@@ -35,6 +35,7 @@ pub mod stats;
 pub mod stop;
 pub mod streams;
 pub mod top;
+pub mod update;
 pub mod wait;
 mod whole_file;
 

@@ -9,6 +9,7 @@ use dhow_model::health::Health;
 use dhow_model::life::Ender;
 use dhow_model::state::{ContainerState, Move, Status};
 use dhow_model::{ContainerId, Error, Layout, Result, Timestamp};
+use dhow_runtime::cgroup::limits::{CgroupPlan, plan_for};
 use dhow_runtime::monitor::restart::Backoff;
 use dhow_runtime::monitor::{AfterExit, AfterProbe, Exit, MonitorKind, MonitorSpec, Probed, Recorder};
 use dhow_store::db::{ContainerRecord, StateDb};
@@ -167,6 +168,13 @@ impl Recorder for ContainerRecorder {
             state.monitor_pid = 0;
             Ok((false, vec![]))
         })
+    }
+
+    fn limits(&mut self) -> Result<Option<CgroupPlan>> {
+        let record = self.open()?.read(|txn| txn.container(&self.id))?;
+        let record = record.ok_or_else(|| super::no_such(self.id.as_str()))?;
+        let facts = dhow_runtime::facts::probe()?;
+        plan_for(&record.config.host, super::DEFAULT_CGROUP_PARENT, &record.id, &facts).map(Some)
     }
 
     fn remove(&mut self) -> Result<()> {

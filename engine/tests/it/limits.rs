@@ -5,7 +5,7 @@ use crate::sandbox::{Sandbox, eventually};
 use std::path::PathBuf;
 
 /// The file of a container's cgroup, in whichever hierarchy has it.
-fn cgroup_file(id: &str, names: &[&str]) -> (String, PathBuf) {
+pub(crate) fn cgroup_file(id: &str, names: &[&str]) -> (String, PathBuf) {
     let below = hierarchies().into_iter().map(|h| h.join("dhow").join(id));
     let paths = below.flat_map(|d| names.iter().map(move |n| d.join(n)));
     let path = paths.into_iter().find(|p| p.is_file()).unwrap_or_else(|| panic!("no {names:?} for {id}"));
@@ -13,7 +13,7 @@ fn cgroup_file(id: &str, names: &[&str]) -> (String, PathBuf) {
 }
 
 /// A number of a `key value` file.
-fn value(text: &str, key: &str) -> Option<u64> {
+pub(crate) fn value(text: &str, key: &str) -> Option<u64> {
     text.lines().find_map(|l| l.strip_prefix(key)?.strip_prefix(' ')?.parse().ok())
 }
 

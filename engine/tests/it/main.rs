@@ -21,6 +21,8 @@
 //! | `crash` | `kill -9` of whatever is not the container |
 //! | `crowd` | 200 containers, 8 processes at once |
 //! | `bad_input` | one clear line, the right code, nothing left |
+//! | `resources` | every limit: its value in the cgroup, and what it does |
+//! | `update` | other limits for what runs, and after a restart |
 //! | `stats` | what containers use: rows, rates, Docker's body |
 //! | `ps` | every filter, counts, columns |
 //! | `completion` | shells complete verbs and flags; every verb has a manual page |
@@ -63,6 +65,7 @@ mod ps;
 mod refused;
 mod registry;
 mod rename;
+mod resources;
 mod run;
 mod sandbox;
 mod security;
@@ -72,3 +75,4 @@ mod stats;
 mod top;
 mod trace;
 mod tty;
+mod update;

@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 /// Resource limits.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
 pub struct Resources {
     /// Bytes of memory; at least 6 MiB.
     pub memory_bytes: Option<u64>,
@@ -13,6 +14,8 @@ pub struct Resources {
     pub memory_reservation_bytes: Option<u64>,
     /// Keep the OOM killer away (v1 only).
     pub oom_kill_disable: bool,
+    /// Preference for swapping over dropping file pages, 0 to 100 (v1 only); `None`: the kernel's.
+    pub memory_swappiness: Option<u8>,
     /// `/proc/self/oom_score_adj`, -1000 to 1000.
     pub oom_score_adj: i32,
     /// Billionths of a CPU (`--cpus 1.5` = 1,500,000,000).
@@ -21,6 +24,10 @@ pub struct Resources {
     pub cpu_quota_us: Option<i64>,
     /// Microseconds, 1,000 to 1,000,000.
     pub cpu_period_us: Option<u64>,
+    /// Microseconds in each `cpu_rt_period_us` for processes with real-time scheduling (v1 only).
+    pub cpu_rt_runtime_us: Option<u64>,
+    /// Microseconds.
+    pub cpu_rt_period_us: Option<u64>,
     /// Relative weight, 2 to 262,144; 1,024 is even.
     pub cpu_shares: Option<u64>,
     /// `0-2,4`.
@@ -31,6 +38,10 @@ pub struct Resources {
     pub pids_limit: Option<u64>,
     /// Relative weight of block I/O, 10 to 1000.
     pub blkio_weight: Option<u16>,
+    /// Other weights for some devices.
+    pub blkio_weight_devices: Vec<DeviceWeight>,
+    /// What some devices may carry in a second.
+    pub blkio_rates: Vec<DeviceRate>,
     /// Resource limits of the first process.
     pub ulimits: Vec<Ulimit>,
     /// cgroup below which the container's is made; empty: the engine's.
@@ -61,4 +72,38 @@ pub struct Device {
     pub container_path: String,
     /// Subset of `rwm`.
     pub permissions: String,
+}
+
+/// A relative weight of I/O to one block device.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeviceWeight {
+    /// The device's node on the host.
+    pub path: String,
+    /// 10 to 1000.
+    pub weight: u16,
+}
+
+/// A limit of I/O to one block device.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DeviceRate {
+    /// The device's node on the host.
+    pub path: String,
+    /// What is counted.
+    pub kind: RateKind,
+    /// How many in a second.
+    pub rate: u64,
+}
+
+/// What a [`DeviceRate`] counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RateKind {
+    /// Bytes that are read.
+    ReadBytes,
+    /// Bytes that are written.
+    WriteBytes,
+    /// Requests to read.
+    ReadRequests,
+    /// Requests to write.
+    WriteRequests,
 }

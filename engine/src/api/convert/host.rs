@@ -124,7 +124,7 @@ fn refuse_ports(host: &wire::HostConfig, network: &NetworkMode, warnings: &mut V
     ))
 }
 
-fn parse_restart(policy: Option<&wire::RestartPolicy>) -> Result<RestartPolicy> {
+pub(super) fn parse_restart(policy: Option<&wire::RestartPolicy>) -> Result<RestartPolicy> {
     use wire::RestartPolicyNameEnum as Name;
     let Some(policy) = policy else { return Ok(RestartPolicy::No) };
     let retries = policy.maximum_retry_count.unwrap_or(0);

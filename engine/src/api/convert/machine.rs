@@ -1,5 +1,8 @@
-//! What a request is checked against: how many CPUs and memory nodes this machine has.
+//! What a request is checked against: how many CPUs and memory nodes this machine has, and which limits.
 
+use crate::Engine;
+use dhow_model::Result;
+use dhow_runtime::cgroup::support::Support;
 use std::collections::BTreeSet;
 
 /// The machine's CPUs and memory nodes.
@@ -9,16 +12,25 @@ pub(in crate::api) struct Machine {
     pub(super) cpus: String,
     /// Online memory nodes, `0`.
     pub(super) nodes: String,
+    /// Limits that the kernel has.
+    pub(super) support: Support,
 }
 
 impl Machine {
     /// Reads what is online now.
-    pub(in crate::api) fn probe() -> Self {
+    ///
+    /// # Errors
+    /// When the facts about this machine cannot be read.
+    pub(in crate::api) fn probe(engine: &Engine) -> Result<Self> {
         // Kernels without CPU hotplug or NUMA still have these files; without /sys only number 0 is sure.
         let read = |path: &str| {
             std::fs::read_to_string(path).map_or_else(|_| "0".to_owned(), |text| text.trim().to_owned())
         };
-        Self { cpus: read("/sys/devices/system/cpu/online"), nodes: read("/sys/devices/system/node/online") }
+        Ok(Self {
+            cpus: read("/sys/devices/system/cpu/online"),
+            nodes: read("/sys/devices/system/node/online"),
+            support: Support::probe(&engine.facts()?.cgroup),
+        })
     }
 
     /// How many CPUs are online.

@@ -33,6 +33,7 @@ mod security;
 pub(super) mod stats;
 pub(super) mod summary;
 pub(super) mod system;
+pub(super) mod update;
 pub(super) mod volume;
 
 pub(super) use resources::check_ulimit;

@@ -5,6 +5,7 @@ use super::machine::{Machine, parse_list};
 use super::{non_empty, refuse_list, refuse_number, signed, unsupported};
 use bollard_stubs::models as wire;
 use dhow_model::resources::{Device, Resources, Ulimit};
+use dhow_model::resources::{DeviceRate, DeviceWeight, RateKind};
 use dhow_model::{Error, Result};
 
 /// Less than this and a container cannot even start: the process that becomes it does not fit.
@@ -18,14 +19,7 @@ pub(super) fn parse(
     machine: &Machine,
     warnings: &mut Vec<String>,
 ) -> Result<Resources> {
-    refuse_list(&host.blkio_weight_device, "--blkio-weight-device (HostConfig.BlkioWeightDevice)")?;
-    refuse_list(&host.blkio_device_read_bps, "--device-read-bps (HostConfig.BlkioDeviceReadBps)")?;
-    refuse_list(&host.blkio_device_write_bps, "--device-write-bps (HostConfig.BlkioDeviceWriteBps)")?;
-    refuse_list(&host.blkio_device_read_iops, "--device-read-iops (HostConfig.BlkioDeviceReadIOps)")?;
-    refuse_list(&host.blkio_device_write_iops, "--device-write-iops (HostConfig.BlkioDeviceWriteIOps)")?;
     refuse_list(&host.device_requests, "--gpus (HostConfig.DeviceRequests)")?;
-    refuse_number(host.cpu_realtime_period, "--cpu-rt-period (HostConfig.CpuRealtimePeriod)")?;
-    refuse_number(host.cpu_realtime_runtime, "--cpu-rt-runtime (HostConfig.CpuRealtimeRuntime)")?;
     refuse_number(host.cpu_count, "--cpu-count (HostConfig.CpuCount), which is for Windows")?;
     refuse_number(host.cpu_percent, "--cpu-percent (HostConfig.CpuPercent), which is for Windows")?;
     refuse_number(host.io_maximum_iops, "--io-maxiops (HostConfig.IOMaximumIOps), which is for Windows")?;
@@ -33,22 +27,22 @@ pub(super) fn parse(
         host.io_maximum_bandwidth,
         "--io-maxbandwidth (HostConfig.IOMaximumBandwidth), which is for Windows",
     )?;
-    // The docker CLI sends -1 when the flag is not given.
-    if host.memory_swappiness.is_some_and(|s| s != -1) {
-        return unsupported("--memory-swappiness (HostConfig.MemorySwappiness)");
-    }
     let mut resources = Resources::default();
-    parse_memory(host, &mut resources, warnings)?;
-    parse_cpu(host, machine, &mut resources)?;
-    resources.cpuset_cpus = parse_cpuset(&host.cpuset_cpus, &machine.cpus, "cpus", "CPUs")?;
-    resources.cpuset_mems = parse_cpuset(&host.cpuset_mems, &machine.nodes, "mems", "memory nodes")?;
+    parse_memory(host, machine, &mut resources, warnings)?;
     // 0 and -1 both mean no limit.
     resources.pids_limit = host.pids_limit.and_then(|n| u64::try_from(n).ok()).filter(|n| *n > 0);
-    resources.blkio_weight = match host.blkio_weight {
-        None | Some(0) => None,
-        Some(weight @ 10..=1000) => Some(weight),
-        Some(_) => return Err(Error::invalid("Range of blkio weight is from 10 to 1000")),
-    };
+    discard(&mut resources.pids_limit, machine.support.pids, NO_PIDS, warnings);
+    parse_cpu(host, machine, &mut resources, warnings)?;
+    parse_realtime(host, machine, &mut resources)?;
+    resources.cpuset_cpus = parse_cpuset(&host.cpuset_cpus, &machine.cpus, "cpus", "CPUs")?;
+    resources.cpuset_mems = parse_cpuset(&host.cpuset_mems, &machine.nodes, "mems", "memory nodes")?;
+    let asks = !resources.cpuset_cpus.is_empty() || !resources.cpuset_mems.is_empty();
+    if asks && !machine.support.cpuset {
+        warnings.push(NO_CPUSET.to_owned());
+        resources.cpuset_cpus.clear();
+        resources.cpuset_mems.clear();
+    }
+    parse_io(host, machine, &mut resources, warnings)?;
     resources.oom_score_adj = match host.oom_score_adj.map_or(Ok(0), i32::try_from) {
         Ok(score @ -1000..=1000) => score,
         _ => {
@@ -66,7 +60,38 @@ pub(super) fn parse(
     Ok(resources)
 }
 
-fn parse_memory(host: &wire::HostConfig, into: &mut Resources, warnings: &mut Vec<String>) -> Result<()> {
+const NO_MEMORY: &str = "Your kernel does not support memory limit capabilities or the cgroup is not mounted. Limitation discarded.";
+const NO_SWAP: &str = "Your kernel does not support swap limit capabilities or the cgroup is not mounted. Memory limited without swap.";
+const NO_SWAPPINESS: &str = "Your kernel does not support memory swappiness capabilities or the cgroup is not mounted. Memory swappiness discarded.";
+const NO_RESERVATION: &str = "Your kernel does not support memory soft limit capabilities or the cgroup is not mounted. Limitation discarded.";
+const NO_OOM_KILL_DISABLE: &str = "Your kernel does not support OomKillDisable. OomKillDisable discarded.";
+const NO_PIDS: &str = "Your kernel does not support PIDs limit capabilities or the cgroup is not mounted. PIDs limit discarded.";
+const NO_SHARES: &str =
+    "Your kernel does not support CPU shares or the cgroup is not mounted. Shares discarded.";
+const NO_QUOTA: &str = "Your kernel does not support CPU CFS scheduler. CPU period/quota discarded.";
+const NO_CPUSET: &str = "Your kernel does not support cpuset or the cgroup is not mounted. Cpuset discarded.";
+const NO_WEIGHT: &str =
+    "Your kernel does not support Block I/O weight or the cgroup is not mounted. Weight discarded.";
+const NO_WEIGHT_DEVICE: &str = "Your kernel does not support Block I/O weight_device or the cgroup is not mounted. Weight-device discarded.";
+const NO_READ_BPS: &str = "Your kernel does not support BPS Block I/O read limit or the cgroup is not mounted. Block I/O BPS read limit discarded.";
+const NO_WRITE_BPS: &str = "Your kernel does not support BPS Block I/O write limit or the cgroup is not mounted. Block I/O BPS write limit discarded.";
+const NO_READ_IOPS: &str = "Your kernel does not support IOPS Block read limit or the cgroup is not mounted. Block I/O IOPS read limit discarded.";
+const NO_WRITE_IOPS: &str = "Your kernel does not support IOPS Block write limit or the cgroup is not mounted. Block I/O IOPS write limit discarded.";
+
+/// Drops a limit that the kernel has not, and says so.
+fn discard<T>(limit: &mut Option<T>, supported: bool, warning: &str, warnings: &mut Vec<String>) {
+    if !supported && limit.take().is_some() {
+        warnings.push(warning.to_owned());
+    }
+}
+
+fn parse_memory(
+    host: &wire::HostConfig,
+    machine: &Machine,
+    into: &mut Resources,
+    warnings: &mut Vec<String>,
+) -> Result<()> {
+    let support = &machine.support;
     let limit = |field: Option<i64>, too_small: &str| -> Result<Option<u64>> {
         match field {
             None | Some(0) => Ok(None),
@@ -77,9 +102,15 @@ fn parse_memory(host: &wire::HostConfig, into: &mut Resources, warnings: &mut Ve
         }
     };
     into.memory_bytes = limit(host.memory, "Minimum memory limit allowed is 6MB")?;
-    into.memory_reservation_bytes =
-        limit(host.memory_reservation, "Minimum memory reservation allowed is 6MB")?;
-    let swap = host.memory_swap.filter(|swap| *swap != 0);
+    let mut swap = host.memory_swap.filter(|swap| *swap != 0);
+    if into.memory_bytes.is_some() && !support.memory {
+        discard(&mut into.memory_bytes, false, NO_MEMORY, warnings);
+        swap = Some(-1);
+    }
+    if into.memory_bytes.is_some() && swap != Some(-1) && !support.swap {
+        warnings.push(NO_SWAP.to_owned());
+        swap = Some(-1);
+    }
     match (into.memory_bytes, swap) {
         (_, Some(swap)) if swap < -1 => {
             return Err(Error::invalid(format!("invalid memory swap limit: {swap}")));
@@ -94,8 +125,15 @@ fn parse_memory(host: &wire::HostConfig, into: &mut Resources, warnings: &mut Ve
                 "You should always set the Memory limit when using Memoryswap limit, see usage",
             ));
         }
+        // As much swap as memory is what one gets who does not ask.
+        (Some(memory), None) => into.memory_swap_bytes = Some(signed(memory.saturating_mul(2))),
         _ => into.memory_swap_bytes = swap,
     }
+    into.memory_swappiness = parse_swappiness(host.memory_swappiness)?;
+    discard(&mut into.memory_swappiness, support.swappiness, NO_SWAPPINESS, warnings);
+    into.memory_reservation_bytes =
+        limit(host.memory_reservation, "Minimum memory reservation allowed is 6MB")?;
+    discard(&mut into.memory_reservation_bytes, support.memory_reservation, NO_RESERVATION, warnings);
     if let (Some(memory), Some(reservation)) = (into.memory_bytes, into.memory_reservation_bytes)
         && memory < reservation
     {
@@ -104,6 +142,10 @@ fn parse_memory(host: &wire::HostConfig, into: &mut Resources, warnings: &mut Ve
         ));
     }
     into.oom_kill_disable = host.oom_kill_disable.unwrap_or(false);
+    if into.oom_kill_disable && !support.oom_kill_disable {
+        warnings.push(NO_OOM_KILL_DISABLE.to_owned());
+        into.oom_kill_disable = false;
+    }
     if into.oom_kill_disable && into.memory_bytes.is_none() {
         warnings.push(
             "OOM killer is disabled for the container, but no memory limit is set, this can result in the system \
@@ -114,7 +156,104 @@ fn parse_memory(host: &wire::HostConfig, into: &mut Resources, warnings: &mut Ve
     Ok(())
 }
 
-fn parse_cpu(host: &wire::HostConfig, machine: &Machine, into: &mut Resources) -> Result<()> {
+fn parse_swappiness(field: Option<i64>) -> Result<Option<u8>> {
+    match field {
+        // What the docker CLI sends when the flag is not given.
+        None | Some(-1) => Ok(None),
+        Some(value) => match u8::try_from(value) {
+            Ok(value @ 0..=100) => Ok(Some(value)),
+            _ => {
+                Err(Error::invalid(format!("Invalid value: {value}, valid memory swappiness range is 0-100")))
+            }
+        },
+    }
+}
+
+fn parse_realtime(host: &wire::HostConfig, machine: &Machine, into: &mut Resources) -> Result<()> {
+    let set = |field: Option<i64>, what: &str| match field {
+        None | Some(0) => Ok(None),
+        Some(us) => u64::try_from(us)
+            .map(Some)
+            .map_err(|_| Error::invalid(format!("cpu real-time {what} cannot be negative: {us}"))),
+    };
+    into.cpu_rt_period_us = set(host.cpu_realtime_period, "period")?;
+    into.cpu_rt_runtime_us = set(host.cpu_realtime_runtime, "runtime")?;
+    match (into.cpu_rt_runtime_us, into.cpu_rt_period_us) {
+        (None, None) => Ok(()),
+        _ if !machine.support.cpu_realtime => {
+            Err(Error::invalid("Your kernel does not support CPU real-time scheduler"))
+        }
+        (Some(runtime), Some(period)) if runtime > period => {
+            Err(Error::invalid("cpu real-time runtime cannot be higher than cpu real-time period"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Weights and rates of block devices. A rate of 0 is none.
+fn parse_io(
+    host: &wire::HostConfig,
+    machine: &Machine,
+    into: &mut Resources,
+    warnings: &mut Vec<String>,
+) -> Result<()> {
+    let support = &machine.support;
+    let in_range = |weight: u16| match weight {
+        0 => Ok(None),
+        10..=1000 => Ok(Some(weight)),
+        _ => Err(Error::invalid("Range of blkio weight is from 10 to 1000")),
+    };
+    into.blkio_weight = host.blkio_weight.map_or(Ok(None), in_range)?;
+    discard(&mut into.blkio_weight, support.io_weight, NO_WEIGHT, warnings);
+    for device in host.blkio_weight_device.iter().flatten() {
+        let path = device_path(&device.path)?;
+        if let Some(weight) = in_range(u16::try_from(device.weight.unwrap_or(0)).unwrap_or(u16::MAX))? {
+            into.blkio_weight_devices.push(DeviceWeight { path, weight });
+        }
+    }
+    if !support.io_weight_device && !into.blkio_weight_devices.is_empty() {
+        warnings.push(NO_WEIGHT_DEVICE.to_owned());
+        into.blkio_weight_devices.clear();
+    }
+    for (list, kind, warning) in [
+        (&host.blkio_device_read_bps, RateKind::ReadBytes, NO_READ_BPS),
+        (&host.blkio_device_write_bps, RateKind::WriteBytes, NO_WRITE_BPS),
+        (&host.blkio_device_read_iops, RateKind::ReadRequests, NO_READ_IOPS),
+        (&host.blkio_device_write_iops, RateKind::WriteRequests, NO_WRITE_IOPS),
+    ] {
+        let mut rates = Vec::new();
+        for device in list.iter().flatten() {
+            let (path, rate) = (device_path(&device.path)?, device.rate.unwrap_or(0));
+            let rate = u64::try_from(rate)
+                .map_err(|_| Error::invalid(format!("invalid rate for device {path}: {rate}")))?;
+            if rate > 0 {
+                rates.push(DeviceRate { path, kind, rate });
+            }
+        }
+        if !support.io_rates && !rates.is_empty() {
+            warnings.push(warning.to_owned());
+        } else {
+            into.blkio_rates.append(&mut rates);
+        }
+    }
+    Ok(())
+}
+
+fn device_path(field: &Option<String>) -> Result<String> {
+    let path = non_empty(field).unwrap_or("");
+    if !path.starts_with('/') || path.contains('\0') {
+        return Err(Error::invalid(format!("invalid device path {path:?}: must be absolute")));
+    }
+    Ok(path.to_owned())
+}
+
+fn parse_cpu(
+    host: &wire::HostConfig,
+    machine: &Machine,
+    into: &mut Resources,
+    warnings: &mut Vec<String>,
+) -> Result<()> {
+    let support = &machine.support;
     let set = |field: Option<i64>| field.filter(|n| *n != 0);
     let (nanos, period, quota) = (set(host.nano_cpus), set(host.cpu_period), set(host.cpu_quota));
     if nanos.is_some() && period.is_some() {
@@ -122,6 +261,11 @@ fn parse_cpu(host: &wire::HostConfig, machine: &Machine, into: &mut Resources) -
     }
     if nanos.is_some() && quota.is_some() {
         return Err(Error::invalid("Conflicting options: Nano CPUs and CPU Quota cannot both be set"));
+    }
+    if nanos.is_some_and(|n| n > 0) && !support.cpu_quota {
+        return Err(Error::invalid(
+            "NanoCPUs can not be set, as your kernel does not support CPU CFS scheduler or the cgroup is not mounted",
+        ));
     }
     let count = machine.cpu_count();
     let most = u64::try_from(count).unwrap_or(u64::MAX).saturating_mul(NANOS_PER_CPU);
@@ -132,6 +276,14 @@ fn parse_cpu(host: &wire::HostConfig, machine: &Machine, into: &mut Resources) -
                 "range of CPUs is from 0.01 to {count}.00, as there are only {count} CPUs available"
             ))
         })?),
+    };
+    let (period, quota) = match (period, quota) {
+        (None, None) => (None, None),
+        _ if !support.cpu_quota => {
+            warnings.push(NO_QUOTA.to_owned());
+            (None, None)
+        }
+        both => both,
     };
     into.cpu_period_us = match period {
         None => None,
@@ -154,6 +306,7 @@ fn parse_cpu(host: &wire::HostConfig, machine: &Machine, into: &mut Resources) -
             Error::invalid(format!("invalid CPU shares ({shares}): value must be a positive integer"))
         })?),
     };
+    discard(&mut into.cpu_shares, support.cpu_shares, NO_SHARES, warnings);
     Ok(())
 }
 
@@ -283,8 +436,31 @@ pub(super) fn show(resources: &Resources, host: &mut wire::HostConfig) {
     host.pids_limit = resources.pids_limit.map(signed);
     host.blkio_weight = Some(resources.blkio_weight.unwrap_or(0));
     host.cgroup_parent = some(&resources.cgroup_parent);
-    host.cpu_realtime_period = Some(0);
-    host.cpu_realtime_runtime = Some(0);
+    host.memory_swappiness = resources.memory_swappiness.map(i64::from);
+    host.cpu_realtime_period = bytes(resources.cpu_rt_period_us);
+    host.cpu_realtime_runtime = bytes(resources.cpu_rt_runtime_us);
+    host.blkio_weight_device = Some(
+        resources
+            .blkio_weight_devices
+            .iter()
+            .map(|d| wire::ResourcesBlkioWeightDevice {
+                path: some(&d.path),
+                weight: Some(usize::from(d.weight)),
+            })
+            .collect(),
+    );
+    let rates = |kind: RateKind| {
+        let of_kind = resources.blkio_rates.iter().filter(|d| d.kind == kind);
+        Some(
+            of_kind
+                .map(|d| wire::ThrottleDevice { path: some(&d.path), rate: Some(signed(d.rate)) })
+                .collect::<Vec<_>>(),
+        )
+    };
+    host.blkio_device_read_bps = rates(RateKind::ReadBytes);
+    host.blkio_device_write_bps = rates(RateKind::WriteBytes);
+    host.blkio_device_read_iops = rates(RateKind::ReadRequests);
+    host.blkio_device_write_iops = rates(RateKind::WriteRequests);
     host.cpu_count = Some(0);
     host.cpu_percent = Some(0);
     host.io_maximum_iops = Some(0);

@@ -24,7 +24,7 @@ pub(super) fn create_value(
     name: Option<&str>,
     config: Value,
 ) -> Result<wire::ContainerCreateResponse> {
-    let (spec, mut warnings) = convert::create::parse(config, &convert::machine::Machine::probe())?;
+    let (spec, mut warnings) = convert::create::parse(config, &convert::machine::Machine::probe(engine)?)?;
     let created = container::create::create(engine, name, spec, None)?;
     warnings.extend(created.warnings);
     Ok(wire::ContainerCreateResponse { id: created.id.to_string(), warnings })

@@ -14,6 +14,7 @@ use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
 use bollard_stubs::models as wire;
 use bytes::Bytes;
+use dhow_model::container::HostConfig;
 use dhow_model::signal::Signal;
 use dhow_model::{Error, Result};
 use dhow_runtime::timeline::boot_id;
@@ -44,7 +45,7 @@ pub(in crate::api) async fn create(
     params: Params,
     Json(body): Json<Value>,
 ) -> ApiResult {
-    let (spec, mut warnings) = convert::create::parse(body, &convert::machine::Machine::probe())?;
+    let (spec, mut warnings) = convert::create::parse(body, &convert::machine::Machine::probe(&engine)?)?;
     let (name, platform) = (params.owned("name"), params.owned("platform"));
     let created =
         blocking(move || container::create::create(&engine, name.as_deref(), spec, platform.as_deref()))
@@ -128,6 +129,18 @@ pub(in crate::api) async fn pause(State(engine): State<Engine>, Path(id): Path<S
 pub(in crate::api) async fn unpause(State(engine): State<Engine>, Path(id): Path<String>) -> ApiResult {
     blocking(move || container::pause::unpause(&engine, &id)).await?;
     Ok(no_content())
+}
+
+/// `POST /containers/{id}/update`
+pub(in crate::api) async fn update(
+    State(engine): State<Engine>,
+    Path(id): Path<String>,
+    Json(body): Json<wire::ContainerUpdateBody>,
+) -> ApiResult {
+    let machine = convert::machine::Machine::probe(&engine)?;
+    let change = move |config: &HostConfig| convert::update::apply(&body, config, &machine);
+    let warnings = blocking(move || container::update::update(&engine, &id, change)).await?;
+    ok_json(&wire::ContainerUpdateResponse { warnings: Some(warnings) })
 }
 
 /// `POST /containers/{id}/wait`: the head is sent at once, so that a client knows that it waits; the body is

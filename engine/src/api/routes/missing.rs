@@ -26,9 +26,6 @@ const NOUNS: [(&str, &str); 16] = [
     ("debug", "debugging routes"),
 ];
 
-/// Last words of container and image paths that are missing.
-const CONTAINER_VERBS: [&str; 1] = ["update"];
-
 /// Answers what no route took.
 pub(in crate::api) async fn answer(request: Request) -> ApiResult {
     Err(explain(request.method(), request.uri().path()))
@@ -43,7 +40,6 @@ fn explain(method: &Method, path: &str) -> ApiError {
         return not_there(&format!("{what} ({method} {path})"));
     }
     match words[..] {
-        ["containers", _, verb] if CONTAINER_VERBS.contains(&verb) => not_there(&format!("container {verb}")),
         ["containers", _, "attach", "ws"] => not_there("attaching over a websocket"),
         ["images", "search"] => not_there("searching a registry"),
         ["images", .., "push"] => not_there("pushing to a registry"),

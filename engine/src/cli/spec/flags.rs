@@ -297,6 +297,7 @@ pub(crate) const REFUSED: &[(&str, &str)] = &[
     ("--mac-address", NETWORKS),
     ("--network-alias", NETWORKS),
     ("--net-alias", NETWORKS),
+    ("--kernel-memory", "Linux has no limit of kernel memory any more"),
     ("--gpus", "it needs a vendor's hook; give the devices with --device"),
     ("--use-api-socket", "mount the socket of dhow serve with -v"),
     ("--volumes-from", "name the volumes with -v or --mount"),

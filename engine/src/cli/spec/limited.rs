@@ -17,16 +17,8 @@ const BRIDGE: &str = "published ports need bridge networks, which come later";
 
 /// All of them.
 pub(crate) const LIMITED: &[Limit] = &[
-    limit("--blkio-weight-device", "/dev/null:100", "limits by device come later"),
-    limit("--cpu-rt-period", "1000000", "real-time scheduling of cgroups comes later"),
-    limit("--cpu-rt-runtime", "950000", "real-time scheduling of cgroups comes later"),
-    limit("--device-read-bps", "/dev/null:1mb", "limits by device come later"),
-    limit("--device-read-iops", "/dev/null:100", "limits by device come later"),
-    limit("--device-write-bps", "/dev/null:1mb", "limits by device come later"),
-    limit("--device-write-iops", "/dev/null:100", "limits by device come later"),
     limit("--ipc", "container:other", "joining another container comes later"),
-    limit("--log-driver", "syslog", "the drivers are json-file and none"),
-    limit("--memory-swappiness", "60", "it comes later"),
+    limit("--log-driver", "gelf", "the drivers are json-file, local, syslog, journald and none"),
     limit("--network", "bridge", "the networks are none and host"),
     limit("--pid", "container:other", "joining another container comes later"),
     limit("--publish", "80:80", BRIDGE),

@@ -9,7 +9,7 @@ pub(crate) mod env;
 mod flags;
 mod health;
 mod limited;
-mod limits;
+pub(crate) mod limits;
 mod mounts;
 mod names;
 mod ports;
@@ -223,7 +223,7 @@ fn check_modes(args: &SpecArgs) -> Outcome<()> {
     Ok(())
 }
 
-fn parse_restart(text: &str) -> Outcome<RestartPolicy> {
+pub(crate) fn parse_restart(text: &str) -> Outcome<RestartPolicy> {
     let (name, count) = text.split_once(':').map_or((text, None), |(name, count)| (name, Some(count)));
     let name = match name {
         "" if count.is_some() => {

@@ -9,6 +9,7 @@ use dhow_sys::{Errno, OnErrno};
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::Path;
 
 /// What a launch needs of a cgroup that is ready.
@@ -55,8 +56,11 @@ fn make_in(plan: &CgroupPlan, made: &mut CgroupPaths) -> Result<Joining> {
         made.unified = Some(path.clone());
         enable_controllers(path, plan)?;
     }
+    if plan.writes.iter().any(is_realtime) {
+        share_realtime(plan)?;
+    }
     for write in &plan.writes {
-        write_limit(plan, write)?;
+        write_limit(&plan.paths, write)?;
     }
     restrict_devices(plan)?;
     open_joining(&plan.paths)
@@ -196,18 +200,88 @@ fn explain_refusal(directory: &Path, missing: &[String], error: io::Error) -> Er
     Error::caused(ErrorKind::StartFailed, what, error)
 }
 
-fn write_limit(plan: &CgroupPlan, write: &LimitWrite) -> Result<()> {
-    let directory = match &write.v1_controller {
-        Some(controller) => {
-            plan.paths.v1.iter().find(|v1| v1.controllers.contains(controller)).map(|v1| v1.path.as_path())
+impl Cgroup {
+    /// Writes limits while processes are in it: all or none. Some hold each other back (on v1 the limit of memory must
+    /// not be above that of memory and swap, whichever is raised first): what is refused at first is tried again
+    /// after the others.
+    ///
+    /// # Errors
+    /// The first that is refused for good; what the files held before is written back then.
+    pub fn change(&self, writes: &[LimitWrite]) -> Result<()> {
+        let before: Vec<LimitWrite> = writes.iter().filter_map(|write| self.held(write)).collect();
+        let written = self.write_twice(writes);
+        if written.is_err() {
+            // The first error is the one to show.
+            let _ = self.write_twice(&before);
         }
-        None => plan.paths.unified.as_deref(),
+        written
+    }
+
+    fn write_twice(&self, writes: &[LimitWrite]) -> Result<()> {
+        let refused = writes.iter().filter(|write| write_limit(self.paths(), write).is_err());
+        let refused: Vec<&LimitWrite> = refused.collect();
+        refused.into_iter().try_for_each(|write| write_limit(self.paths(), write))
+    }
+
+    /// What a limit's file holds now, as a write.
+    fn held(&self, write: &LimitWrite) -> Option<LimitWrite> {
+        let directory = limit_directory(self.paths(), write)?;
+        let others = write.otherwise.as_ref().map(|(file, _)| file);
+        write.files.iter().chain(others).find_map(|file| {
+            let text = fs::read_to_string(directory.join(file)).ok()?;
+            // Lines for single devices follow.
+            let value = text.lines().next()?.trim_start_matches("default ").to_owned();
+            Some(LimitWrite { files: vec![file.clone()], value, otherwise: None, ..write.clone() })
+        })
+    }
+}
+
+fn is_realtime(write: &LimitWrite) -> bool {
+    write.files.iter().any(|file| file == "cpu.rt_runtime_us")
+}
+
+/// Real-time runtime is handed down: a v1 cgroup has none to give before it was given some. The cgroups above the
+/// container's get what the root has.
+fn share_realtime(plan: &CgroupPlan) -> Result<()> {
+    let Some(v1) = plan.paths.v1.iter().find(|v1| v1.controllers.iter().any(|c| c == "cpu")) else {
+        return Ok(());
     };
-    let directory = directory
+    let mut above: Vec<&Path> = v1.path.ancestors().skip(1).take(plan.depth).collect();
+    above.reverse();
+    let Some((root, parents)) = above.split_first() else { return Ok(()) };
+    for file in ["cpu.rt_period_us", "cpu.rt_runtime_us"] {
+        let all = root.join(file);
+        let all = fs::read_to_string(&all).context(|| format!("read {}", all.display()))?;
+        for parent in parents {
+            let own = parent.join(file);
+            let now = fs::read_to_string(&own).context(|| format!("read {}", own.display()))?;
+            if now.trim() == "0" || file == "cpu.rt_period_us" && now != all {
+                write_control(&own, all.trim())
+                    .context(|| format!("write {:?} to {}", all.trim(), own.display()))?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn limit_directory<'a>(paths: &'a CgroupPaths, write: &LimitWrite) -> Option<&'a Path> {
+    match &write.v1_controller {
+        Some(controller) => {
+            paths.v1.iter().find(|v1| v1.controllers.contains(controller)).map(|v1| v1.path.as_path())
+        }
+        None => paths.unified.as_deref(),
+    }
+}
+
+fn write_limit(paths: &CgroupPaths, write: &LimitWrite) -> Result<()> {
+    let device = write.device.as_deref().map(device_numbers).transpose()?.unwrap_or_default();
+    let directory = limit_directory(paths, write)
         .ok_or_else(|| Error::internal(format!("{} was planned without its hierarchy", write.what)))?;
-    for file in &write.files {
+    let own = write.files.iter().map(|file| (file, &write.value));
+    for (file, value) in own.chain(write.otherwise.as_ref().map(|(file, value)| (file, value))) {
         let path = directory.join(file);
-        match write_control(&path, &write.value) {
+        let value = format!("{device}{value}");
+        match write_control(&path, &value) {
             Ok(()) => return Ok(()),
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => {
@@ -217,7 +291,7 @@ fn write_limit(plan: &CgroupPlan, write: &LimitWrite) -> Result<()> {
                     _ => ErrorKind::StartFailed,
                 };
                 return Err(error).context_kind(kind, || {
-                    format!("set {}: write {:?} to {}", write.what, write.value, path.display())
+                    format!("set {}: write {value:?} to {}", write.what, path.display())
                 });
             }
         }
@@ -231,6 +305,26 @@ fn write_limit(plan: &CgroupPlan, write: &LimitWrite) -> Result<()> {
         write.files.join(" or "),
         directory.display()
     )))
+}
+
+/// `8:16 `, of a block device's node. Docker's words for one that is not there.
+fn device_numbers(path: &Path) -> Result<String> {
+    let status = fs::metadata(path).map_err(|error| {
+        let why = io_reason(&error);
+        Error::invalid(format!("stat {}: {why}", path.display()))
+    })?;
+    if !status.file_type().is_block_device() {
+        return Err(Error::invalid(format!("{}: not a block device", path.display())));
+    }
+    let number = status.rdev();
+    Ok(format!("{}:{} ", nix::sys::stat::major(number), nix::sys::stat::minor(number)))
+}
+
+fn io_reason(error: &io::Error) -> String {
+    match error.kind() {
+        io::ErrorKind::NotFound => "no such file or directory".to_owned(),
+        _ => error.to_string(),
+    }
 }
 
 /// The two error numbers told apart above.

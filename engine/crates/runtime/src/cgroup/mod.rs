@@ -4,6 +4,7 @@ mod apply;
 mod device_rules;
 pub mod layout;
 pub mod limits;
+pub mod support;
 pub mod usage;
 
 pub(crate) use apply::{Joining, make, open_joining};

@@ -180,9 +180,9 @@ impl<'a> Monitor<'a> {
                 report(&what, pidfd);
             }
         };
-        let mut last_code;
+        let mut last_code = None;
         loop {
-            let (code, after) = match self.launch() {
+            let (code, after) = match self.launch_again(last_code.is_some()) {
                 Ok((pid, start_ticks)) => {
                     let pidfd = self.run.as_ref().map(|run| run.pidfd.as_fd());
                     timeline::mark("record that it runs");
@@ -201,7 +201,7 @@ impl<'a> Monitor<'a> {
                     (code, after)
                 }
             };
-            last_code = code;
+            last_code = Some(code);
             self.clients.finish(code);
             match after {
                 AfterExit::Restart { delay } if self.wait_to_restart(delay)? => {}
@@ -219,12 +219,22 @@ impl<'a> Monitor<'a> {
             self.poller.remove(&door);
         }
         self.log = None;
-        self.clients.finish(last_code);
+        if let Some(code) = last_code {
+            self.clients.finish(code);
+        }
         self.clients.update(&self.poller, false);
         while self.clients.count() > 0 {
             self.turn(self.clients.patience_ends())?;
         }
         Ok(())
+    }
+
+    /// Starts the process; `again` with the limits that hold now.
+    fn launch_again(&mut self, again: bool) -> Result<(i32, u64)> {
+        if again && let Some(limits) = self.recorder.limits()? {
+            self.launcher.limit(limits);
+        }
+        self.launch()
     }
 
     /// Starts the process and records that; undoes the start if it cannot be recorded.

@@ -2,8 +2,9 @@
 
 use super::spec::MonitorSpec;
 use crate::cgroup::Cgroup;
+use crate::cgroup::limits::CgroupPlan;
 use crate::launch::{ChildStdio, launch_while};
-use crate::plan::LaunchPlan;
+use crate::plan::{LaunchPlan, Scene};
 use dhow_model::{Result, ResultExt};
 use std::fs::File;
 use std::os::fd::OwnedFd;
@@ -11,6 +12,9 @@ use std::os::unix::fs::FileExt;
 
 /// Starts the process, again and again if need be.
 pub(super) trait Launcher {
+    /// The next start has these limits instead of those that it was planned with.
+    fn limit(&mut self, limits: CgroupPlan);
+
     /// Starts it; its program runs when this returns. Calls `meanwhile` while it waits for that.
     fn launch(&mut self, stdio: ChildStdio, meanwhile: &mut dyn FnMut()) -> Result<Process>;
 }
@@ -59,20 +63,28 @@ impl Group for Cgroup {
 pub(super) struct KernelLauncher {
     source: File,
     plan: Option<LaunchPlan>,
+    limits: Option<CgroupPlan>,
 }
 
 impl KernelLauncher {
     pub(super) fn new(source: File, plan: LaunchPlan) -> Self {
-        Self { source, plan: Some(plan) }
+        Self { source, plan: Some(plan), limits: None }
     }
 }
 
 impl Launcher for KernelLauncher {
+    fn limit(&mut self, limits: CgroupPlan) {
+        self.limits = Some(limits);
+    }
+
     fn launch(&mut self, stdio: ChildStdio, meanwhile: &mut dyn FnMut()) -> Result<Process> {
-        let plan = match self.plan.take() {
+        let mut plan = match self.plan.take() {
             Some(plan) => plan,
             None => read_spec(&self.source)?.plan,
         };
+        if let (Scene::Container { cgroup, .. }, Some(limits)) = (&mut plan.scene, self.limits.take()) {
+            *cgroup = limits;
+        }
         let launched = launch_while(&plan, stdio, meanwhile)?;
         Ok(Process {
             pid: launched.pid,

@@ -1,5 +1,6 @@
 //! What a monitor asks of whoever keeps the records: the engine, over the database.
 
+use crate::cgroup::limits::CgroupPlan;
 use dhow_model::health::{HealthStatus, ProbeResult};
 use dhow_model::{ContainerId, Error, Result, Timestamp};
 use std::time::Duration;
@@ -94,6 +95,15 @@ pub trait Recorder {
     /// When the record cannot be read.
     fn may_restart(&mut self) -> Result<bool>;
 
+    /// The limits of the next run, asked before each but the first: `update` may have changed them. `None`: as
+    /// they were.
+    ///
+    /// # Errors
+    /// When they cannot be read, or are not possible on this machine.
+    fn limits(&mut self) -> Result<Option<CgroupPlan>> {
+        Ok(None)
+    }
+
     /// Removes the container and everything that it left.
     ///
     /// # Errors
@@ -151,6 +161,10 @@ impl<R: Recorder + ?Sized> Recorder for Box<R> {
 
     fn may_restart(&mut self) -> Result<bool> {
         (**self).may_restart()
+    }
+
+    fn limits(&mut self) -> Result<Option<CgroupPlan>> {
+        (**self).limits()
     }
 
     fn remove(&mut self) -> Result<()> {

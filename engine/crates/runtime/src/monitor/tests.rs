@@ -36,6 +36,10 @@ struct Shell {
 }
 
 impl Launcher for Shell {
+    fn limit(&mut self, _: crate::cgroup::limits::CgroupPlan) {
+        unreachable!("this recorder has no limits to give");
+    }
+
     #[expect(clippy::zombie_processes, reason = "the monitor reaps it through its pidfd")]
     fn launch(&mut self, stdio: ChildStdio, meanwhile: &mut dyn FnMut()) -> Result<Process> {
         meanwhile();

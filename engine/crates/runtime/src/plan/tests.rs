@@ -7,7 +7,7 @@ use crate::facts::{KernelVersion, RlimitFact};
 use crate::spec::{ExecSpec, ResolvedMount};
 use dhow_model::container::{ContainerConfig, HostConfig};
 use dhow_model::mount::{Mount, MountSource, MountSyntax, Propagation};
-use dhow_model::resources::{Device, Resources};
+use dhow_model::resources::{Device, DeviceRate, DeviceWeight, RateKind, Resources};
 use dhow_model::security::Security;
 use dhow_model::{ContainerId, Digest, ErrorKind};
 use std::collections::{BTreeMap, BTreeSet};
@@ -140,6 +140,88 @@ fn everything_at_once() {
         bind("/sys", true, Propagation::Rprivate),
     ];
     insta::assert_snapshot!(plan_launch(&spec, &v2()).unwrap());
+}
+
+/// Every limit that there is, on both kinds of machine; those of v1 alone are refused on v2.
+#[test]
+fn every_limit() {
+    let v1 = facts(
+        "30 31 0:1 / /c/cpu rw - cgroup cgroup rw,cpu,cpuacct\n31 31 0:2 / /c/memory rw - cgroup cgroup rw,memory\n\
+         32 31 0:3 / /c/cpuset rw - cgroup cgroup rw,cpuset\n33 31 0:4 / /c/pids rw - cgroup cgroup rw,pids\n\
+         34 31 0:5 / /c/blkio rw - cgroup cgroup rw,blkio\n",
+        &[],
+    );
+    let rate = |kind, rate| DeviceRate { path: "/dev/sda".into(), kind, rate };
+    let mut spec = spec();
+    spec.config.host.resources = Resources {
+        memory_bytes: Some(64 << 20),
+        memory_swap_bytes: Some(96 << 20),
+        memory_reservation_bytes: Some(32 << 20),
+        cpu_quota_us: Some(5_000),
+        cpu_period_us: Some(10_000),
+        cpu_shares: Some(512),
+        cpuset_cpus: "0-1".into(),
+        cpuset_mems: "0".into(),
+        pids_limit: Some(100),
+        blkio_weight: Some(500),
+        blkio_weight_devices: vec![DeviceWeight { path: "/dev/sda".into(), weight: 10 }],
+        blkio_rates: vec![
+            rate(RateKind::ReadBytes, 1),
+            rate(RateKind::WriteBytes, 2),
+            rate(RateKind::ReadRequests, 3),
+            rate(RateKind::WriteRequests, 4),
+        ],
+        ..Resources::default()
+    };
+    let shown = |spec: &LaunchSpec, facts: &HostFacts| limits::plan(spec, facts).map(|plan| plan.to_string());
+    insta::assert_snapshot!("every_limit_v2", shown(&spec, &v2()).unwrap());
+    let common = spec.config.host.resources.clone();
+    let resources = &mut spec.config.host.resources;
+    (resources.memory_swappiness, resources.oom_kill_disable) = (Some(60), true);
+    (resources.cpu_rt_period_us, resources.cpu_rt_runtime_us) = (Some(1_000_000), Some(950_000));
+    insta::assert_snapshot!("every_limit_v1", shown(&spec, &v1).unwrap());
+    for only_v1 in [
+        Resources { memory_swappiness: Some(1), ..common.clone() },
+        Resources { oom_kill_disable: true, ..common.clone() },
+        Resources { cpu_rt_runtime_us: Some(1), ..common },
+    ] {
+        spec.config.host.resources = only_v1;
+        assert_eq!(shown(&spec, &v2()).unwrap_err().kind(), ErrorKind::Unsupported);
+    }
+}
+
+/// What `update` writes: what differs, and what is lifted.
+#[test]
+fn a_change_of_limits() {
+    let change = |facts: &HostFacts, before: Resources, after: Resources| -> Vec<String> {
+        let writes = limits::plan_change(&before, &after, facts).unwrap();
+        writes.iter().map(|w| format!("{}={}", w.files.join("|"), w.value)).collect()
+    };
+    let none = Resources::default;
+    let before =
+        Resources { cpu_shares: Some(512), pids_limit: Some(5), nano_cpus: Some(500_000_000), ..none() };
+    let after = Resources { cpu_shares: Some(512), memory_bytes: Some(64 << 20), ..none() };
+    let hybrid = facts(HYBRID, &[]);
+    assert_eq!(
+        change(&hybrid, before.clone(), after.clone()),
+        [
+            "memory.limit_in_bytes=67108864",
+            "memory.memsw.limit_in_bytes=134217728",
+            "pids.max=max",
+            "cpu.cfs_quota_us=-1"
+        ]
+    );
+    assert_eq!(
+        change(&v2(), before.clone(), after),
+        ["memory.max=67108864", "memory.swap.max=67108864", "pids.max=max", "cpu.max=max 100000"]
+    );
+    let faster = Resources { nano_cpus: Some(250_000_000), ..before.clone() };
+    assert_eq!(
+        change(&hybrid, before.clone(), faster.clone()),
+        ["cpu.cfs_period_us=100000", "cpu.cfs_quota_us=25000"]
+    );
+    assert_eq!(change(&v2(), before.clone(), faster), ["cpu.max=25000 100000"]);
+    assert_eq!(change(&v2(), before.clone(), before), Vec::<String>::new());
 }
 
 #[test]

@@ -2,9 +2,10 @@
 
 use super::*;
 use dhow_model::ErrorKind;
+use dhow_runtime::cgroup::support::Support;
 
 fn machine() -> Machine {
-    Machine { cpus: "0-1".into(), nodes: "0".into() }
+    Machine { cpus: "0-1".into(), nodes: "0".into(), support: Support::all() }
 }
 
 fn parsed(body: Value) -> Result<(CreateSpec, Vec<String>)> {

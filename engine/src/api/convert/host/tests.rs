@@ -3,14 +3,15 @@
 use super::*;
 use dhow_model::ErrorKind;
 use dhow_model::mount::{Mount, MountSource, MountSyntax, Propagation};
-use dhow_model::resources::{Device, Resources, Ulimit};
+use dhow_model::resources::{Device, DeviceRate, DeviceWeight, RateKind, Resources, Ulimit};
 use dhow_model::security::{SeccompProfile, Security};
+use dhow_runtime::cgroup::support::Support;
 use proptest::prelude::*;
 use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
 fn machine() -> Machine {
-    Machine { cpus: "0-3".into(), nodes: "0".into() }
+    Machine { cpus: "0-3".into(), nodes: "0".into(), support: Support::all() }
 }
 
 fn parsed(value: Value) -> Result<(HostConfig, Vec<String>)> {
@@ -213,6 +214,17 @@ fn any_resources() -> impl Strategy<Value = Resources> {
             cpuset_mems: String::new(),
             pids_limit,
             blkio_weight,
+            blkio_weight_devices: blkio_weight
+                .map(|weight| DeviceWeight { path: "/dev/sda".into(), weight })
+                .into_iter()
+                .collect(),
+            blkio_rates: pids_limit
+                .map(|rate| DeviceRate { path: "/dev/sda".into(), kind: RateKind::WriteBytes, rate })
+                .into_iter()
+                .collect(),
+            memory_swappiness: memory_bytes.map(|_| 7),
+            cpu_rt_period_us: pids_limit,
+            cpu_rt_runtime_us: None,
             ulimits: vec![Ulimit { name: "core".into(), soft: 0, hard: -1 }],
             cgroup_parent: String::new(),
             devices: vec![Device {

@@ -1,10 +1,11 @@
 //! Limits, and the words in which they are refused.
 
 use super::*;
+use dhow_runtime::cgroup::support::Support;
 use serde_json::{Value, json};
 
 fn machine() -> Machine {
-    Machine { cpus: "0-1".into(), nodes: "0".into() }
+    Machine { cpus: "0-1".into(), nodes: "0".into(), support: Support::all() }
 }
 
 fn parsed(value: Value) -> Result<(Resources, Vec<String>)> {
@@ -132,22 +133,125 @@ fn refusals_are_dockers() {
 #[test]
 fn what_is_not_done_is_refused_by_name() {
     for (value, name) in [
-        (json!({"BlkioWeightDevice": [{"Path": "/dev/sda", "Weight": 10}]}), "BlkioWeightDevice"),
-        (json!({"BlkioDeviceReadBps": [{"Path": "/dev/sda", "Rate": 10}]}), "BlkioDeviceReadBps"),
-        (json!({"BlkioDeviceWriteBps": [{"Path": "/dev/sda", "Rate": 10}]}), "BlkioDeviceWriteBps"),
-        (json!({"BlkioDeviceReadIOps": [{"Path": "/dev/sda", "Rate": 10}]}), "BlkioDeviceReadIOps"),
-        (json!({"BlkioDeviceWriteIOps": [{"Path": "/dev/sda", "Rate": 10}]}), "BlkioDeviceWriteIOps"),
-        (json!({"CpuRealtimePeriod": 1}), "CpuRealtimePeriod"),
-        (json!({"CpuRealtimeRuntime": 1}), "CpuRealtimeRuntime"),
         (json!({"CpuCount": 1}), "CpuCount"),
         (json!({"CpuPercent": 1}), "CpuPercent"),
         (json!({"IOMaximumIOps": 1}), "IOMaximumIOps"),
         (json!({"IOMaximumBandwidth": 1}), "IOMaximumBandwidth"),
-        (json!({"MemorySwappiness": 60}), "MemorySwappiness"),
         (json!({"DeviceRequests": [{"Driver": "nvidia"}]}), "DeviceRequests"),
     ] {
         let error = parsed(value.clone()).unwrap_err();
         assert_eq!(error.kind(), dhow_model::ErrorKind::Unsupported, "{value}");
         assert!(error.to_string().contains(name), "{value}: {error}");
     }
+}
+
+#[test]
+fn limits_of_block_devices_real_time_and_swappiness() {
+    let device = |rate: u64| json!([{"Path": "/dev/sda", "Rate": rate}]);
+    let sent = json!({
+        "BlkioWeightDevice": [{"Path": "/dev/sda", "Weight": 10}, {"Path": "/dev/sdb", "Weight": 0}],
+        "BlkioDeviceReadBps": device(1), "BlkioDeviceWriteBps": device(2), "BlkioDeviceReadIOps": device(3),
+        "BlkioDeviceWriteIOps": device(4), "CpuRealtimePeriod": 1000, "CpuRealtimeRuntime": 900,
+        "MemorySwappiness": 60, "Memory": 64 << 20,
+    });
+    let (resources, warnings) = parsed(sent.clone()).unwrap();
+    assert!(warnings.is_empty(), "{warnings:?}");
+    assert_eq!(resources.blkio_weight_devices, [DeviceWeight { path: "/dev/sda".into(), weight: 10 }]);
+    let rates: Vec<(RateKind, u64)> = resources.blkio_rates.iter().map(|r| (r.kind, r.rate)).collect();
+    let want = [RateKind::ReadBytes, RateKind::WriteBytes, RateKind::ReadRequests, RateKind::WriteRequests];
+    assert_eq!(rates, want.into_iter().zip(1..).collect::<Vec<_>>());
+    assert_eq!((resources.cpu_rt_period_us, resources.cpu_rt_runtime_us), (Some(1000), Some(900)));
+    assert_eq!(resources.memory_swappiness, Some(60));
+    assert_eq!(resources.memory_swap_bytes, Some(128 << 20), "twice the memory, and inspect says so");
+    let mut shown = wire::HostConfig::default();
+    show(&resources, &mut shown);
+    let shown = serde_json::to_value(&shown).unwrap();
+    for key in ["BlkioDeviceReadBps", "BlkioDeviceWriteIOps", "CpuRealtimeRuntime", "MemorySwappiness"] {
+        assert_eq!(shown[key], sent[key], "{key}");
+    }
+    assert_eq!(shown["BlkioWeightDevice"], json!([{"Path": "/dev/sda", "Weight": 10}]));
+    for (value, words) in [
+        (json!({"MemorySwappiness": 101}), "Invalid value: 101, valid memory swappiness range is 0-100"),
+        (
+            json!({"CpuRealtimePeriod": 1, "CpuRealtimeRuntime": 2}),
+            "cpu real-time runtime cannot be higher than cpu real-time period",
+        ),
+        (
+            json!({"BlkioWeightDevice": [{"Path": "/dev/a", "Weight": 9}]}),
+            "Range of blkio weight is from 10 to 1000",
+        ),
+        (json!({"BlkioDeviceReadBps": [{"Path": "a", "Rate": 9}]}), "invalid device path \"a\""),
+    ] {
+        assert!(parsed(value.clone()).unwrap_err().to_string().starts_with(words), "{value}");
+    }
+}
+
+/// What a kernel has not is left out, and said in Docker's words; who asks for nothing is told nothing.
+#[test]
+fn what_the_kernel_has_not_is_discarded_with_a_warning() {
+    let none = Support {
+        memory: false,
+        swap: false,
+        memory_reservation: false,
+        swappiness: false,
+        oom_kill_disable: false,
+        cpu_shares: false,
+        cpu_quota: false,
+        cpu_realtime: false,
+        cpuset: false,
+        pids: false,
+        io_weight: false,
+        io_weight_device: false,
+        io_rates: false,
+    };
+    let with = |support: &Support, value: Value| {
+        let host: wire::HostConfig = serde_json::from_value(value).unwrap();
+        let mut warnings = Vec::new();
+        let machine = Machine { support: support.clone(), ..machine() };
+        parse(&host, &machine, &mut warnings).map(|resources| (resources, warnings))
+    };
+    let rate = json!([{"Path": "/dev/sda", "Rate": 1}]);
+    let (resources, warnings) = with(
+        &none,
+        json!({
+            "Memory": 64 << 20, "MemoryReservation": 32 << 20, "MemorySwappiness": 1, "OomKillDisable": true,
+            "PidsLimit": 5, "CpuShares": 512, "CpuPeriod": 1000, "CpusetCpus": "0", "BlkioWeight": 500,
+            "BlkioWeightDevice": [{"Path": "/dev/sda", "Weight": 500}], "BlkioDeviceReadBps": rate,
+            "BlkioDeviceWriteBps": rate, "BlkioDeviceReadIOps": rate, "BlkioDeviceWriteIOps": rate,
+        }),
+    )
+    .unwrap();
+    assert_eq!(resources, Resources { memory_swap_bytes: Some(-1), ..Resources::default() });
+    let want = [
+        NO_PIDS,
+        NO_MEMORY,
+        NO_SWAPPINESS,
+        NO_RESERVATION,
+        NO_OOM_KILL_DISABLE,
+        NO_QUOTA,
+        NO_SHARES,
+        NO_CPUSET,
+        NO_WEIGHT,
+        NO_WEIGHT_DEVICE,
+        NO_READ_BPS,
+        NO_WRITE_BPS,
+        NO_READ_IOPS,
+        NO_WRITE_IOPS,
+    ];
+    let sorted = |list: &mut Vec<String>| list.sort();
+    let (mut warnings, mut want) = (warnings, want.map(str::to_owned).to_vec());
+    sorted(&mut warnings);
+    sorted(&mut want);
+    assert_eq!(warnings, want);
+    assert_eq!(with(&none, json!({"MemorySwappiness": -1, "OomKillDisable": false})).unwrap().1.len(), 0);
+    let error = |value| with(&none, value).unwrap_err().to_string();
+    assert_eq!(
+        error(json!({"CpuRealtimeRuntime": 1})),
+        "Your kernel does not support CPU real-time scheduler"
+    );
+    assert!(error(json!({"NanoCpus": 1})).starts_with("NanoCPUs can not be set, as your kernel does not"));
+    let no_swap = Support { swap: false, ..Support::all() };
+    let (resources, warnings) = with(&no_swap, json!({"Memory": 64 << 20})).unwrap();
+    assert_eq!((resources.memory_bytes, resources.memory_swap_bytes), (Some(64 << 20), Some(-1)));
+    assert_eq!(warnings, [NO_SWAP]);
 }
