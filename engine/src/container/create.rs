@@ -45,6 +45,8 @@ pub fn create(
     if resources.cgroup_parent.is_empty() {
         resources.cgroup_parent.clone_from(&settings.cgroup_parent);
     }
+    super::volumes_from::add(&mut *engine.db()?, &mut config)?;
+    super::join::name_by_id(&mut *engine.db()?, &mut config.host)?;
     super::health::check(&config)?;
     let volumes = name_volumes(&mut config)?;
     let record = ContainerRecord {

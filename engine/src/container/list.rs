@@ -176,7 +176,7 @@ impl<'a> Wanted<'a> {
                     mount.target == want || matches!(&mount.source, MountSource::Volume { name, .. } if name == want)
                 })
             })
-            && self.filters.any("network", |want| about.network.as_str() == want)
+            && self.filters.any("network", |want| about.network.word() == want)
             && self.filters.any("health", |want| {
                 state.life.health.map_or("none", |health| health.status.as_str()) == want
             })

@@ -20,6 +20,7 @@ pub(crate) mod files;
 mod health;
 mod init;
 pub mod inspect;
+mod join;
 pub mod list;
 mod log;
 pub mod logs;
@@ -36,6 +37,7 @@ pub mod stop;
 pub mod streams;
 pub mod top;
 pub mod update;
+mod volumes_from;
 pub mod wait;
 mod whole_file;
 

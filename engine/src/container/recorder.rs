@@ -9,9 +9,11 @@ use dhow_model::health::Health;
 use dhow_model::life::Ender;
 use dhow_model::state::{ContainerState, Move, Status};
 use dhow_model::{ContainerId, Error, Layout, Result, Timestamp};
-use dhow_runtime::cgroup::limits::{CgroupPlan, plan_for};
+use dhow_runtime::cgroup::limits::plan_for;
 use dhow_runtime::monitor::restart::Backoff;
-use dhow_runtime::monitor::{AfterExit, AfterProbe, Exit, MonitorKind, MonitorSpec, Probed, Recorder};
+use dhow_runtime::monitor::{
+    AfterExit, AfterProbe, Exit, MonitorKind, MonitorSpec, NextRun, Probed, Recorder,
+};
 use dhow_store::db::{ContainerRecord, StateDb};
 
 /// The entry of `dhow monitor`.
@@ -170,11 +172,13 @@ impl Recorder for ContainerRecorder {
         })
     }
 
-    fn limits(&mut self) -> Result<Option<CgroupPlan>> {
-        let record = self.open()?.read(|txn| txn.container(&self.id))?;
+    fn next_run(&mut self) -> Result<Option<NextRun>> {
+        let mut db = self.open()?;
+        let record = db.read(|txn| txn.container(&self.id))?;
         let record = record.ok_or_else(|| super::no_such(self.id.as_str()))?;
-        let facts = dhow_runtime::facts::probe()?;
-        plan_for(&record.config.host, super::DEFAULT_CGROUP_PARENT, &record.id, &facts).map(Some)
+        let (host, facts) = (&record.config.host, dhow_runtime::facts::probe()?);
+        let cgroup = plan_for(host, super::DEFAULT_CGROUP_PARENT, &record.id, &facts)?;
+        Ok(Some(NextRun { cgroup, donors: super::join::donors(&mut db, host)? }))
     }
 
     fn remove(&mut self) -> Result<()> {

@@ -166,9 +166,14 @@ fn launch(
 
 fn launch_spec(engine: &Engine, record: &ContainerRecord, image: &Image) -> Result<LaunchSpec> {
     let directory = engine.layout().container(&record.id);
-    let (hostname_file, hosts_file, resolv_conf_file) =
-        super::etc::write(&engine.layout().container_state(&record.id), &record.config)
+    let mut config = record.config.clone();
+    let (donors, (hostname_file, hosts_file, resolv_conf_file)) = {
+        let files = super::etc::write(&engine.layout().container_state(&record.id), &config)
             .context(|| format!("prepare container {}", record.id.short()))?;
+        let mut db = engine.db()?;
+        let donors = super::join::donors(&mut db, &config.host)?;
+        (donors, super::join::share_names(&mut db, engine.layout(), &mut config, files)?)
+    };
     let security = &record.config.host.security;
     let seccomp = if security.privileged {
         None
@@ -177,7 +182,7 @@ fn launch_spec(engine: &Engine, record: &ContainerRecord, image: &Image) -> Resu
     };
     Ok(LaunchSpec {
         id: record.id.clone(),
-        config: record.config.clone(),
+        config,
         rootfs: Rootfs::Overlay {
             lower: engine.layers().lower_dirs(&image.layers)?,
             upper: directory.join("upper"),
@@ -193,6 +198,7 @@ fn launch_spec(engine: &Engine, record: &ContainerRecord, image: &Image) -> Resu
         } else {
             None
         },
+        donors,
         seccomp,
         id_maps: None,
     })

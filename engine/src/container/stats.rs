@@ -89,7 +89,7 @@ impl Sampler {
         }
         let run = (state.pid, state.pid_start_ticks);
         let networks = match record.config.host.network {
-            NetworkMode::None => network_usage(run.0, run.1)?,
+            NetworkMode::None | NetworkMode::Container(_) => network_usage(run.0, run.1)?,
             NetworkMode::Host => BTreeMap::new(),
         };
         let usage = super::cgroup(&self.engine, record)?.usage()?;

@@ -23,6 +23,9 @@
 //! | `bad_input` | one clear line, the right code, nothing left |
 //! | `resources` | every limit: its value in the cgroup, and what it does |
 //! | `update` | other limits for what runs, and after a restart |
+//! | `devices` | what may be opened, and nothing else |
+//! | `volumes_from` | the mounts of other containers |
+//! | `namespaces` | the host's, and those of other containers |
 //! | `stats` | what containers use: rows, rates, Docker's body |
 //! | `ps` | every filter, counts, columns |
 //! | `completion` | shells complete verbs and flags; every verb has a manual page |
@@ -48,6 +51,7 @@ mod cp;
 mod crash;
 mod crowd;
 mod debian;
+mod devices;
 mod events;
 mod files;
 mod fixtures;
@@ -59,6 +63,7 @@ mod lifecycle;
 mod limits;
 mod live;
 mod logging;
+mod namespaces;
 mod pause;
 mod prune;
 mod ps;
@@ -76,3 +81,4 @@ mod top;
 mod trace;
 mod tty;
 mod update;
+mod volumes_from;

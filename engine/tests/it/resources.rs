@@ -15,12 +15,12 @@ pub(crate) fn is_v2() -> bool {
 }
 
 /// A disk of 64 MiB: a file behind a loop device. Dropping it detaches the device.
-struct Disk {
-    node: String,
+pub(crate) struct Disk {
+    pub(crate) node: String,
 }
 
 impl Disk {
-    fn new(sandbox: &Sandbox) -> Self {
+    pub(crate) fn new(sandbox: &Sandbox) -> Self {
         let file = sandbox.path("disk");
         std::fs::File::create(&file).unwrap().set_len(64 << 20).unwrap();
         let output = Command::new("losetup").args(["--find", "--show"]).arg(&file).output().unwrap();
@@ -29,7 +29,7 @@ impl Disk {
     }
 
     /// `7:0`.
-    fn number(&self) -> String {
+    pub(crate) fn number(&self) -> String {
         let name = Path::new(&self.node).file_name().unwrap();
         let path = PathBuf::from("/sys/block").join(name).join("dev");
         std::fs::read_to_string(path).unwrap().trim().to_owned()

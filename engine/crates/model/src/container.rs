@@ -13,6 +13,7 @@ use crate::security::Security;
 use crate::signal::Signal;
 use crate::{Digest, Error, Result};
 use serde::{Deserialize, Serialize};
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// A request to make a container: every text is checked, nothing is merged with the image yet.
@@ -142,6 +143,9 @@ pub const RESTART_UNHEALTHY: &str = "dhow.restart-unhealthy";
 pub struct HostConfig {
     /// `-v`, `--mount`, `--tmpfs`, in the order given; `create` adds anonymous volumes with their names.
     pub mounts: Vec<Mount>,
+    /// `NAME[:MODE]` of containers whose mounts it has too, as typed; `create` adds those to `mounts`.
+    #[serde(default)]
+    pub volumes_from: Vec<String>,
     /// Which network namespace.
     pub network: NetworkMode,
     /// When the monitor starts it again.
@@ -187,14 +191,17 @@ pub enum NetworkMode {
     None,
     /// The host's.
     Host,
+    /// That of another container: its name in a request, its id in a configuration.
+    Container(String),
 }
 
 impl NetworkMode {
     /// Docker's word for it.
-    pub fn as_str(&self) -> &'static str {
+    pub fn word(&self) -> Cow<'static, str> {
         match self {
-            NetworkMode::None => "none",
-            NetworkMode::Host => "host",
+            NetworkMode::None => "none".into(),
+            NetworkMode::Host => "host".into(),
+            NetworkMode::Container(id) => format!("container:{id}").into(),
         }
     }
 }

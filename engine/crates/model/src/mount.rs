@@ -65,6 +65,8 @@ pub enum MountSyntax {
     Tmpfs,
     /// `VOLUME` of the image, or `Config.Volumes`.
     Image,
+    /// `--volumes-from`, wire field `HostConfig.VolumesFrom`.
+    VolumesFrom,
 }
 
 /// Mount propagation (mount_namespaces(7)).

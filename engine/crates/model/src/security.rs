@@ -22,15 +22,15 @@ pub struct Security {
     /// PID namespace.
     pub pid: Namespace,
     /// System V IPC and POSIX message queue namespace.
-    pub ipc: Namespace,
+    pub ipc: Ipc,
     /// Host name namespace.
     pub uts: Namespace,
     /// cgroup namespace.
     pub cgroup: Namespace,
 }
 
-/// Whether a namespace is the container's own or the host's.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+/// Whose a namespace is.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Namespace {
     /// A new one.
@@ -38,6 +38,32 @@ pub enum Namespace {
     Private,
     /// The host's.
     Host,
+    /// That of another container: its name in a request, its id in a configuration.
+    Container(String),
+}
+
+/// Whose IPC namespace and `/dev/shm` a container has.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Ipc {
+    /// Its own, which no other may join.
+    #[default]
+    Private,
+    /// Its own, which others may join.
+    Shareable,
+    /// Its own, without a `/dev/shm`.
+    None,
+    /// The host's.
+    Host,
+    /// Those of another container: its name in a request, its id in a configuration.
+    Container(String),
+}
+
+impl Ipc {
+    /// Whether the namespace is made for this container.
+    pub fn is_own(&self) -> bool {
+        matches!(self, Self::Private | Self::Shareable | Self::None)
+    }
 }
 
 /// Which system calls are allowed.

@@ -121,7 +121,9 @@ pub(crate) fn launch_while(
 /// Clones, inside the namespaces that the clone itself must happen in.
 fn start(plan: &LaunchPlan, ready: &Ready) -> Result<Child> {
     let (flags, entered) = match &plan.scene {
-        Scene::Container { namespaces, clock_offsets: None, .. } => (*namespaces, None),
+        Scene::Container { namespaces, clock_offsets: None, .. } => {
+            (*namespaces, ready.container.as_ref().map(Entered::pid_namespace).transpose()?)
+        }
         Scene::Container { namespaces, clock_offsets: Some(offsets), .. } => {
             (*namespaces, Some(Entered::new_clocks(*offsets)?))
         }

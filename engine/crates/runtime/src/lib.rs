@@ -41,4 +41,4 @@ pub use facts::HostFacts;
 pub use idmap::{IdMaps, IdRange};
 pub use launch::{ChildStdio, Launched, launch};
 pub use plan::{LaunchPlan, plan_launch};
-pub use spec::{ExecSpec, LaunchSpec, ResolvedMount, Rootfs};
+pub use spec::{Donor, Donors, ExecSpec, LaunchSpec, ResolvedMount, Rootfs};

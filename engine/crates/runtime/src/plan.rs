@@ -7,11 +7,11 @@
 use crate::cgroup::limits::{self, CgroupPlan};
 use crate::facts::HostFacts;
 use crate::idmap::IdMaps;
-use crate::spec::{LaunchSpec, Rootfs};
+use crate::spec::{Donors, LaunchSpec, Rootfs};
 use crate::step::Step;
 use dhow_model::container::NetworkMode;
 use dhow_model::resources::Ulimit;
-use dhow_model::security::{MASKED_PATHS, Namespace, READONLY_PATHS};
+use dhow_model::security::{Ipc, MASKED_PATHS, Namespace, READONLY_PATHS};
 use dhow_model::{Error, Result};
 use dhow_sys::clone;
 use serde::{Deserialize, Serialize};
@@ -56,6 +56,8 @@ pub enum Scene {
         clock_offsets: Option<(i64, i64)>,
         /// The maps of a user namespace of its own, which then owns the other new ones.
         id_maps: Option<IdMaps>,
+        /// Whose namespaces it joins.
+        donors: Donors,
     },
     /// A further process.
     Exec {
@@ -78,6 +80,7 @@ pub fn plan_launch(spec: &LaunchSpec, facts: &HostFacts) -> Result<LaunchPlan> {
     let host = &spec.config.host;
     let security = &host.security;
     check_user_namespace(spec)?;
+    check_donors(spec)?;
     let cgroup = limits::plan(spec, facts)?;
     let mut steps = Vec::with_capacity(80);
     if !cgroup.paths.v1.is_empty() {
@@ -85,6 +88,12 @@ pub fn plan_launch(spec: &LaunchSpec, facts: &HostFacts) -> Result<LaunchPlan> {
     }
     if spec.id_maps.is_some() {
         steps.push(Step::BecomeRoot);
+    }
+    if spec.donors.ipc.is_some() {
+        steps.push(Step::JoinIpc);
+    }
+    if spec.donors.network.is_some() {
+        steps.push(Step::JoinNetwork);
     }
     steps.push(Step::NewSession);
     if security.cgroup == Namespace::Private {
@@ -132,7 +141,7 @@ pub fn plan_launch(spec: &LaunchSpec, facts: &HostFacts) -> Result<LaunchPlan> {
     let mut namespaces = clone::NEWNS;
     for (own, flag) in [
         (security.pid == Namespace::Private, clone::NEWPID),
-        (security.ipc == Namespace::Private, clone::NEWIPC),
+        (security.ipc.is_own(), clone::NEWIPC),
         (security.uts == Namespace::Private, clone::NEWUTS),
         (host.network == NetworkMode::None, clone::NEWNET),
         (spec.id_maps.is_some(), clone::NEWUSER),
@@ -147,6 +156,7 @@ pub fn plan_launch(spec: &LaunchSpec, facts: &HostFacts) -> Result<LaunchPlan> {
         namespaces,
         clock_offsets: None,
         id_maps: spec.id_maps.clone(),
+        donors: spec.donors.clone(),
     };
     Ok(LaunchPlan { scene, process, steps })
 }
@@ -166,11 +176,32 @@ fn check_user_namespace(spec: &LaunchSpec) -> Result<()> {
     for (shared, what) in [
         (host.network == NetworkMode::Host, "network"),
         (host.security.pid == Namespace::Host, "PID"),
-        (host.security.ipc == Namespace::Host, "IPC"),
+        (host.security.ipc == Ipc::Host, "IPC"),
     ] {
         if shared {
             return Err(Error::conflict(format!(
                 "cannot share the host's {what} namespace when user namespaces are enabled"
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// What is to be joined must be there, and what is there must be wanted.
+fn check_donors(spec: &LaunchSpec) -> Result<()> {
+    let host = &spec.config.host;
+    let donors = &spec.donors;
+    for (joins, donor, what) in [
+        (matches!(host.security.pid, Namespace::Container(_)), donors.pid, "PID"),
+        (matches!(host.security.ipc, Ipc::Container(_)), donors.ipc, "IPC"),
+        (matches!(host.network, NetworkMode::Container(_)), donors.network, "network"),
+    ] {
+        if joins != donor.is_some() {
+            return Err(Error::internal(format!("no container to join the {what} namespace of")));
+        }
+        if joins && spec.id_maps.is_some() {
+            return Err(Error::conflict(format!(
+                "cannot join the {what} namespace of another container when user namespaces are enabled"
             )));
         }
     }
@@ -226,7 +257,7 @@ fn sysctl_path(key: &str, spec: &LaunchSpec) -> Result<String> {
     let private = if path.starts_with("net/") {
         spec.config.host.network != NetworkMode::Host
     } else if IPC.contains(&path.as_str()) || path.starts_with("fs/mqueue/") {
-        security.ipc == Namespace::Private
+        security.ipc.is_own()
     } else if path == "kernel/domainname" {
         security.uts == Namespace::Private
     } else {
@@ -238,7 +269,7 @@ fn sysctl_path(key: &str, spec: &LaunchSpec) -> Result<String> {
 impl fmt::Display for LaunchPlan {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.scene {
-            Scene::Container { rootfs, cgroup, namespaces, clock_offsets, id_maps } => {
+            Scene::Container { rootfs, cgroup, namespaces, clock_offsets, id_maps, donors } => {
                 match rootfs {
                     Rootfs::Directory(path) => writeln!(f, "rootfs directory {}", path.display())?,
                     Rootfs::Overlay { lower, upper, work } => {
@@ -260,6 +291,11 @@ impl fmt::Display for LaunchPlan {
                     }
                 }
                 writeln!(f)?;
+                for (what, donor) in [("pid", donors.pid), ("ipc", donors.ipc), ("net", donors.network)] {
+                    if let Some(donor) = donor {
+                        writeln!(f, "{what} namespace of process {} since {}", donor.pid, donor.start_ticks)?;
+                    }
+                }
                 if let Some((monotonic, boot)) = clock_offsets {
                     writeln!(f, "clocks monotonic+{monotonic} boottime+{boot}")?;
                 }

@@ -9,6 +9,7 @@ use crate::idmap::{self, IdMaps};
 use crate::launch::ChildStdio;
 use crate::plan::{LaunchPlan, ProcessPlan, Scene};
 use crate::rootfs::{Target, c_path, c_string};
+use crate::spec::{Donor, Donors};
 use crate::step::{MountStep, MountWhat, Place, SourceIds, Step};
 use crate::user::{self, Files, InRoot, ResolvedUser};
 use crate::{copyup, devices, rootfs, timeline};
@@ -25,7 +26,7 @@ use std::path::Path;
 
 mod sources;
 
-use sources::{bind_source, cgroup_view, tmpfs};
+use sources::{bind_source, cgroup_view, shared_memory, tmpfs};
 
 /// CAP_SYS_ADMIN, which installing a filter without no-new-privileges needs.
 const CAP_SYS_ADMIN: u64 = 1 << 21;
@@ -69,7 +70,8 @@ pub(crate) fn prepare(plan: &LaunchPlan, stdio: ChildStdio) -> Result<Ready> {
     }
     let mut cgroup = None;
     let ready = match &plan.scene {
-        Scene::Container { rootfs, cgroup: cgroup_plan, id_maps, .. } => {
+        Scene::Container { rootfs, cgroup: cgroup_plan, id_maps, donors, .. } => {
+            let entered = donors.pid.map(open_donor).transpose()?;
             let ids = id_maps.clone().map(Ids::of_new_namespace).transpose()?;
             let made = cgroup::make(cgroup_plan)?;
             timeline::mark("make the cgroup");
@@ -78,7 +80,7 @@ pub(crate) fn prepare(plan: &LaunchPlan, stdio: ChildStdio) -> Result<Ready> {
             let root = rootfs::mount(rootfs, ids.as_ref().map(Ids::for_mounts).transpose()?);
             timeline::mark("mount the root filesystem, detached");
             root.and_then(|root| {
-                Preparation::new(plan, Some(root), made.joining, Some(paths), None, ids)?.finish(stdio)
+                Preparation::new(plan, Some(root), made.joining, Some(paths), entered, ids)?.finish(stdio)
             })
         }
         Scene::Exec { pid, start_ticks, cgroup: paths } => {
@@ -98,6 +100,10 @@ pub(crate) fn prepare(plan: &LaunchPlan, stdio: ChildStdio) -> Result<Ready> {
     }
 }
 
+fn no_donor() -> Error {
+    Error::internal("a step needs a container to join")
+}
+
 /// The pidfd of a container's first process, if it is still that process.
 fn open_container(pid: i32, start_ticks: u64) -> Result<OwnedFd> {
     let gone = || Error::conflict("the container is not running");
@@ -107,6 +113,12 @@ fn open_container(pid: i32, start_ticks: u64) -> Result<OwnedFd> {
         return Err(gone());
     }
     Ok(pidfd)
+}
+
+/// The pidfd of a container that is joined, if it still runs.
+fn open_donor(donor: Donor) -> Result<OwnedFd> {
+    open_container(donor.pid, donor.start_ticks)
+        .map_err(|error| Error::new(error.kind(), "the container to join is not running"))
 }
 
 /// The ids of a container with a user namespace.
@@ -248,6 +260,13 @@ impl<'a> Preparation<'a> {
         Ok(match step {
             Step::JoinCgroups => Op::JoinCgroups(std::mem::take(&mut self.joining.tasks)),
             Step::JoinNamespaces => self.join_namespaces()?,
+            Step::JoinIpc => {
+                Op::JoinNamespaces { process: open_donor(self.donor_of_ipc()?)?, kinds: clone::NEWIPC }
+            }
+            Step::JoinNetwork => Op::JoinNamespaces {
+                process: open_donor(self.donors().and_then(|d| d.network).ok_or_else(no_donor)?)?,
+                kinds: clone::NEWNET,
+            },
             Step::BecomeRoot => Op::BecomeRoot,
             Step::OomScore(_) | Step::Rlimit { .. } if self.new_namespace() => Op::AskMonitor,
             Step::NewSession => Op::NewSession,
@@ -298,6 +317,17 @@ impl<'a> Preparation<'a> {
             Step::Capabilities(mask) => Op::Capabilities(*mask),
             Step::Execute => Op::Execute,
         })
+    }
+
+    fn donors(&self) -> Option<&Donors> {
+        match &self.plan.scene {
+            Scene::Container { donors, .. } => Some(donors),
+            Scene::Exec { .. } => None,
+        }
+    }
+
+    fn donor_of_ipc(&self) -> Result<Donor> {
+        self.donors().and_then(|donors| donors.ipc).ok_or_else(no_donor)
     }
 
     /// Whether the child is born into a user namespace, and so without any of the host's privileges.
@@ -386,6 +416,9 @@ impl<'a> Preparation<'a> {
                 Source::Ready(cgroup_view(unified, attributes)?)
             }
             MountWhat::CgroupHost(path) => Source::Ready(cgroup_view(Some(path), attributes)?),
+            MountWhat::SharedMemory => {
+                Source::Ready(shared_memory(open_donor(self.donor_of_ipc()?)?.as_fd(), attributes)?)
+            }
             MountWhat::Bind(bind) => {
                 let source = bind_source(bind, step)?;
                 let status = openat2::stat(source.as_fd()).on("fstat", bind.path.display());

@@ -31,10 +31,32 @@ pub struct LaunchSpec {
     /// With `--init`: the program that appears as `/sbin/dhow-init` and runs as pid 1. It must be static, and is
     /// called as `dhow-init FILE ARGV0 ARGUMENTS…`.
     pub init_binary: Option<PathBuf>,
+    /// Running containers whose namespaces are joined; one for each namespace that the configuration says so of.
+    pub donors: Donors,
     /// A compiled filter ([`crate::seccomp::compile`]); `None`: unconfined.
     pub seccomp: Option<Vec<u8>>,
     /// A user namespace of its own with these maps; `None`: the host's.
     pub id_maps: Option<IdMaps>,
+}
+
+/// The containers whose namespaces a container joins.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Donors {
+    /// Whose processes it sees.
+    pub pid: Option<Donor>,
+    /// Whose IPC objects and `/dev/shm` it uses.
+    pub ipc: Option<Donor>,
+    /// Whose network it has.
+    pub network: Option<Donor>,
+}
+
+/// The first process of a running container.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Donor {
+    /// As the host sees it.
+    pub pid: i32,
+    /// Its start time in clock ticks since boot, which tells a reused pid.
+    pub start_ticks: u64,
 }
 
 /// Where a container's root filesystem comes from.

@@ -15,6 +15,10 @@ pub enum Step {
     JoinCgroups,
     /// Enter the namespaces of the container's first process.
     JoinNamespaces,
+    /// Enter the IPC namespace of another container.
+    JoinIpc,
+    /// Enter the network namespace of another container.
+    JoinNetwork,
     /// Have the new user namespace mapped by the monitor, and become its root.
     BecomeRoot,
     /// Become a session leader.
@@ -183,6 +187,8 @@ pub enum MountWhat {
     CgroupV2,
     /// The machine's whole cgroup tree.
     CgroupHost(PathBuf),
+    /// `/dev/shm` of the container whose IPC namespace is joined.
+    SharedMemory,
     /// A host file or directory.
     Bind(BindPlan),
 }
@@ -255,6 +261,7 @@ impl fmt::Display for MountWhat {
             Self::CgroupDirectory => f.write_str("cgroup directory"),
             Self::CgroupV1(index) => write!(f, "cgroup v1 #{index}"),
             Self::CgroupV2 => f.write_str("cgroup v2"),
+            Self::SharedMemory => f.write_str("the other container's shared memory"),
             Self::CgroupHost(path) => write!(f, "host cgroups {}", path.display()),
             Self::Bind(bind) => {
                 write!(f, "{} {}", if bind.recursive { "rbind" } else { "bind" }, bind.path.display())?;
@@ -275,6 +282,8 @@ impl fmt::Display for Step {
         match self {
             Self::JoinCgroups => f.write_str("join cgroups"),
             Self::JoinNamespaces => f.write_str("join the container's namespaces"),
+            Self::JoinIpc => f.write_str("join the other container's IPC namespace"),
+            Self::JoinNetwork => f.write_str("join the other container's network"),
             Self::BecomeRoot => f.write_str("become root of the user namespace"),
             Self::NewSession => f.write_str("new session"),
             Self::NewCgroupNamespace => f.write_str("new cgroup namespace"),

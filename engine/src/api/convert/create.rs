@@ -31,6 +31,9 @@ pub(in crate::api) fn parse(mut body: Value, machine: &Machine) -> Result<(Creat
     {
         host_config.network_mode = Some("none".to_owned());
     }
+    if non_empty(&body.hostname).is_some() {
+        check_hostname(&host_config)?;
+    }
     let spec = CreateSpec {
         image: body.image.clone().unwrap_or_default(),
         hostname: non_empty(&body.hostname).map(|n| parse_hostname(n, "hostname")).transpose()?,
@@ -63,6 +66,19 @@ pub(in crate::api) fn parse(mut body: Value, machine: &Machine) -> Result<(Creat
         return Err(Error::invalid("no image specified: Config.Image is empty"));
     }
     Ok((spec, warnings))
+}
+
+/// A host name of its own is for who has a namespace for it, and is not told the network's.
+fn check_hostname(host: &wire::HostConfig) -> Result<()> {
+    let conflict =
+        |what: &str| Err(Error::invalid(format!("conflicting options: hostname and the {what} mode")));
+    if host.uts_mode.as_deref() == Some("host") {
+        return conflict("UTS");
+    }
+    if host.network_mode.as_deref().is_some_and(|mode| mode.starts_with("container:")) {
+        return conflict("network");
+    }
+    Ok(())
 }
 
 /// Forms that Docker's own decoder takes and the generated one does not.

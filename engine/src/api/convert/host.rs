@@ -7,7 +7,7 @@ use super::{
 };
 use bollard_stubs::models as wire;
 use dhow_model::container::{HostConfig, LogConfig, LogRequest, NetworkMode, RestartPolicy};
-use dhow_model::security::Namespace;
+use dhow_model::security::{Ipc, Namespace};
 use dhow_model::{Error, Result};
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -22,7 +22,6 @@ pub(super) fn parse(
     warnings: &mut Vec<String>,
 ) -> Result<HostConfig> {
     refuse_list(&host.links, "--link (HostConfig.Links)")?;
-    refuse_list(&host.volumes_from, "--volumes-from (HostConfig.VolumesFrom)")?;
     volume_driver(host.volume_driver.as_deref())?;
     if host.storage_opt.as_ref().is_some_and(|o| !o.is_empty()) {
         return unsupported("--storage-opt (HostConfig.StorageOpt)");
@@ -43,6 +42,9 @@ pub(super) fn parse(
         }
     }
     let network = parse_network(non_empty(&host.network_mode).unwrap_or(""), warnings)?;
+    if matches!(network, NetworkMode::Container(_)) {
+        check_joined_network(host)?;
+    }
     refuse_ports(host, &network, warnings)?;
     let auto_remove = host.auto_remove.unwrap_or(false);
     let restart = parse_restart(host.restart_policy.as_ref())?;
@@ -52,7 +54,7 @@ pub(super) fn parse(
     let security = security::parse(host)?;
     let sysctls = sorted(&host.sysctls);
     for name in sysctls.keys() {
-        check_sysctl(name, &network, security.ipc, security.uts)?;
+        check_sysctl(name, &network, &security.ipc, &security.uts)?;
     }
     let annotations = sorted(&host.annotations);
     if annotations.contains_key("") {
@@ -62,6 +64,7 @@ pub(super) fn parse(
     }
     Ok(HostConfig {
         mounts: mounts::parse(host)?,
+        volumes_from: host.volumes_from.clone().unwrap_or_default(),
         network,
         restart,
         auto_remove,
@@ -97,13 +100,35 @@ fn parse_network(mode: &str, warnings: &mut Vec<String>) -> Result<NetworkMode> 
             warnings.push(NO_BRIDGE.to_owned());
             Ok(NetworkMode::None)
         }
-        container if container.starts_with("container:") => Err(Error::unsupported(format!(
-            "--network {container}: joining another container's network is not supported by dhow yet"
-        ))),
+        container if container.starts_with("container:") => match &container["container:".len()..] {
+            "" => Err(Error::invalid("invalid container format container:<name|id>")),
+            who => Ok(NetworkMode::Container(who.to_owned())),
+        },
         name => Err(Error::unsupported(format!(
             "--network {name}: bridge and named networks are not supported by dhow yet; use --network host or --network none"
         ))),
     }
+}
+
+/// Who joins a network has its names, its name servers and its ports.
+fn check_joined_network(host: &wire::HostConfig) -> Result<()> {
+    fn given<T>(list: &Option<Vec<T>>) -> bool {
+        list.as_ref().is_some_and(|l| !l.is_empty())
+    }
+    let ports = host.port_bindings.as_ref().is_some_and(|p| !p.is_empty());
+    for (given, what) in [
+        (given(&host.dns), "dns and the network mode"),
+        (given(&host.extra_hosts), "custom host-to-IP mapping and the network mode"),
+        (
+            ports || host.publish_all_ports == Some(true),
+            "port publishing and the container type network mode",
+        ),
+    ] {
+        if given {
+            return Err(Error::invalid(format!("conflicting options: {what}")));
+        }
+    }
+    Ok(())
 }
 
 fn refuse_ports(host: &wire::HostConfig, network: &NetworkMode, warnings: &mut Vec<String>) -> Result<()> {
@@ -165,7 +190,7 @@ const IPC_SYSCTLS: [&str; 8] = [
     "kernel.shm_rmid_forced",
 ];
 
-fn check_sysctl(name: &str, network: &NetworkMode, ipc: Namespace, uts: Namespace) -> Result<()> {
+fn check_sysctl(name: &str, network: &NetworkMode, ipc: &Ipc, uts: &Namespace) -> Result<()> {
     let refuse = |why: &str| Err(Error::invalid(format!("sysctl \"{name}\" {why}")));
     // The name becomes a path below /proc/sys.
     let safe =
@@ -182,10 +207,10 @@ fn check_sysctl(name: &str, network: &NetworkMode, ipc: Namespace, uts: Namespac
         };
     }
     if IPC_SYSCTLS.contains(&dotted.as_str()) || dotted.starts_with("fs.mqueue.") {
-        return if ipc == Namespace::Host { refuse("not allowed in host ipc namespace") } else { Ok(()) };
+        return if *ipc == Ipc::Host { refuse("not allowed in host ipc namespace") } else { Ok(()) };
     }
     if dotted == "kernel.domainname" {
-        return if uts == Namespace::Host { refuse("not allowed in host uts namespace") } else { Ok(()) };
+        return if *uts == Namespace::Host { refuse("not allowed in host uts namespace") } else { Ok(()) };
     }
     refuse("is not in a separate kernel namespace")
 }
@@ -237,13 +262,14 @@ pub(super) fn show(config: &HostConfig) -> wire::HostConfig {
             typ: Some(config.log.driver.as_str().to_owned()),
             config: Some(unsorted(&config.log.options)),
         }),
-        network_mode: Some(config.network.as_str().to_owned()),
+        network_mode: Some(config.network.word().into_owned()),
         port_bindings: Some(HashMap::new()),
         restart_policy: Some(show_restart(config.restart)),
         auto_remove: Some(config.auto_remove),
         volume_driver: Some(String::new()),
         console_size: Some(vec![0, 0]),
         annotations: (!config.annotations.is_empty()).then(|| unsorted(&config.annotations)),
+        volumes_from: some_list(&config.volumes_from),
         dns: Some(config.dns.clone()),
         dns_options: Some(config.dns_options.clone()),
         dns_search: Some(config.dns_search.clone()),

@@ -5,7 +5,7 @@ use super::{host, image, mounts, signed, unsorted};
 use crate::container::inspect::Inspected;
 use bollard_stubs::models as wire;
 use dhow_model::Timestamp;
-use dhow_model::container::ContainerConfig;
+use dhow_model::container::{ContainerConfig, NetworkMode};
 use dhow_model::health::ProbeResult;
 use dhow_model::state::{ContainerState, Status};
 use serde::Serialize;
@@ -51,7 +51,7 @@ pub(in crate::api) fn show(found: &Inspected) -> ContainerInspect {
     ContainerInspect {
         known,
         exec_ids: (!exec_ids.is_empty()).then_some(exec_ids),
-        network_settings: NetworkSettings::of(record.config.host.network.as_str(), &record.state),
+        network_settings: NetworkSettings::of(&record.config.host.network, &record.state),
         dhow: extension::of(record),
     }
 }
@@ -105,7 +105,7 @@ struct NetworkSettings {
 
 impl NetworkSettings {
     /// Without bridges there are no addresses to tell: a host's are the host's, and loopback has none.
-    fn of(mode: &str, state: &ContainerState) -> Self {
+    fn of(mode: &NetworkMode, state: &ContainerState) -> Self {
         // The namespace has no name of its own; while the process lives, this is it.
         let key =
             if state.status.has_process() { format!("/proc/{}/ns/net", state.pid) } else { String::new() };
@@ -114,7 +114,7 @@ impl NetworkSettings {
                 sandbox_id: Some(String::new()),
                 sandbox_key: Some(key),
                 ports: Some(HashMap::new()),
-                networks: Some(HashMap::from([(mode.to_owned(), endpoint())])),
+                networks: Some(networks(mode)),
             },
             bridge: "",
             hairpin_mode: false,
@@ -134,8 +134,16 @@ impl NetworkSettings {
     }
 }
 
+/// Who joined another container has no network of its own.
+pub(super) fn networks(mode: &NetworkMode) -> HashMap<String, wire::EndpointSettings> {
+    match mode {
+        NetworkMode::Container(_) => HashMap::new(),
+        mode => HashMap::from([(mode.word().into_owned(), endpoint())]),
+    }
+}
+
 /// An endpoint on a network without addresses.
-pub(super) fn endpoint() -> wire::EndpointSettings {
+fn endpoint() -> wire::EndpointSettings {
     let empty = || Some(String::new());
     wire::EndpointSettings {
         mac_address: empty(),

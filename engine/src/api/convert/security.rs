@@ -3,7 +3,7 @@
 use super::{non_empty, unsupported};
 use bollard_stubs::models as wire;
 use dhow_model::security::{
-    MASKED_PATHS, Namespace, READONLY_PATHS, SeccompProfile, Security, capability_bit,
+    Ipc, MASKED_PATHS, Namespace, READONLY_PATHS, SeccompProfile, Security, capability_bit,
 };
 use dhow_model::{Error, Result};
 
@@ -14,15 +14,25 @@ pub(super) fn parse(host: &wire::HostConfig) -> Result<Security> {
         privileged: host.privileged.unwrap_or(false),
         cap_add: parse_capabilities(&host.cap_add, "CapAdd")?,
         cap_drop: parse_capabilities(&host.cap_drop, "CapDrop")?,
-        pid: parse_namespace(non_empty(&host.pid_mode).unwrap_or(""), "--pid", "PID mode", &["private"])?,
-        ipc: parse_namespace(
-            non_empty(&host.ipc_mode).unwrap_or(""),
-            "--ipc",
-            "IPC mode",
-            // Another container may not join it yet, so there is no difference.
-            &["private", "shareable"],
-        )?,
-        uts: parse_namespace(non_empty(&host.uts_mode).unwrap_or(""), "--uts", "UTS mode", &["private"])?,
+        pid: match non_empty(&host.pid_mode).map(|mode| (mode, joined(mode))) {
+            None | Some(("private", _)) => Namespace::Private,
+            Some(("host", _)) => Namespace::Host,
+            Some((_, Some(who))) => Namespace::Container(who),
+            Some((mode, None)) => return Err(Error::invalid(format!("invalid PID mode: {mode}"))),
+        },
+        ipc: match non_empty(&host.ipc_mode).map(|mode| (mode, joined(mode))) {
+            None | Some(("private", _)) => Ipc::Private,
+            Some(("shareable", _)) => Ipc::Shareable,
+            Some(("none", _)) => Ipc::None,
+            Some(("host", _)) => Ipc::Host,
+            Some((_, Some(who))) => Ipc::Container(who),
+            Some((mode, None)) => return Err(Error::invalid(format!("invalid IPC mode: {mode}"))),
+        },
+        uts: match non_empty(&host.uts_mode) {
+            None | Some("private") => Namespace::Private,
+            Some("host") => Namespace::Host,
+            Some(mode) => return Err(Error::invalid(format!("invalid UTS mode: {mode}"))),
+        },
         cgroup: match host.cgroupns_mode {
             Some(wire::HostConfigCgroupnsModeEnum::HOST) => Namespace::Host,
             _ => Namespace::Private,
@@ -60,17 +70,9 @@ fn parse_capabilities(names: &Option<Vec<String>>, field: &str) -> Result<Vec<St
     Ok(parsed)
 }
 
-fn parse_namespace(mode: &str, flag: &str, what: &str, private: &[&str]) -> Result<Namespace> {
-    match mode {
-        "" => Ok(Namespace::Private),
-        "host" => Ok(Namespace::Host),
-        word if private.contains(&word) => Ok(Namespace::Private),
-        word if word.starts_with("container:") => {
-            unsupported(format!("{flag} {word}: joining another container"))
-        }
-        "none" if flag == "--ipc" => unsupported("--ipc none"),
-        word => Err(Error::invalid(format!("invalid {what}: {word}"))),
-    }
+/// `container:NAME`.
+fn joined(mode: &str) -> Option<String> {
+    mode.strip_prefix("container:").filter(|who| !who.is_empty()).map(str::to_owned)
 }
 
 /// The docker CLI turns `systempaths=unconfined` into two empty lists; absent lists are the default.
@@ -143,20 +145,30 @@ pub(super) fn show(security: &Security, host: &mut wire::HostConfig) {
         (false, true) => None,
         (false, false) => Some(defaults.iter().map(|p| (*p).to_owned()).collect()),
     };
-    let mode = |namespace: Namespace, private: &str| {
-        Some(if namespace == Namespace::Host { "host".to_owned() } else { private.to_owned() })
+    let mode = |namespace: &Namespace| {
+        Some(match namespace {
+            Namespace::Private => String::new(),
+            Namespace::Host => "host".to_owned(),
+            Namespace::Container(id) => format!("container:{id}"),
+        })
     };
     host.privileged = Some(security.privileged);
     host.cap_add = list(&security.cap_add);
     host.cap_drop = list(&security.cap_drop);
     host.security_opt = list(&security.options);
-    host.pid_mode = mode(security.pid, "");
-    host.ipc_mode = mode(security.ipc, "private");
-    host.uts_mode = mode(security.uts, "");
+    host.pid_mode = mode(&security.pid);
+    host.ipc_mode = Some(match &security.ipc {
+        Ipc::Private => "private".to_owned(),
+        Ipc::Shareable => "shareable".to_owned(),
+        Ipc::None => "none".to_owned(),
+        Ipc::Host => "host".to_owned(),
+        Ipc::Container(id) => format!("container:{id}"),
+    });
+    host.uts_mode = mode(&security.uts);
     host.userns_mode = Some(String::new());
     host.cgroupns_mode = Some(match security.cgroup {
         Namespace::Host => wire::HostConfigCgroupnsModeEnum::HOST,
-        Namespace::Private => wire::HostConfigCgroupnsModeEnum::PRIVATE,
+        _ => wire::HostConfigCgroupnsModeEnum::PRIVATE,
     });
     host.masked_paths = paths(&MASKED_PATHS);
     host.readonly_paths = paths(&READONLY_PATHS);

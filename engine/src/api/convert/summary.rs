@@ -7,13 +7,12 @@ use dhow_model::Timestamp;
 use dhow_model::health::{Health, HealthStatus};
 use dhow_model::state::{ContainerState, Status};
 use dhow_model::units::human_duration;
-use std::collections::HashMap;
 
 /// One container's row at the time `now`.
 pub(in crate::api) fn show(summary: &Summary, now: Timestamp) -> wire::ContainerSummary {
     let row = &summary.container;
     let about = &row.about;
-    let mode = about.network.as_str();
+    let mode = &about.network;
     wire::ContainerSummary {
         id: Some(row.id.to_string()),
         names: Some(vec![format!("/{}", row.name)]),
@@ -28,11 +27,11 @@ pub(in crate::api) fn show(summary: &Summary, now: Timestamp) -> wire::Container
         state: row.state.shown_status().parse().ok(),
         status: Some(status_text(&row.state, now)),
         host_config: Some(wire::ContainerSummaryHostConfig {
-            network_mode: Some(mode.to_owned()),
+            network_mode: Some(mode.word().into_owned()),
             annotations: (!about.annotations.is_empty()).then(|| unsorted(&about.annotations)),
         }),
         network_settings: Some(wire::ContainerSummaryNetworkSettings {
-            networks: Some(HashMap::from([(mode.to_owned(), super::inspect::endpoint())])),
+            networks: Some(super::inspect::networks(mode)),
         }),
         // The table needs no host paths of volumes.
         mounts: Some(mounts::mount_points(&about.mounts, &[])),

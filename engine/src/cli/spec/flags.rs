@@ -259,6 +259,9 @@ pub(crate) struct SpecArgs {
     /// Optional volume driver for the container
     #[arg(long)]
     pub(super) volume_driver: Option<String>,
+    /// Mount volumes from the specified container(s)
+    #[arg(long)]
+    pub(super) volumes_from: Vec<String>,
     /// Working directory inside the container
     #[arg(short, long)]
     pub(super) workdir: Option<String>,
@@ -300,6 +303,5 @@ pub(crate) const REFUSED: &[(&str, &str)] = &[
     ("--kernel-memory", "Linux has no limit of kernel memory any more"),
     ("--gpus", "it needs a vendor's hook; give the devices with --device"),
     ("--use-api-socket", "mount the socket of dhow serve with -v"),
-    ("--volumes-from", "name the volumes with -v or --mount"),
     ("--disable-content-trust", "images are not signed"),
 ];

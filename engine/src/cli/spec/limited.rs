@@ -17,10 +17,8 @@ const BRIDGE: &str = "published ports need bridge networks, which come later";
 
 /// All of them.
 pub(crate) const LIMITED: &[Limit] = &[
-    limit("--ipc", "container:other", "joining another container comes later"),
     limit("--log-driver", "gelf", "the drivers are json-file, local, syslog, journald and none"),
     limit("--network", "bridge", "the networks are none and host"),
-    limit("--pid", "container:other", "joining another container comes later"),
     limit("--publish", "80:80", BRIDGE),
     Limit { flag: "--publish-all", value: None, reason: BRIDGE },
     limit("--runtime", "other", "the runtime is dhow's own"),

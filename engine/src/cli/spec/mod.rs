@@ -152,6 +152,7 @@ fn build_host(args: &SpecArgs, bindings: ports::Bindings) -> Outcome<HostConfig>
         port_bindings: some_map(bindings),
         restart_policy,
         auto_remove: Some(args.rm),
+        volumes_from: some_list(args.volumes_from.clone()),
         volume_driver: args.volume_driver.clone(),
         mounts: some_list(args.mount.clone()),
         console_size: crate::cli::exec::console_size(args.tty),

@@ -67,8 +67,8 @@ fn what_contradicts_itself() {
         ("--memory-swappiness 101 img", "invalid value: 101. Valid memory swappiness range is 0-100"),
         ("--log-driver none --log-opt a=b img", "invalid logging opts for driver none"),
         (
-            "--volumes-from x img",
-            "--volumes-from is not supported by dhow: name the volumes with -v or --mount",
+            "--kernel-memory 64m img",
+            "--kernel-memory is not supported by dhow: Linux has no limit of kernel memory any more",
         ),
         ("--health-retries -1 img", "--health-retries cannot be negative"),
         ("--health-interval -1s img", "--health-interval cannot be negative"),

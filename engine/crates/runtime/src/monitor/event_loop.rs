@@ -229,10 +229,10 @@ impl<'a> Monitor<'a> {
         Ok(())
     }
 
-    /// Starts the process; `again` with the limits that hold now.
+    /// Starts the process; `again` with what holds now.
     fn launch_again(&mut self, again: bool) -> Result<(i32, u64)> {
-        if again && let Some(limits) = self.recorder.limits()? {
-            self.launcher.limit(limits);
+        if again && let Some(next) = self.recorder.next_run()? {
+            self.launcher.adapt(next);
         }
         self.launch()
     }

@@ -1,8 +1,8 @@
 //! Where the monitored process comes from: the kernel for real, an ordinary child in tests.
 
+use super::recorder::NextRun;
 use super::spec::MonitorSpec;
 use crate::cgroup::Cgroup;
-use crate::cgroup::limits::CgroupPlan;
 use crate::launch::{ChildStdio, launch_while};
 use crate::plan::{LaunchPlan, Scene};
 use dhow_model::{Result, ResultExt};
@@ -12,8 +12,8 @@ use std::os::unix::fs::FileExt;
 
 /// Starts the process, again and again if need be.
 pub(super) trait Launcher {
-    /// The next start has these limits instead of those that it was planned with.
-    fn limit(&mut self, limits: CgroupPlan);
+    /// The next start differs in this from what it was planned with.
+    fn adapt(&mut self, next: NextRun);
 
     /// Starts it; its program runs when this returns. Calls `meanwhile` while it waits for that.
     fn launch(&mut self, stdio: ChildStdio, meanwhile: &mut dyn FnMut()) -> Result<Process>;
@@ -63,18 +63,18 @@ impl Group for Cgroup {
 pub(super) struct KernelLauncher {
     source: File,
     plan: Option<LaunchPlan>,
-    limits: Option<CgroupPlan>,
+    next: Option<NextRun>,
 }
 
 impl KernelLauncher {
     pub(super) fn new(source: File, plan: LaunchPlan) -> Self {
-        Self { source, plan: Some(plan), limits: None }
+        Self { source, plan: Some(plan), next: None }
     }
 }
 
 impl Launcher for KernelLauncher {
-    fn limit(&mut self, limits: CgroupPlan) {
-        self.limits = Some(limits);
+    fn adapt(&mut self, next: NextRun) {
+        self.next = Some(next);
     }
 
     fn launch(&mut self, stdio: ChildStdio, meanwhile: &mut dyn FnMut()) -> Result<Process> {
@@ -82,8 +82,8 @@ impl Launcher for KernelLauncher {
             Some(plan) => plan,
             None => read_spec(&self.source)?.plan,
         };
-        if let (Scene::Container { cgroup, .. }, Some(limits)) = (&mut plan.scene, self.limits.take()) {
-            *cgroup = limits;
+        if let (Scene::Container { cgroup, donors, .. }, Some(next)) = (&mut plan.scene, self.next.take()) {
+            (*cgroup, *donors) = (next.cgroup, next.donors);
         }
         let launched = launch_while(&plan, stdio, meanwhile)?;
         Ok(Process {

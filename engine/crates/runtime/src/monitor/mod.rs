@@ -50,7 +50,7 @@ mod spawn;
 pub mod spec;
 
 pub use entry::run;
-pub use recorder::{AfterExit, AfterProbe, Exit, Probed, Recorder};
+pub use recorder::{AfterExit, AfterProbe, Exit, NextRun, Probed, Recorder};
 pub use restart::Backoff;
 pub use spawn::{MonitorHandle, spawn_monitor};
 pub use spec::{BareStream, LogTarget, MonitorKind, MonitorSpec, ProbeSpec, Report};

@@ -1,6 +1,7 @@
 //! What a monitor asks of whoever keeps the records: the engine, over the database.
 
 use crate::cgroup::limits::CgroupPlan;
+use crate::spec::Donors;
 use dhow_model::health::{HealthStatus, ProbeResult};
 use dhow_model::{ContainerId, Error, Result, Timestamp};
 use std::time::Duration;
@@ -60,6 +61,15 @@ pub enum AfterExit {
     },
 }
 
+/// What a run has that the one before it may not have had.
+#[derive(Debug, Clone)]
+pub struct NextRun {
+    /// Its limits, which `update` changes.
+    pub cgroup: CgroupPlan,
+    /// Whose namespaces it joins: the containers are the same, their processes need not be.
+    pub donors: Donors,
+}
+
 /// Keeps the records of one container or exec session.
 ///
 /// Each method returns when its record is durable. It should hold no memory and no open file between calls:
@@ -95,12 +105,11 @@ pub trait Recorder {
     /// When the record cannot be read.
     fn may_restart(&mut self) -> Result<bool>;
 
-    /// The limits of the next run, asked before each but the first: `update` may have changed them. `None`: as
-    /// they were.
+    /// What has changed since the last run, asked before each but the first. `None`: nothing can have.
     ///
     /// # Errors
-    /// When they cannot be read, or are not possible on this machine.
-    fn limits(&mut self) -> Result<Option<CgroupPlan>> {
+    /// When it cannot be read, or is not possible now.
+    fn next_run(&mut self) -> Result<Option<NextRun>> {
         Ok(None)
     }
 
@@ -163,8 +172,8 @@ impl<R: Recorder + ?Sized> Recorder for Box<R> {
         (**self).may_restart()
     }
 
-    fn limits(&mut self) -> Result<Option<CgroupPlan>> {
-        (**self).limits()
+    fn next_run(&mut self) -> Result<Option<NextRun>> {
+        (**self).next_run()
     }
 
     fn remove(&mut self) -> Result<()> {

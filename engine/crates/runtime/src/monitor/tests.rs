@@ -36,8 +36,8 @@ struct Shell {
 }
 
 impl Launcher for Shell {
-    fn limit(&mut self, _: crate::cgroup::limits::CgroupPlan) {
-        unreachable!("this recorder has no limits to give");
+    fn adapt(&mut self, _: super::NextRun) {
+        unreachable!("this recorder has nothing to tell");
     }
 
     #[expect(clippy::zombie_processes, reason = "the monitor reaps it through its pidfd")]

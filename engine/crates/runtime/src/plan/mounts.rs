@@ -5,7 +5,7 @@ use crate::facts::HostFacts;
 use crate::spec::{LaunchSpec, ResolvedMount};
 use crate::step::{BindPlan, DevPlan, MountFlags, MountStep, MountWhat, Place, SourceIds, Step};
 use dhow_model::mount::{MountSource, Propagation};
-use dhow_model::security::Namespace;
+use dhow_model::security::{Ipc, Namespace};
 use dhow_model::{Error, Result};
 use std::path::{Path, PathBuf};
 
@@ -66,19 +66,24 @@ pub(super) fn own(spec: &LaunchSpec, facts: &HostFacts, steps: &mut Vec<Step>) -
     add(MountWhat::Sysfs, "/sys", kernel_view);
     cgroups(spec, facts, kernel_view, &mut add);
     add(MountWhat::Mqueue, "/dev/mqueue", harmless);
-    if security.ipc == Namespace::Host {
-        let shm = BindPlan {
-            path: "/dev/shm".into(),
-            recursive: false,
-            create: false,
-            copy_up: false,
-            ids: SourceIds::Host,
-        };
-        add(MountWhat::Bind(shm), "/dev/shm", harmless);
-    } else {
-        let size = host.shm_size_bytes.unwrap_or(SHM_BYTES);
-        let options = vec!["mode=1777".to_owned(), format!("size={size}")];
-        add(MountWhat::Tmpfs { options }, "/dev/shm", harmless);
+    match &security.ipc {
+        Ipc::Host => {
+            let shm = BindPlan {
+                path: "/dev/shm".into(),
+                recursive: false,
+                create: false,
+                copy_up: false,
+                ids: SourceIds::Host,
+            };
+            add(MountWhat::Bind(shm), "/dev/shm", harmless);
+        }
+        Ipc::Private | Ipc::Shareable => {
+            let size = host.shm_size_bytes.unwrap_or(SHM_BYTES);
+            let options = vec!["mode=1777".to_owned(), format!("size={size}")];
+            add(MountWhat::Tmpfs { options }, "/dev/shm", harmless);
+        }
+        Ipc::Container(_) => add(MountWhat::SharedMemory, "/dev/shm", harmless),
+        Ipc::None => {}
     }
     steps.push(Step::Symlink { path: "/etc/mtab".to_owned(), target: "/proc/mounts".to_owned() });
     Ok(late)

@@ -75,6 +75,7 @@ fn spec() -> LaunchSpec {
         volumes: vec![],
         cgroup_parent: "dhow".into(),
         init_binary: None,
+        donors: Donors::default(),
         id_maps: None,
         seccomp: Some(vec![0; 80]),
     }
@@ -224,14 +225,49 @@ fn a_change_of_limits() {
     assert_eq!(change(&v2(), before.clone(), before), Vec::<String>::new());
 }
 
+/// Who joins other containers makes no namespaces of those kinds, and enters theirs first of all.
+#[test]
+fn namespaces_of_other_containers() {
+    let mut spec = spec();
+    let donor = |pid| Some(crate::spec::Donor { pid, start_ticks: 7 });
+    let host = &mut spec.config.host;
+    host.security.pid = Namespace::Container("a".into());
+    host.security.ipc = Ipc::Container("b".into());
+    host.network = NetworkMode::Container("c".into());
+    assert_eq!(plan_launch(&spec, &v2()).unwrap_err().kind(), ErrorKind::Internal, "nobody to join");
+    spec.donors = Donors { pid: donor(1), ipc: donor(2), network: donor(3) };
+    let plan = plan_launch(&spec, &v2()).unwrap();
+    assert_eq!(plan.steps[..3], [Step::JoinIpc, Step::JoinNetwork, Step::NewSession]);
+    assert!(!plan.steps.contains(&Step::LoopbackUp), "it is up, or down, as its owner has it");
+    let text = plan.to_string();
+    for line in [
+        "namespaces mount uts\n",
+        "pid namespace of process 1 since 7\n",
+        "net namespace of process 3 since 7\n",
+        "mount the other container's shared memory at /dev/shm",
+    ] {
+        assert!(text.contains(line), "{line:?} in {text}");
+    }
+    spec.config.host.security.ipc = Ipc::None;
+    spec.donors.ipc = None;
+    let text = plan_launch(&spec, &v2()).unwrap().to_string();
+    assert!(!text.contains("/dev/shm") && text.contains("namespaces mount ipc uts\n"), "{text}");
+}
+
 #[test]
 fn privileged_in_the_hosts_namespaces() {
     let mut spec = spec();
     let host = &mut spec.config.host;
     host.network = NetworkMode::Host;
     let own = Namespace::Host;
-    host.security =
-        Security { privileged: true, pid: own, ipc: own, uts: own, cgroup: own, ..Security::default() };
+    host.security = Security {
+        privileged: true,
+        pid: own.clone(),
+        ipc: Ipc::Host,
+        uts: own.clone(),
+        cgroup: own,
+        ..Security::default()
+    };
     insta::assert_snapshot!(plan_launch(&spec, &v2()).unwrap());
 }
 

@@ -5,8 +5,9 @@ use crate::step::{BindPlan, MountStep};
 use dhow_model::mount::Propagation;
 use dhow_model::{Error, ErrorKind, Result, ResultExt};
 use dhow_sys::mount::{self, FsContext, OPEN_TREE_CLONE, RECURSIVE};
-use dhow_sys::{Errno, OnErrno};
-use std::os::fd::{AsFd, OwnedFd};
+use dhow_sys::{Errno, OnErrno, clone, openat2, process};
+use std::fs::File;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 /// A tmpfs with these options, as a detached mount.
@@ -35,6 +36,32 @@ pub(super) fn cgroup_view(path: Option<&Path>, attributes: u64) -> Result<OwnedF
         Ok(tree)
     };
     view().on("open_tree", path.display()).context(|| "mount cgroups".to_owned())
+}
+
+/// A copy of another container's `/dev/shm`. Only inside its mount namespace can the mount be copied; this process,
+/// which has one thread, goes there for that and comes back.
+pub(super) fn shared_memory(donor: BorrowedFd<'_>, attributes: u64) -> Result<OwnedFd> {
+    let what = || "share the other container's /dev/shm".to_owned();
+    let home = File::open("/proc/thread-self/ns/mnt").context(what)?;
+    process::setns(donor, clone::NEWNS).context(what)?;
+    let copied = copy_shared_memory(attributes);
+    // A monitor that cannot come back must not go on: its paths would be the container's.
+    process::setns(home.as_fd(), clone::NEWNS).context(what)?;
+    copied.context_kind(ErrorKind::StartFailed, what)
+}
+
+fn copy_shared_memory(attributes: u64) -> Result<OwnedFd, Errno> {
+    let root = mount::open_path(c"/")?;
+    let flags = nix::libc::O_PATH | nix::libc::O_DIRECTORY;
+    let resolve = openat2::IN_ROOT | openat2::NO_SYMLINKS;
+    let place = openat2::open(root.as_fd(), c"dev/shm", flags, 0, resolve)?;
+    // Whatever else the container has put there is not what it promised to share.
+    if mount::filesystem_magic(place.as_fd())? != nix::libc::TMPFS_MAGIC {
+        return Err(Errno::EINVAL);
+    }
+    let tree = mount::open_tree(Some(place.as_fd()), c"", OPEN_TREE_CLONE)?;
+    mount::set_attributes(tree.as_fd(), attributes, 0, mount::PRIVATE, false)?;
+    Ok(tree)
 }
 
 /// A copy of the mount tree at a host path, with the flags and the propagation of the step.

@@ -113,6 +113,7 @@ impl Box {
             volumes: Vec::new(),
             cgroup_parent: "dhow-test".into(),
             init_binary: None,
+            donors: dhow_runtime::Donors::default(),
             id_maps: None,
             seccomp: filter,
         };

@@ -3,7 +3,7 @@
 use crate::fixture::{Box, eventually, finish};
 use dhow_model::ErrorKind;
 use dhow_model::mount::{Mount, MountSource, MountSyntax, Propagation};
-use dhow_model::security::{Namespace, SeccompProfile};
+use dhow_model::security::{Ipc, Namespace, SeccompProfile};
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
 
@@ -86,7 +86,7 @@ fn host_namespaces() {
     let host = &mut b.spec.config.host;
     host.network = dhow_model::container::NetworkMode::Host;
     let s = &mut host.security;
-    (s.pid, s.ipc, s.uts, s.cgroup) = (Namespace::Host, Namespace::Host, Namespace::Host, Namespace::Host);
+    (s.pid, s.ipc, s.uts, s.cgroup) = (Namespace::Host, Ipc::Host, Namespace::Host, Namespace::Host);
     let shared: Vec<String> = b.output().lines().map(str::to_owned).collect();
     for (name, seen) in ["pid", "ipc", "uts", "net", "cgroup"].iter().zip(&shared) {
         assert_eq!(own(name), *seen);

@@ -27,12 +27,14 @@ fn namespaces() {
             .unwrap();
     assert_eq!(
         (security.pid, security.ipc, security.uts, security.cgroup),
-        (Namespace::Host, Namespace::Private, Namespace::Private, Namespace::Host)
+        (Namespace::Host, Ipc::Shareable, Namespace::Private, Namespace::Host)
     );
+    let joined = parsed(json!({"PidMode": "container:a", "IpcMode": "container:b"})).unwrap();
+    assert_eq!((joined.pid, joined.ipc), (Namespace::Container("a".into()), Ipc::Container("b".into())));
     for (value, kind) in [
-        (json!({"PidMode": "container:x"}), ErrorKind::Unsupported),
-        (json!({"IpcMode": "container:x"}), ErrorKind::Unsupported),
-        (json!({"IpcMode": "none"}), ErrorKind::Unsupported),
+        (json!({"PidMode": "container:"}), ErrorKind::InvalidArgument),
+        (json!({"IpcMode": "bogus"}), ErrorKind::InvalidArgument),
+        (json!({"UTSMode": "container:x"}), ErrorKind::InvalidArgument),
         (json!({"PidMode": "bogus"}), ErrorKind::InvalidArgument),
         (json!({"UTSMode": "bogus"}), ErrorKind::InvalidArgument),
         (json!({"UsernsMode": "private"}), ErrorKind::Unsupported),
