@@ -5,6 +5,7 @@
 //! when that verb runs, because building all of them would cost more than a whole request.
 
 use crate::cli::exit::{Failure, Outcome};
+use crate::cli::output;
 use clap::builder::TypedValueParser;
 use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, ArgAction, Command, Parser};
@@ -26,7 +27,9 @@ pub(crate) const ONE_PLATFORM: &str = "an image is kept for one platform, this m
 pub(crate) fn parse<A: Parser>(rules: Rules, args: &[OsString]) -> Outcome<A> {
     let command = A::command();
     let name = command.get_name().to_owned();
-    let args: Vec<OsString> = args.iter().map(without_old_spelling).collect();
+    // Only where the flag was renamed: a container's program may have one of that name.
+    let renamed = command.get_arguments().any(|arg| arg.get_long() == Some("timeout"));
+    let args = if renamed { with_new_spelling(args) } else { args.to_vec() };
     let args = if rules.stop_at_first { stop_at_first(&command, &args) } else { args };
     let mut lenient = command.clone().mut_args(like_go).no_binary_name(true).args_override_self(true);
     let matches = match lenient.try_get_matches_from_mut(&args) {
@@ -36,7 +39,15 @@ pub(crate) fn parse<A: Parser>(rules: Rules, args: &[OsString]) -> Outcome<A> {
     A::from_arg_matches(&matches).map_err(|error| explain(&error, &command, &name, rules))
 }
 
-/// Docker kept `--time` of `stop` when it renamed it.
+/// Docker kept `--time` of `stop` when it renamed it, with a word to who uses it.
+fn with_new_spelling(args: &[OsString]) -> Vec<OsString> {
+    let renamed: Vec<OsString> = args.iter().map(without_old_spelling).collect();
+    if renamed != args {
+        output::warn_line("Flag --time has been deprecated, use --timeout instead");
+    }
+    renamed
+}
+
 fn without_old_spelling(arg: &OsString) -> OsString {
     match arg.to_str() {
         Some("--time") => "--timeout".into(),

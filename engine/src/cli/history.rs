@@ -68,6 +68,7 @@ pub(crate) async fn execute(context: &Context, args: Args) -> Outcome {
                 ("Size", if args.human { units::human_size(size) } else { size.to_string() }.into()),
                 ("Comment", item.comment.clone().into()),
             ])
+            .of_type("*image.historyContext")
         })
         .collect();
     let headers = [

@@ -94,19 +94,22 @@ pub(crate) async fn execute(context: &Context, args: Args) -> Outcome {
             let size = units::human_size(u64::try_from(image.size).unwrap_or(0));
             let virtual_size = units::human_size_long(u64::try_from(image.size).unwrap_or(0));
             let count = |n: i64| if n < 0 { "N/A".to_owned() } else { n.to_string() };
-            rows.push(Row::new([
-                ("ID", shown_id(&image.id).into()),
-                ("Repository", name.repository.into()),
-                ("Tag", name.tag.into()),
-                ("Digest", name.digest.into()),
-                ("CreatedSince", format!("{} ago", units::human_duration(now.since(created))).into()),
-                ("CreatedAt", zone.go_string(created).into()),
-                ("Size", size.into()),
-                ("Containers", count(image.containers).into()),
-                ("VirtualSize", virtual_size.into()),
-                ("SharedSize", "N/A".into()),
-                ("UniqueSize", "N/A".into()),
-            ]));
+            rows.push(
+                Row::new([
+                    ("ID", shown_id(&image.id).into()),
+                    ("Repository", name.repository.into()),
+                    ("Tag", name.tag.into()),
+                    ("Digest", name.digest.into()),
+                    ("CreatedSince", format!("{} ago", units::human_duration(now.since(created))).into()),
+                    ("CreatedAt", zone.go_string(created).into()),
+                    ("Size", size.into()),
+                    ("Containers", count(image.containers).into()),
+                    ("VirtualSize", virtual_size.into()),
+                    ("SharedSize", "N/A".into()),
+                    ("UniqueSize", "N/A".into()),
+                ])
+                .of_type("*formatter.imageContext"),
+            );
         }
     }
     let shown = if quiet { ids } else { format.render(&HEADERS, &rows)? };

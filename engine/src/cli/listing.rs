@@ -14,14 +14,25 @@ const BAD_TEMPLATE: i32 = 64;
 pub(crate) struct Row {
     fields: Value,
     labels: Option<HashMap<String, String>>,
+    kind: &'static str,
 }
+
+/// What Docker's formatter of containers is called; of the others each list has its own.
+const CONTAINER_CONTEXT: &str = "*formatter.ContainerContext";
 
 impl Row {
     /// A row of named fields.
     pub(crate) fn new<const N: usize>(fields: [(&str, Value); N]) -> Self {
         let fields: Map<String, Value> =
             fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
-        Self { fields: fields.into(), labels: None }
+        Self { fields: fields.into(), labels: None, kind: CONTAINER_CONTEXT }
+    }
+
+    /// The name that Docker's Go type of such a row has.
+    #[must_use]
+    pub(crate) fn of_type(mut self, kind: &'static str) -> Self {
+        self.kind = kind;
+        self
     }
 
     /// The labels that `.Label "name"` looks into.
@@ -35,6 +46,10 @@ impl Row {
 impl Data for Row {
     fn value(&self) -> &Value {
         &self.fields
+    }
+
+    fn type_name(&self) -> Option<&str> {
+        Some(self.kind)
     }
 
     fn method(&self, name: &str, args: &[Value]) -> Option<Value> {
@@ -128,14 +143,11 @@ fn cells(line: &str) -> Vec<String> {
 }
 
 fn parse_row(text: &str) -> Outcome<Template> {
-    Template::parse(text)
-        .map_err(|why| Failure::new(format!("failed to parse template: template: :1: {why}")))
+    Template::parse(text).map_err(|why| Failure::new(format!("failed to parse template: {why}")))
 }
 
 fn fill_row(template: &Template, data: &dyn Data) -> Outcome<String> {
-    template
-        .execute(data)
-        .map_err(|why| Failure::new(format!("failed to execute template: template: :1: {why}")))
+    template.execute(data).map_err(|why| Failure::new(format!("failed to execute template: {why}")))
 }
 
 /// Go's JSON may be put into HTML as it is.
@@ -145,16 +157,13 @@ fn html_safe(json: &str) -> String {
 
 /// Parses a template, or says in Docker's words why not.
 pub(crate) fn parse_template(text: &str) -> Outcome<Template> {
-    Template::parse(text).map_err(|why| {
-        Failure::new(format!("template parsing error: template: :1: {why}")).with_code(BAD_TEMPLATE)
-    })
+    Template::parse(text)
+        .map_err(|why| Failure::new(format!("template parsing error: {why}")).with_code(BAD_TEMPLATE))
 }
 
 /// Fills in a template.
 pub(crate) fn fill(template: &Template, data: &dyn Data) -> Outcome<String> {
-    template
-        .execute(data)
-        .map_err(|why| Failure::new(format!("template parsing error: template: :1: executing \"\": {why}")))
+    template.execute(data).map_err(|why| Failure::new(format!("template parsing error: {why}")))
 }
 
 /// Parses one `--filter name=value`.

@@ -77,7 +77,7 @@ pub(crate) async fn execute(context: &Context, args: Args) -> Outcome {
     let format = Format::parse(text.as_deref(), &table)?;
     let last = if args.latest && args.last < 0 { 1 } else { args.last };
     // Sizes are expensive: they are asked for only when they are shown.
-    let size = args.size || text.as_deref().is_some_and(|f| f.contains(".Size"));
+    let size = args.size || text.as_deref().is_some_and(shows_size);
     let mut options = ListContainersOptionsBuilder::default().all(args.all).size(size);
     if last > 0 {
         options = options.limit(last);
@@ -98,6 +98,13 @@ pub(crate) async fn execute(context: &Context, args: Args) -> Outcome {
     let rows: Vec<Row> = containers.into_iter().map(|c| view.row(c)).collect();
     output::print(&format.render(&HEADERS, &rows)?)?;
     Ok(0)
+}
+
+/// Whether a format shows the sizes, or all there is.
+fn shows_size(format: &str) -> bool {
+    let mut parts = format.split("json .");
+    parts.next();
+    format.contains(".Size") || parts.any(|rest| !rest.starts_with(char::is_alphabetic))
 }
 
 /// How rows are shown.
@@ -261,6 +268,15 @@ mod tests {
             ports(vec![port(Some("0.0.0.0"), 80, Some(8080)), port(Some("::"), 80, Some(80))]),
             "[::]:80->80/tcp, 0.0.0.0:8080->80/tcp"
         );
+    }
+
+    #[test]
+    fn sizes_are_asked_for_when_they_are_shown() {
+        for (format, shown) in
+            [("{{.Size}}", true), ("{{json .}}", true), ("{{json .Names}}", false), ("json", false)]
+        {
+            assert_eq!(shows_size(format), shown, "{format}");
+        }
     }
 
     #[test]

@@ -29,6 +29,7 @@
 //! | `stats` | what containers use: rows, rates, Docker's body |
 //! | `ps` | every filter, counts, columns |
 //! | `completion` | shells complete verbs and flags; every verb has a manual page |
+//! | `transcript` | the commands of Docker's documentation, by `docker` and by `dhow` |
 //! | `rename` | the new name everywhere, the old one free |
 //! | `top` | processes as `ps` shows them |
 //! | `prune` | what nothing uses: containers, images, volumes |
@@ -79,6 +80,7 @@ mod settings;
 mod stats;
 mod top;
 mod trace;
+mod transcript;
 mod tty;
 mod update;
 mod volumes_from;

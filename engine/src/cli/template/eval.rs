@@ -2,7 +2,7 @@
 
 use super::Data;
 use super::functions::{call, truth};
-use super::parser::{Node, Operand, Pipeline};
+use super::parser::{Command, Node, Operand, Pipeline};
 use super::print::show;
 use serde_json::Value;
 
@@ -28,14 +28,32 @@ enum Dot {
     Value(Value),
 }
 
-pub(super) fn execute(nodes: &[Node], data: &dyn Data) -> Result<String, String> {
+/// Why a template cannot be filled in: what Go would say, of which part, and where that stands.
+#[derive(Debug)]
+pub(super) struct Fault {
+    pub(super) why: String,
+    /// The part, as Go writes it; empty when there is none to blame.
+    pub(super) part: String,
+    pub(super) at: usize,
+}
+
+impl Fault {
+    fn new(part: &impl ToString, at: usize, why: impl Into<String>) -> Self {
+        Self { why: why.into(), part: part.to_string(), at }
+    }
+}
+
+/// How a list of nodes ended, or why it could not.
+type Step<T> = Result<T, Fault>;
+
+pub(super) fn execute(nodes: &[Node], data: &dyn Data) -> Step<String> {
     let mut scope = Scope { data, variables: Vec::new(), text: String::new() };
     scope.run(nodes, &Dot::Data)?;
     Ok(scope.text)
 }
 
 impl Scope<'_> {
-    fn run(&mut self, nodes: &[Node], dot: &Dot) -> Result<Flow, String> {
+    fn run(&mut self, nodes: &[Node], dot: &Dot) -> Step<Flow> {
         let depth = self.variables.len();
         let mut flow = Flow::Next;
         for node in nodes {
@@ -48,7 +66,7 @@ impl Scope<'_> {
         Ok(flow)
     }
 
-    fn step(&mut self, node: &Node, dot: &Dot) -> Result<Flow, String> {
+    fn step(&mut self, node: &Node, dot: &Dot) -> Step<Flow> {
         match node {
             Node::Text(text) => self.text.push_str(text),
             Node::Break => return Ok(Flow::Break),
@@ -88,13 +106,7 @@ impl Scope<'_> {
         Ok(Flow::Next)
     }
 
-    fn range(
-        &mut self,
-        pipeline: &Pipeline,
-        body: &[Node],
-        otherwise: &[Node],
-        dot: &Dot,
-    ) -> Result<Flow, String> {
+    fn range(&mut self, pipeline: &Pipeline, body: &[Node], otherwise: &[Node], dot: &Dot) -> Step<Flow> {
         let pairs: Vec<(Value, Value)> = match self.pipeline(pipeline, dot)? {
             Value::Array(items) => {
                 items.into_iter().enumerate().map(|(at, item)| (at.into(), item)).collect()
@@ -104,7 +116,10 @@ impl Scope<'_> {
             Value::Number(count) => {
                 (0..count.as_u64().unwrap_or(0)).map(|at| (at.into(), at.into())).collect()
             }
-            other => return Err(format!("range can't iterate over {}", show(&other))),
+            other => {
+                let (part, at) = whole(pipeline);
+                return Err(Fault::new(&part, at, format!("range can't iterate over {}", show(&other))));
+            }
         };
         if pairs.is_empty() {
             return self.run(otherwise, dot);
@@ -136,7 +151,7 @@ impl Scope<'_> {
         }
     }
 
-    fn pipeline(&self, pipeline: &Pipeline, dot: &Dot) -> Result<Value, String> {
+    fn pipeline(&self, pipeline: &Pipeline, dot: &Dot) -> Step<Value> {
         let mut value: Option<Value> = None;
         for command in &pipeline.commands {
             value = Some(self.command(command, value.take(), dot)?);
@@ -145,53 +160,98 @@ impl Scope<'_> {
     }
 
     /// One command; the value of the command before it comes as its last argument.
-    fn command(&self, operands: &[Operand], piped: Option<Value>, dot: &Dot) -> Result<Value, String> {
-        let Some((first, rest)) = operands.split_first() else {
-            return Err("missing value for command".to_owned());
+    fn command(&self, command: &Command, piped: Option<Value>, dot: &Dot) -> Step<Value> {
+        let fault = |why: String| Fault::new(command, command.at, why);
+        let Some((first, rest)) = command.operands.split_first() else {
+            return Err(fault("missing value for command".to_owned()));
         };
-        let args = |scope: &Self| -> Result<Vec<Value>, String> {
-            rest.iter().map(|o| scope.operand(o, dot)).chain(piped.clone().map(Ok)).collect()
+        let args = || -> Step<Vec<Value>> {
+            rest.iter().map(|o| self.operand(o, command.at, dot)).chain(piped.clone().map(Ok)).collect()
         };
         match first {
-            Operand::Function(name) => call(name, &args(self)?),
-            Operand::Field(path) if path.len() == 1 && (!rest.is_empty() || piped.is_some()) => {
-                let args = args(self)?;
-                let method = if matches!(dot, Dot::Data) { self.data.method(&path[0], &args) } else { None };
-                method.ok_or_else(|| format!("{} has arguments but cannot be invoked as function", path[0]))
+            // These two look no further than they need.
+            Operand::Function(name) if matches!(name.as_str(), "and" | "or") => {
+                let mut last = piped.clone();
+                for operand in rest {
+                    let value = self.operand(operand, command.at, dot)?;
+                    if truth(&value) == (name == "or") {
+                        return Ok(value);
+                    }
+                    last = piped.clone().or(Some(value));
+                }
+                last.ok_or_else(|| fault(format!("wrong number of args for {name}: want at least 1 got 0")))
             }
-            other if rest.is_empty() && piped.is_none() => self.operand(other, dot),
-            _ => Err("can't give argument to non-function".to_owned()),
+            Operand::Function(name) => call(name, &args()?).map_err(fault),
+            Operand::Field(path, at) if path.len() == 1 && (!rest.is_empty() || piped.is_some()) => {
+                let args = args()?;
+                let method = if matches!(dot, Dot::Data) { self.data.method(&path[0], &args) } else { None };
+                method.ok_or_else(|| {
+                    let why = format!("{} has arguments but cannot be invoked as function", path[0]);
+                    Fault::new(first, *at, why)
+                })
+            }
+            other if rest.is_empty() && piped.is_none() => self.operand(other, command.at, dot),
+            _ => Err(Fault::new(first, command.at, format!("can't give argument to non-function {first}"))),
         }
     }
 
-    fn operand(&self, operand: &Operand, dot: &Dot) -> Result<Value, String> {
-        match operand {
-            Operand::Constant(value) => Ok(value.clone()),
-            Operand::Nil => Ok(Value::Null),
-            Operand::Function(name) => call(name, &[]),
-            Operand::Group(pipeline, path) => walk(self.pipeline(pipeline, dot)?, path),
-            Operand::Variable(name, path) => {
-                if name.is_empty() {
-                    return walk(self.data.value().clone(), path);
-                }
-                let found = self.variables.iter().rev().find(|(known, _)| known == name);
-                let (_, value) = found.ok_or_else(|| format!("undefined variable \"${name}\""))?;
-                walk(value.clone(), path)
+    /// The value of an operand; `at` is where to look for one that has no place of its own.
+    fn operand(&self, operand: &Operand, at: usize, dot: &Dot) -> Step<Value> {
+        let found = match operand {
+            Operand::Constant(value) => return Ok(value.clone()),
+            Operand::Nil => return Ok(Value::Null),
+            Operand::Function(name) => call(name, &[]).map_err(|why| (at, why)),
+            Operand::Group(pipeline, path) => {
+                walk(&self.pipeline(pipeline, dot)?, path).map_err(|why| (at, why))
             }
-            Operand::Field(path) => match dot {
-                // Without a copy of the whole: only the part that is asked for.
-                Dot::Data => walk_ref(self.data.value(), path),
-                Dot::Value(value) => walk_ref(value, path),
-            },
+            Operand::Variable(name, path, at) => {
+                let variable = match name.as_str() {
+                    "" => Some(self.data.value()),
+                    name => {
+                        self.variables.iter().rev().find(|(known, _)| known == name).map(|(_, value)| value)
+                    }
+                };
+                match variable {
+                    Some(value) => walk(value, path),
+                    None => Err(format!("undefined variable \"${name}\"")),
+                }
+                .map_err(|why| (*at, why))
+            }
+            Operand::Field(path, at) => match dot {
+                Dot::Data => walk_data(self.data, path),
+                Dot::Value(value) => walk(value, path),
+            }
+            .map_err(|why| (*at, why)),
+        };
+        found.map_err(|(at, why)| Fault::new(operand, at, why))
+    }
+}
+
+/// A pipeline as Go writes it, and its place.
+fn whole(pipeline: &Pipeline) -> (String, usize) {
+    let commands: Vec<String> = pipeline.commands.iter().map(ToString::to_string).collect();
+    (commands.join(" | "), pipeline.commands.first().map_or(0, |command| command.at))
+}
+
+/// From the data itself, which may be of a type with a name.
+fn walk_data(data: &dyn Data, path: &[String]) -> Result<Value, String> {
+    let known = |name: &String| {
+        let fields = data.value().as_object();
+        fields.is_none_or(|fields| fields.contains_key(name) || fields.contains_key(go_name(name)))
+    };
+    match (path.first(), data.type_name()) {
+        (Some(name), Some(kind)) if !known(name) => {
+            Err(format!("can't evaluate field {name} in type {kind}"))
         }
+        _ => walk(data.value(), path),
     }
 }
 
 /// What Go shows for a null depends on the field's type, which JSON does not tell: its name does.
 fn show_null(pipeline: &Pipeline) -> String {
     let name = match pipeline.commands.as_slice() {
-        [command] => match command.as_slice() {
-            [Operand::Field(path)] => path.last(),
+        [command] => match command.operands.as_slice() {
+            [Operand::Field(path, _)] => path.last(),
             _ => None,
         },
         _ => None,
@@ -247,11 +307,8 @@ fn show_null(pipeline: &Pipeline) -> String {
     text.to_owned()
 }
 
-fn walk(value: Value, path: &[String]) -> Result<Value, String> {
-    if path.is_empty() { Ok(value) } else { walk_ref(&value, path) }
-}
-
-fn walk_ref(value: &Value, path: &[String]) -> Result<Value, String> {
+/// Without a copy of the whole: only of the part that is asked for.
+fn walk(value: &Value, path: &[String]) -> Result<Value, String> {
     let mut at = value;
     for (depth, name) in path.iter().enumerate() {
         at = match at {
@@ -272,6 +329,7 @@ fn go_name(name: &str) -> &str {
         "ID" => "Id",
         "Id" => "ID",
         "ImageID" => "ImageId",
+        "APIVersion" => "ApiVersion",
         other => other,
     }
 }

@@ -98,9 +98,17 @@ pub(super) fn call(name: &str, args: &[Value]) -> Result<Value, String> {
         }
         // `table` only marks a format; Docker defines it as a function that prints nothing of its own.
         ("table", _) => Ok(args.last().cloned().unwrap_or(Value::Null)),
-        ("html" | "js" | "urlquery" | "call", _) => {
-            Err(format!("function {name:?} is not supported by dhow"))
+        ("html" | "js" | "urlquery", _) => {
+            let text: String = args.iter().map(show).collect();
+            Ok(match name {
+                "html" => escape_html(&text),
+                "js" => escape_js(&text),
+                _ => escape_query(&text),
+            }
+            .into())
         }
+        // Nothing in the data can be called.
+        ("call", _) => Err("function \"call\" is not supported by dhow".to_owned()),
         _ => Err(format!("wrong number of args for {name}: got {}", args.len())),
     }
 }
@@ -262,4 +270,52 @@ fn title(text: &str) -> String {
             shown
         })
         .collect()
+}
+
+/// Go's `HTMLEscapeString`.
+fn escape_html(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '\0' => escaped.push('\u{fffd}'),
+            '"' => escaped.push_str("&#34;"),
+            '\'' => escaped.push_str("&#39;"),
+            '&' => escaped.push_str("&amp;"),
+            '<' => escaped.push_str("&lt;"),
+            '>' => escaped.push_str("&gt;"),
+            c => escaped.push(c),
+        }
+    }
+    escaped
+}
+
+/// Go's `JSEscapeString`.
+fn escape_js(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '\\' | '\'' | '"' => {
+                escaped.push('\\');
+                escaped.push(c);
+            }
+            '<' | '>' | '&' | '=' => escaped.push_str(&format!("\\u{:04X}", u32::from(c))),
+            c if c.is_control() => escaped.push_str(&format!("\\u{:04X}", u32::from(c))),
+            c => escaped.push(c),
+        }
+    }
+    escaped
+}
+
+/// Go's `url.QueryEscape`.
+fn escape_query(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        match byte {
+            b' ' => escaped.push('+'),
+            b'-' | b'_' | b'.' | b'~' => escaped.push(char::from(byte)),
+            byte if byte.is_ascii_alphanumeric() => escaped.push(char::from(byte)),
+            byte => escaped.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    escaped
 }

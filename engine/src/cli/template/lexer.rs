@@ -6,7 +6,14 @@ pub(super) enum Piece {
     /// Copied as it is.
     Text(String),
     /// The inside of `{{ }}`.
-    Action(Vec<Token>),
+    Action(Vec<Lexed>),
+}
+
+/// A token and where it begins: bytes from the template's start.
+#[derive(Debug, Clone, PartialEq)]
+pub(super) struct Lexed {
+    pub(super) token: Token,
+    pub(super) at: usize,
 }
 
 /// A word or sign within an action.
@@ -40,7 +47,8 @@ pub(super) enum Token {
     Space,
 }
 
-pub(super) fn lex(text: &str) -> Result<Vec<Piece>, String> {
+/// Cuts a template up; an error carries the line that it is in.
+pub(super) fn lex(text: &str) -> Result<Vec<Piece>, (usize, String)> {
     let mut pieces = Vec::new();
     let mut rest = text;
     let mut trim_next = false;
@@ -58,14 +66,15 @@ pub(super) fn lex(text: &str) -> Result<Vec<Piece>, String> {
         }
         push_text(&mut pieces, before, trim_next, trim_before);
         if let Some(comment) = inside.trim_start().strip_prefix("/*") {
-            let end = comment.find("*/").ok_or("unclosed comment")?;
+            let fail = |why: &str| (text.len(), why.to_owned());
+            let end = comment.find("*/").ok_or_else(|| fail("unclosed comment"))?;
             let tail = comment[end + 2..].trim_start();
             trim_next = tail.starts_with("-}}");
             let tail = tail.strip_prefix('-').unwrap_or(tail);
-            rest = tail.strip_prefix("}}").ok_or("comment ends before closing delimiter")?;
+            rest = tail.strip_prefix("}}").ok_or_else(|| fail("comment ends before closing delimiter"))?;
             continue;
         }
-        let (tokens, tail, trim_after) = lex_action(inside)?;
+        let (tokens, tail, trim_after) = lex_action(text.len(), inside)?;
         pieces.push(Piece::Action(tokens));
         trim_next = trim_after;
         rest = tail;
@@ -80,26 +89,27 @@ fn push_text(pieces: &mut Vec<Piece>, text: &str, trim_start: bool, trim_end: bo
     }
 }
 
-/// The tokens up to `}}`, what follows it, and whether its white space is eaten.
-fn lex_action(text: &str) -> Result<(Vec<Token>, &str, bool), String> {
+/// The tokens up to `}}`, what follows it, and whether its white space is eaten. `whole` is the template's length.
+fn lex_action(whole: usize, text: &str) -> Result<(Vec<Lexed>, &str, bool), (usize, String)> {
     let mut tokens = Vec::new();
     let mut rest = text;
     loop {
         if let Some(after) = rest.strip_prefix("}}") {
             return Ok((tokens, after, false));
         }
-        let Some(first) = rest.chars().next() else { return Err("unclosed action".to_owned()) };
+        let at = whole - rest.len();
+        let Some(first) = rest.chars().next() else { return Err((at, "unclosed action".to_owned())) };
         if first.is_whitespace() {
             let after = rest.trim_start();
             if let Some(after) = after.strip_prefix("-}}") {
                 return Ok((tokens, after, true));
             }
-            tokens.push(Token::Space);
+            tokens.push(Lexed { token: Token::Space, at });
             rest = after;
             continue;
         }
-        let (token, after) = lex_token(first, rest)?;
-        tokens.push(token);
+        let (token, after) = lex_token(first, rest).map_err(|why| (at, why))?;
+        tokens.push(Lexed { token, at });
         rest = after;
     }
 }

@@ -15,6 +15,7 @@ use serde_json::Value;
 /// A parsed template.
 #[derive(Debug, Clone)]
 pub(crate) struct Template {
+    text: String,
     nodes: Vec<parser::Node>,
 }
 
@@ -22,6 +23,11 @@ pub(crate) struct Template {
 pub(crate) trait Data {
     /// The fields of `.`.
     fn value(&self) -> &Value;
+
+    /// The Go type of `.`, for Docker's words about a field that is not there.
+    fn type_name(&self) -> Option<&str> {
+        None
+    }
 
     /// A method of `.` that takes arguments (`.Label "x"`).
     fn method(&self, _name: &str, _args: &[Value]) -> Option<Value> {
@@ -39,19 +45,32 @@ impl Template {
     /// Parses a template.
     ///
     /// # Errors
-    /// The reason, in Go's words where people know them.
+    /// The reason in Go's words: `template: :1: …`.
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
-        let nodes = parser::parse(lexer::lex(text)?)?;
-        Ok(Self { nodes })
+        let nodes = lexer::lex(text).and_then(parser::parse);
+        let nodes =
+            nodes.map_err(|(at, why)| format!("template: :{}: {why}", line_and_column(text, at).0))?;
+        Ok(Self { text: text.to_owned(), nodes })
     }
 
     /// Fills in the template.
     ///
     /// # Errors
-    /// The reason, for instance a field that is not there.
+    /// The reason in Go's words: `template: :1:2: executing "" at <.Name>: …`.
     pub(crate) fn execute(&self, data: &dyn Data) -> Result<String, String> {
-        eval::execute(&self.nodes, data)
+        eval::execute(&self.nodes, data).map_err(|fault| {
+            let (line, column) = line_and_column(&self.text, fault.at);
+            format!("template: :{line}:{column}: executing \"\" at <{}>: {}", fault.part, fault.why)
+        })
     }
+}
+
+/// The line of a byte, from 1, and its place in it, from 0.
+fn line_and_column(text: &str, at: usize) -> (usize, usize) {
+    let before = &text.as_bytes()[..at.min(text.len())];
+    let line = 1 + before.iter().filter(|byte| **byte == b'\n').count();
+    let start = before.iter().rposition(|byte| *byte == b'\n').map_or(0, |newline| newline + 1);
+    (line, before.len() - start)
 }
 
 #[cfg(test)]

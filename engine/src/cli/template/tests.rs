@@ -51,22 +51,67 @@ fn values() {
 }
 
 #[test]
-fn errors() {
+fn errors_are_gos_with_their_places() {
     for (text, want) in [
-        ("{{.Nope}}", "map has no entry for key \"Nope\""),
-        ("{{.State.Health.Status}}", "nil pointer evaluating .State.Health.Status"),
-        ("{{frob .}}", "function \"frob\" not defined"),
-        ("{{.Id", "unclosed action"),
-        ("{{if .Id}}x", "unexpected EOF"),
-        ("{{end}}", "unexpected {{end}}"),
-        ("{{\"x}}", "unterminated quoted string"),
-        ("{{}}", "missing value for command"),
-        ("{{(.Id}}", "unclosed left paren"),
-        ("{{.Id.X}}", "can't evaluate field X in .Id"),
-        ("{{$nope}}", "undefined variable \"$nope\""),
+        ("{{.Nope}}", ":1:2: executing \"\" at <.Nope>: map has no entry for key \"Nope\""),
+        ("a\nbc {{ .Nope }}", ":2:6: executing \"\" at <.Nope>: map has no entry for key \"Nope\""),
+        ("{{.State.Nope}}", ":1:8: executing \"\" at <.State.Nope>: map has no entry for key \"Nope\""),
+        (
+            "{{.State.Health.Status}}",
+            ":1:8: executing \"\" at <.State.Health.Status>: nil pointer evaluating .State.Health.Status",
+        ),
+        ("{{frob .}}", ":1: function \"frob\" not defined"),
+        ("x\n{{.Id", ":2: unclosed action"),
+        ("{{if .Id}}x\n", ":2: unexpected EOF"),
+        ("{{end}}", ":1: unexpected {{end}}"),
+        ("{{\"x}}", ":1: unterminated quoted string"),
+        ("{{}}", ":1: missing value for command"),
+        ("{{(.Id}}", ":1: unclosed left paren"),
+        ("{{.Id.X}}", ":1:5: executing \"\" at <.Id.X>: can't evaluate field X in .Id"),
+        ("{{$nope}}", ":1:2: executing \"\" at <$nope>: undefined variable \"$nope\""),
+        (
+            "{{index .Args 5}}",
+            ":1:2: executing \"\" at <index .Args 5>: error calling index: index out of range: 5",
+        ),
+        ("{{len 3}}", ":1:2: executing \"\" at <len 3>: error calling len: len of type number"),
+        ("{{range .Id}}{{end}}", ":1:8: executing \"\" at <.Id>: range can't iterate over abc"),
     ] {
-        assert_eq!(fill(text), Err(want.to_owned()), "{text}");
+        assert_eq!(fill(text), Err(format!("template: {want}")), "{text}");
     }
+}
+
+/// `ps` and its like have a type with a name, which their users know.
+#[test]
+fn a_field_that_a_list_has_not() {
+    struct Typed(Value);
+    impl Data for Typed {
+        fn value(&self) -> &Value {
+            &self.0
+        }
+        fn type_name(&self) -> Option<&str> {
+            Some("*formatter.ContainerContext")
+        }
+    }
+    let row = Typed(json!({"Names": "web"}));
+    assert_eq!(
+        Template::parse("{{.Nope}}").unwrap().execute(&row).unwrap_err(),
+        "template: :1:2: executing \"\" at <.Nope>: can't evaluate field Nope in type *formatter.ContainerContext"
+    );
+}
+
+/// `and` and `or` stop at the first value that decides.
+#[test]
+fn what_need_not_be_looked_at() {
+    assert_eq!(fill("{{or .Id .Nope}} {{and .Null .Nope}}x").as_deref(), Ok("abc <no value>x"));
+    assert!(fill("{{or .Null .Nope}}").is_err());
+    assert_eq!(fill("{{and 1 2}} {{or 0 \"\"}} {{1 | and 2}}").as_deref(), Ok("2  1"));
+}
+
+#[test]
+fn what_is_safe_in_other_languages() {
+    assert_eq!(fill("{{html \"<a href='x'>&\"}}").as_deref(), Ok("&lt;a href=&#39;x&#39;&gt;&amp;"));
+    assert_eq!(fill("{{urlquery \"a b&c/é\"}}").as_deref(), Ok("a+b%26c%2F%C3%A9"));
+    assert_eq!(fill("{{js \"'x' <y>\\n\"}}").as_deref(), Ok("\\'x\\' \\u003Cy\\u003E\\u000A"));
 }
 
 proptest::proptest! {

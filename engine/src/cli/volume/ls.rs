@@ -80,5 +80,6 @@ fn row(volume: Volume) -> Row {
         ("Availability", none()),
         ("Status", none()),
     ])
+    .of_type("*formatter.volumeContext")
     .with_labels(volume.labels)
 }

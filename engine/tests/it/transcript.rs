@@ -1,0 +1,232 @@
+//! The commands of Docker's own documentation, as `docker` against `dhow serve` and as `dhow`: the same output, the
+//! same codes. What must differ (ids, times, names) is replaced by words first.
+//!
+//! Each side has containers of its own; `@` in a command stands for the beginning of their names.
+
+use crate::sandbox::{Ended, Sandbox, assert_none};
+use regex_lite::Regex;
+
+/// One after the other, on both sides. Blanks separate words, but within single quotes.
+const COMMANDS: &[&str] = &[
+    // container run, create, start
+    "run --name @test busybox echo hello",
+    "run -d --name @box --label color=blue --label com.example.tier=front busybox sleep 1000",
+    "run --rm --name @gone -w /path/to/dir/ busybox pwd",
+    "run --rm --name @env -e MYVAR1 --env MYVAR2=foo busybox env",
+    "run --rm --name @ro --read-only busybox touch /file",
+    "run --rm --name @code busybox sh -c 'exit 7'",
+    "run --rm --name @nocmd busybox no-such-command",
+    "run --rm --name @dir busybox /etc",
+    "run --name @box busybox true",
+    "run --rm --name @mem -m 64m --cpus 0.5 --pids-limit 20 busybox true",
+    "run --rm --name @user -u 1000:1000 busybox id -u",
+    "run --rm --name @host -h myhost busybox hostname",
+    "run --rm --name @tmp --tmpfs /run:rw,noexec,nosuid,size=65536k busybox grep -c ' /run tmpfs ' /proc/mounts",
+    "run --rm --name @lim --ulimit nofile=1024:1024 busybox sh -c 'ulimit -n'",
+    "run --rm --name @add --add-host=docker:93.184.216.34 busybox grep docker /etc/hosts",
+    "run --rm --name @init --init busybox true",
+    "run -d --rm --name @brief --stop-timeout 1 busybox sleep 1000",
+    "create --name @made --expose 80 --volume @data:/data busybox sh -c 'echo made; echo bad >&2; exit 2'",
+    "start @made",
+    "start -a @made",
+    "start no-such",
+    // container exec
+    "exec @box ls -d /tmp",
+    "exec -e VAR_A=1 -e VAR_B=2 @box sh -c 'echo $VAR_A $VAR_B'",
+    "exec -w /root @box pwd",
+    "exec -u 1000 @box id -u",
+    "exec -d @box touch /tmp/execWorks",
+    "exec @box no-such-command",
+    "exec @box sh -c 'exit 9'",
+    "exec @made true",
+    "exec no-such true",
+    // container ls
+    "ps --filter name=@",
+    "ps -a --filter name=@",
+    "ps -a --no-trunc --filter name=@",
+    "ps -a --size --filter name=@box",
+    "ps -aq --filter name=@",
+    "ps -a --filter label=color --filter name=@",
+    "ps -a --filter label=color=blue --filter name=@ --format '{{.Names}}'",
+    "ps -a --filter exited=7 --filter name=@ -q",
+    "ps -a --filter exited=2 --filter name=@ --format '{{.Names}}: {{.Status}}'",
+    "ps --filter status=running --filter name=@ --format '{{.ID}}: {{.Command}}'",
+    "ps --filter name=@box --format 'table {{.ID}}\\t{{.Labels}}'",
+    "ps --filter name=@box --format 'table {{.Names}}\\t{{.Image}}\\t{{.Label \"com.example.tier\"}}'",
+    "ps -a --filter name=@made --format '{{.Mounts}} {{.LocalVolumes}} {{.Networks}} {{.State}}'",
+    "ps --filter name=@box --format json",
+    "ps --filter name=@box --format '{{json .}}'",
+    "ps --filter name=@box --format '{{upper .Names}} {{len .Labels}}'",
+    "ps --filter name=@box --format '{{.Nope}}'",
+    "ps --filter name=@box --format '{{.Names'",
+    "ps --filter color=blue",
+    "container ls -a --filter name=@made --format '{{.Names}}'",
+    // inspect
+    "inspect --format '{{.State.Status}} {{.State.Running}} {{.State.ExitCode}}' @box @made",
+    "inspect --format '{{.Config.Image}}' @box",
+    "inspect --format '{{json .Config.Labels}}' @box",
+    "inspect --format '{{json .Config.Cmd}} {{json .HostConfig.RestartPolicy.Name}}' @box",
+    "inspect --format '{{range .Mounts}}{{.Type}} {{.Name}} {{.Destination}}{{end}}' @made",
+    "inspect --format '{{range $k, $v := .Config.Labels}}{{$k}}={{$v}} {{end}}' @box",
+    "inspect --format '{{index .Config.Labels \"color\"}}' @box",
+    "inspect --format '{{join .Config.Cmd \" \"}}' @box",
+    "inspect --format '{{if .State.Running}}up{{else}}down{{end}}' @box @made",
+    "inspect --format '{{with .State}}{{.Status}}{{end}} {{println .Name}}' @box",
+    "inspect --format '{{.HostConfig.PortBindings}} {{.Config.Env}}' @box",
+    "inspect --format '{{.State.Nope}}' @box",
+    "inspect --format '{{.State' @box",
+    "inspect --format '{{nope .State}}' @box",
+    "inspect --type container --format '{{.Name}}' @box",
+    "inspect --type image --format '{{.RepoTags}}' busybox",
+    "inspect --type volume --format '{{.Name}}' @data",
+    "inspect no-such",
+    "inspect @box no-such --format '{{.Name}}'",
+    "container inspect no-such",
+    "inspect -s --format '{{.SizeRw}}' @box",
+    // logs, top, port, stats, diff
+    "logs @made",
+    "logs --tail 1 @test",
+    "logs -t @test",
+    "logs --since 2013-01-02T13:23:37Z @test",
+    "logs no-such",
+    "top @box -o pid,comm",
+    "top @made",
+    "port @box",
+    "port @box 80",
+    "stats --no-stream --format '{{.Name}} {{.PIDs}}' @box",
+    "diff @box",
+    // pause, rename, stop, kill, wait, rm
+    "pause @box",
+    "ps --filter name=@box --format '{{.Status}} {{.State}}'",
+    "pause @box",
+    "exec @box true",
+    "unpause @box",
+    "unpause @box",
+    "rename @box @boxed",
+    "kill --signal=SIGHUP @brief",
+    "kill @made",
+    "stop -t 1 @brief",
+    "restart -t 1 @boxed",
+    "rm @boxed",
+    "stop -t 1 @boxed",
+    "stop @boxed",
+    "wait @boxed @made",
+    "start @boxed @test",
+    "kill -s KILL @boxed",
+    "wait @boxed",
+    "rm @boxed no-such",
+    "rm -f no-such",
+    "rm -v @made @test",
+    "kill no-such",
+    // images
+    "images",
+    "images busybox",
+    "images no-such",
+    "images --no-trunc --format '{{.Repository}}:{{.Tag}}'",
+    "images --format 'table {{.Repository}}\\t{{.Tag}}'",
+    "images --filter dangling=true -q",
+    "images --format json",
+    "tag busybox @image:v1",
+    "image ls @image",
+    "image inspect --format '{{.Os}}/{{.Architecture}} {{len .RootFS.Layers}}' @image:v1",
+    "image inspect no-such",
+    "history --format '{{.ID}}: {{.CreatedBy}}' busybox",
+    "rmi @image:v1",
+    "rmi @image:v1",
+    // volumes
+    "volume create @hello",
+    "volume ls --filter name=@",
+    "volume ls --filter name=@ --format '{{.Name}}: {{.Driver}}'",
+    "volume ls -q --filter name=@",
+    "volume inspect --format '{{.Driver}} {{.Scope}}' @hello",
+    "volume inspect no-such",
+    "volume rm @hello @data",
+    "volume rm @hello",
+    // system
+    "version --format '{{.Server.APIVersion}} {{.Server.Os}}'",
+    "info --format '{{.Driver}} {{.OSType}}'",
+    "info --format '{{json .DefaultRuntime}}'",
+    "events --since 0 --until 1",
+    "run",
+    "rm",
+    "run --nonsense busybox",
+    "run --memory nonsense busybox",
+];
+
+/// The words of a command.
+fn words(command: &str) -> Vec<String> {
+    let mut words = vec![String::new()];
+    let mut quoted = false;
+    for c in command.chars() {
+        match c {
+            '\'' => quoted = !quoted,
+            ' ' if !quoted => words.push(String::new()),
+            c => words.last_mut().unwrap().push(c),
+        }
+    }
+    words
+}
+
+/// Takes out what must differ between two runs and two programs.
+struct Plain(Vec<(Regex, &'static str)>);
+
+impl Plain {
+    fn new() -> Self {
+        let replace = |pattern: &str, with: &'static str| (Regex::new(pattern).unwrap(), with);
+        Self(vec![
+            // Each side's own names.
+            replace(r"\b(dk|dh)-", "@"),
+            replace(r"\b(DK|DH)-", "@"),
+            replace(r"\b[0-9a-f]{64}\b", "ID64"),
+            replace(r"\b[0-9a-f]{12}\b", "ID12"),
+            replace(r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(\.\d+)?( ?[+-]\d\d:?\d\d)?( [A-Z]+|Z)?", "DATE"),
+            replace(r"(Less than a second|About an? \w+|\d+ (seconds?|minutes?|hours?|days?))( ago)?", "AGO"),
+            replace(r"(?m)^\d+( +\w+)$", "PID$1"),
+            // Who speaks.
+            replace(r"(?m)^(docker|dhow): ", ""),
+            replace(r"(?m)^(Error: )?(Error response from daemon: )?(Error: )?", ""),
+            replace(r"(?m)^(Run|See) '(docker|dhow)[^\n]*\n?", ""),
+            replace(r"(?m)^Usage:  (docker|dhow)[^\n]*\n", ""),
+            replace(r"\b(docker|dhow) (\w+[^']*)' (requires|accepts)", "$2' $3"),
+            replace(r"(?m)\s*$", ""),
+            // The width of a column follows the longest id or time.
+            replace(r" {2,}", "  "),
+        ])
+    }
+
+    fn of(&self, text: &str) -> String {
+        let text = self
+            .0
+            .iter()
+            .fold(text.to_owned(), |text, (what, with)| what.replace_all(&text, *with).into_owned());
+        text.lines().filter(|line| !line.is_empty()).map(|line| format!("{line}\n")).collect()
+    }
+}
+
+#[test]
+fn docker_and_dhow_say_the_same() {
+    let sandbox = Sandbox::with_busybox();
+    let server = sandbox.serve();
+    let plain = Plain::new();
+    let mut complaints = Vec::new();
+    for command in COMMANDS {
+        let on = |prefix: &str, run: &dyn Fn(Vec<String>) -> Ended| {
+            let mut words: Vec<String> =
+                words(command).iter().map(|word| word.replace('@', prefix)).collect();
+            if matches!(words[0].as_str(), "run" | "create") && words.len() > 1 {
+                words.splice(1..1, ["--network".to_owned(), "none".to_owned()]);
+            }
+            run(words)
+        };
+        let theirs = on("dk-", &|words| server.docker(words));
+        let ours = on("dh-", &|words| sandbox.dhow(words));
+        let shown = |ended: &Ended| {
+            format!("{}exit code {}\n{}", plain.of(&ended.stdout), ended.code, plain.of(&ended.stderr))
+        };
+        let (theirs, ours) = (shown(&theirs), shown(&ours));
+        if theirs != ours {
+            complaints.push(format!("--- {command}\ndocker:\n{theirs}dhow:\n{ours}"));
+        }
+    }
+    assert_none(&complaints);
+}
