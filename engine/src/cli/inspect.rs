@@ -9,10 +9,9 @@ use crate::cli::exit::{Failure, Outcome};
 use crate::cli::listing::{fill, parse_template};
 use crate::cli::output;
 use crate::cli::stop::container;
-use crate::cli::template::Template;
+use crate::cli::template::{Ordered, Template};
 use bytes::Bytes;
 use clap::{CommandFactory, Parser};
-use serde_json::Value;
 use std::ffi::OsString;
 
 /// Return low-level information on objects
@@ -123,7 +122,7 @@ pub(crate) async fn execute(context: &Context, args: Args) -> Outcome {
         }
         Shown::Template(template) => {
             for json in &found {
-                let value: Value = serde_json::from_slice(json).map_err(crate::cli::client::wire)?;
+                let value = Ordered::parse(json).map_err(crate::cli::client::wire)?;
                 output::print_line(&fill(&template, &value)?)?;
             }
         }

@@ -181,7 +181,10 @@ impl Scope<'_> {
                 }
                 last.ok_or_else(|| fault(format!("wrong number of args for {name}: want at least 1 got 0")))
             }
-            Operand::Function(name) => call(name, &args()?).map_err(fault),
+            Operand::Function(name) => match (name.as_str(), args()?.as_slice(), self.data.orders()) {
+                ("json", [value], Some(orders)) => Ok(orders.json(value).into()),
+                (name, args, _) => call(name, args).map_err(fault),
+            },
             Operand::Field(path, at) if path.len() == 1 && (!rest.is_empty() || piped.is_some()) => {
                 let args = args()?;
                 let method = if matches!(dot, Dot::Data) { self.data.method(&path[0], &args) } else { None };

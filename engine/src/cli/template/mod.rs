@@ -7,9 +7,11 @@
 mod eval;
 mod functions;
 mod lexer;
+mod order;
 mod parser;
 pub(crate) mod print;
 
+pub(crate) use order::KeyOrders;
 use serde_json::Value;
 
 /// A parsed template.
@@ -29,6 +31,11 @@ pub(crate) trait Data {
         None
     }
 
+    /// The order of its objects' fields, if it is known.
+    fn orders(&self) -> Option<&KeyOrders> {
+        None
+    }
+
     /// A method of `.` that takes arguments (`.Label "x"`).
     fn method(&self, _name: &str, _args: &[Value]) -> Option<Value> {
         None
@@ -38,6 +45,28 @@ pub(crate) trait Data {
 impl Data for Value {
     fn value(&self) -> &Value {
         self
+    }
+}
+
+/// A JSON text whose fields keep their order.
+pub(crate) struct Ordered {
+    value: Value,
+    orders: KeyOrders,
+}
+
+impl Ordered {
+    pub(crate) fn parse(json: &[u8]) -> Result<Self, serde_json::Error> {
+        Ok(Self { value: serde_json::from_slice(json)?, orders: KeyOrders::of_text(json)? })
+    }
+}
+
+impl Data for Ordered {
+    fn value(&self) -> &Value {
+        &self.value
+    }
+
+    fn orders(&self) -> Option<&KeyOrders> {
+        Some(&self.orders)
     }
 }
 

@@ -1,5 +1,6 @@
 //! Shows a JSON value as Go's `fmt` shows the value it came from.
 
+use super::order::struct_fields;
 use serde_json::Value;
 use std::fmt::Write;
 
@@ -21,6 +22,15 @@ fn inner(value: &Value) -> String {
         Value::Array(items) => {
             let items: Vec<String> = items.iter().map(inner).collect();
             format!("[{}]", items.join(" "))
+        }
+        Value::Object(object) if let Some(fields) = struct_fields(object) => {
+            let shown = fields.iter().map(|field| match object.get(*field) {
+                Some(value) => inner(value),
+                // Left out because it was empty: a pointer, or a text.
+                None if *field == "Health" => "<nil>".to_owned(),
+                None => String::new(),
+            });
+            format!("{{{}}}", shown.collect::<Vec<_>>().join(" "))
         }
         Value::Object(fields) => {
             let mut text = "map[".to_owned();

@@ -44,6 +44,13 @@ fn values() {
         ("{{slice .Id 0 2}}", "ab"),
         ("{{(index .Mounts 0).Source}}", "/a"),
         ("{{.State.Health}} {{.Null}}", "<nil> <no value>"),
+        // The examples of Docker's own documentation.
+        ("{{join .Args \" , \"}}", "a , b c"),
+        ("{{lower .Name}} {{upper .Name}} {{title \"web\"}}", "/web /WEB Web"),
+        ("{{split \"sha256:abc\" \":\"}}", "[sha256 abc]"),
+        ("{{pad .Id 2 3}}|{{truncate .Id 2}}", "  abc   |ab"),
+        ("{{range .Mounts}}{{println .Source}}{{end}}", "/a\n/b\n"),
+        ("{{json .Mounts}}", "[{\"RW\":true,\"Source\":\"/a\"},{\"RW\":false,\"Source\":\"/b\"}]"),
         ("{{range .Args}}{{if eq . \"a\"}}{{continue}}{{end}}{{.}}{{end}}", "b c"),
     ] {
         assert_eq!(fill(text).as_deref(), Ok(want), "{text}");
