@@ -2,7 +2,7 @@
 
 use crate::cli::exit::{Failure, Outcome};
 use crate::cli::table::align;
-use crate::cli::template::{Data, Template};
+use crate::cli::template::{Data, Template, html_safe};
 use serde_json::{Map, Value};
 use std::collections::HashMap;
 
@@ -150,11 +150,6 @@ fn fill_row(template: &Template, data: &dyn Data) -> Outcome<String> {
     template.execute(data).map_err(|why| Failure::new(format!("failed to execute template: {why}")))
 }
 
-/// Go's JSON may be put into HTML as it is.
-fn html_safe(json: &str) -> String {
-    json.replace('&', "\\u0026").replace('<', "\\u003c").replace('>', "\\u003e")
-}
-
 /// Parses a template, or says in Docker's words why not.
 pub(crate) fn parse_template(text: &str) -> Outcome<Template> {
     Template::parse(text)
@@ -212,6 +207,13 @@ mod tests {
             shown(Some("json")),
             "{\"ID\":\"1\",\"Names\":\"web\"}\n{\"ID\":\"2\",\"Names\":\"a-longer-name\"}\n"
         );
+        // A row as a whole is what `json` alone shows; a part of it is not made safe for HTML.
+        let row = Row::new([("A", "<&>".into())]);
+        let shown_as =
+            |format: &str| Format::parse(Some(format), "").unwrap().render(&[], &[row.clone()]).unwrap();
+        assert_eq!(shown_as("json"), "{\"A\":\"\\u003c\\u0026\\u003e\"}\n");
+        assert_eq!(shown_as("{{json .}}"), shown_as("json"));
+        assert_eq!(shown_as("{{json .A}}"), "\"<&>\"\n");
         assert_eq!(shown(Some("{{.ID}}={{.Label \"com.example.env\"}}")), "1=prod\n2=\n");
     }
 

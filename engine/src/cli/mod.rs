@@ -63,6 +63,7 @@ mod startup;
 mod stats;
 mod stop;
 mod stream;
+mod system;
 mod table;
 mod tag;
 mod template;

@@ -56,12 +56,17 @@ fn confirm(question: &str, answers: &mut dyn BufRead) -> Outcome<bool> {
 
 /// `Deleted Containers:` and the list, when there is one; then what it gave.
 pub(crate) fn report(title: &str, deleted: &[String], reclaimed: &Value) -> String {
-    let mut text = String::new();
-    if !deleted.is_empty() {
-        text = format!("{title}:\n{}\n\n", deleted.join("\n"));
-    }
-    let bytes = reclaimed.as_u64().unwrap_or(0);
-    format!("{text}Total reclaimed space: {}\n", units::human_size_long(bytes))
+    section(title, deleted) + &total(reclaimed.as_u64().unwrap_or(0))
+}
+
+/// A list under its title, when there is one.
+pub(crate) fn section(title: &str, deleted: &[String]) -> String {
+    if deleted.is_empty() { String::new() } else { format!("{title}:\n{}\n\n", deleted.join("\n")) }
+}
+
+/// The last line.
+pub(crate) fn total(bytes: u64) -> String {
+    format!("Total reclaimed space: {}\n", units::human_size_long(bytes))
 }
 
 /// The names in a list of the report.

@@ -18,9 +18,6 @@ pub(crate) struct Args {
     /// Force the removal of a running container (uses SIGKILL)
     #[arg(short, long)]
     force: bool,
-    /// Remove the specified link
-    #[arg(short, long)]
-    link: bool,
     /// Remove anonymous volumes associated with the container
     #[arg(short, long)]
     volumes: bool,
@@ -28,7 +25,8 @@ pub(crate) struct Args {
     containers: Vec<String>,
 }
 
-pub(crate) const RULES: Rules = Rules { stop_at_first: false, refused: &[] };
+const LINKS: &str = "containers are not linked; they find each other by name in a network";
+pub(crate) const RULES: Rules = Rules { stop_at_first: false, refused: &[("--link", LINKS), ("-l", LINKS)] };
 
 pub(crate) async fn execute(context: &Context, args: Args) -> Outcome {
     let client = context.client().await?;
@@ -43,10 +41,7 @@ pub(crate) async fn execute(context: &Context, args: Args) -> Outcome {
                 if name.is_empty() {
                     return Err(Failure::new("container name cannot be empty"));
                 }
-                let route = container(name, "")?
-                    .flag("force", args.force)
-                    .flag("link", args.link)
-                    .flag("v", args.volumes);
+                let route = container(name, "")?.flag("force", args.force).flag("v", args.volumes);
                 client.send(Method::DELETE, route.as_str(), empty()).await.map(|_| ())
             }
         })

@@ -23,19 +23,19 @@ pub struct Pruned {
 pub fn prune(engine: &Engine, filters: &Filters) -> Result<Pruned> {
     filters.only(&["until", "label", "label!"])?;
     let until = filters.values("until").last().map(|text| Timestamp::parse(text)).transpose()?;
-    let records = engine.db()?.read(|txn| txn.containers())?;
+    let rows = engine.db()?.read(|txn| txn.container_summaries())?;
     let mut pruned = Pruned::default();
-    for record in records {
-        let stopped = matches!(record.state.status, Status::Created | Status::Exited | Status::Dead);
-        let young = until.is_some_and(|until| record.created >= until);
-        if !stopped || young || !filters.labels_match(&record.config.labels) {
+    for row in rows {
+        let stopped = matches!(row.state.status, Status::Created | Status::Exited | Status::Dead);
+        let young = until.is_some_and(|until| row.created >= until);
+        if !stopped || young || !filters.labels_match(&row.about.labels) {
             continue;
         }
-        let bytes = super::list::writable_bytes(engine, &record.id)?;
-        match remove(engine, record.id.as_str(), RemoveOptions::default()) {
+        let bytes = super::list::writable_bytes(engine, &row.id)?;
+        match remove(engine, row.id.as_str(), RemoveOptions::default()) {
             Ok(()) => {
                 pruned.reclaimed_bytes += bytes;
-                pruned.removed.push(record.id);
+                pruned.removed.push(row.id);
             }
             // Started or removed by someone else in the meantime: not ours to prune.
             Err(error) if matches!(error.kind(), ErrorKind::Conflict | ErrorKind::NotFound) => {}

@@ -44,8 +44,8 @@ pub fn list(engine: &Engine, filters: &Filters) -> Result<Vec<ImageSummary>> {
             filters.values(key).last().map(|name| txn.find_image(name).map(|i| i.created)).transpose()
         };
         let mut users: BTreeMap<_, u64> = BTreeMap::new();
-        for container in txn.containers()? {
-            *users.entry(container.config.image_id).or_default() += 1;
+        for container in txn.container_summaries()? {
+            *users.entry(container.image_id).or_default() += 1;
         }
         Ok((txn.images()?, users, edge("before")?.flatten(), edge("since")?.flatten()))
     })?;

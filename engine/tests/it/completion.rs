@@ -75,3 +75,29 @@ fn text_without_colours() {
         }
     }
 }
+
+/// `dhow VERB` and `dhow GROUP VERB` are the same verb.
+#[test]
+fn every_name_of_a_verb_has_its_help() {
+    let sandbox = Sandbox::new();
+    let tree: serde_json::Value = serde_json::from_str(&sandbox.ok(["help", "--json"])).unwrap();
+    for verb in tree["verbs"].as_array().unwrap() {
+        let help = |name: &serde_json::Value| {
+            sandbox
+                .ok(name.as_str().unwrap().split(' ').chain(["--help"]))
+                .lines()
+                .map(str::to_owned)
+                .collect::<Vec<_>>()
+        };
+        let names = verb["names"].as_array().unwrap();
+        let first = help(&names[0]);
+        assert!(first.iter().any(|line| line.starts_with("Usage: dhow ")), "{names:?}: {first:?}");
+        for name in &names[1..] {
+            assert_eq!(help(name), first, "{name}");
+        }
+    }
+    for group in tree["groups"].as_array().unwrap() {
+        let name = group["name"].as_str().unwrap();
+        assert!(sandbox.ok([name, "--help"]).starts_with(&format!("Usage:  dhow {name} COMMAND\n")));
+    }
+}

@@ -85,3 +85,43 @@ fn volumes() {
         .dhow(["volume", "create", "--scope", "multi"])
         .fails(125, "--scope is not supported by dhow: dhow has no cluster mode");
 }
+
+#[test]
+fn everything() {
+    let sandbox = Sandbox::with_busybox();
+    let id = sandbox.ok([
+        "create",
+        "--network",
+        "none",
+        "-v",
+        "/unnamed",
+        "-v",
+        "named:/named",
+        "busybox",
+        "true",
+    ]);
+    let volume = sandbox.ok(["volume", "ls", "-q", "--filter", "name=", "--format", "{{.Name}}"]);
+    let volume = volume.lines().find(|name| name.len() == 64).unwrap().to_owned();
+    let asked = sandbox.dhow(["system", "prune", "--volumes", "-a"]);
+    assert_eq!(
+        asked.stdout,
+        "WARNING! This will remove:\n  - all stopped containers\n  \
+         - all anonymous volumes not used by at least one container\n  \
+         - all images without at least one container associated to them\n\n\
+         Are you sure you want to continue? [y/N] \n"
+    );
+    let pruned = sandbox.ok(["system", "prune", "-f"]);
+    assert_eq!(pruned, format!("Deleted Containers:\n{id}\n\nTotal reclaimed space: 0B"));
+    let pruned = sandbox.ok(["system", "prune", "-af", "--volumes"]);
+    assert!(
+        pruned.starts_with(&format!(
+            "Deleted Volumes:\n{volume}\n\nDeleted Images:\nuntagged: busybox:latest\n"
+        )),
+        "{pruned}"
+    );
+    assert_eq!(sandbox.ok(["images", "-q"]), "");
+    assert_eq!(sandbox.ok(["volume", "ls", "-q"]), "named");
+    let until = ["system", "prune", "-f", "--volumes", "--filter", "until=1h"];
+    sandbox.dhow(until).fails(1, "The \"until\" filter is not supported with \"--volumes\"");
+    sandbox.ok(["volume", "rm", "named"]);
+}

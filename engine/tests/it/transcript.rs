@@ -142,6 +142,8 @@ const COMMANDS: &[&str] = &[
     "images --format 'table {{.Repository}}\\t{{.Tag}}'",
     "images --filter dangling=true -q",
     "images --format json",
+    "images --format '{{json .}}'",
+    "images --format '{{json .Digest}} {{. | json}}'",
     "tag busybox @image:v1",
     "image ls @image",
     "image inspect --format '{{.Os}}/{{.Architecture}} {{len .RootFS.Layers}}' @image:v1",

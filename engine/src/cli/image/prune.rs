@@ -30,14 +30,17 @@ pub(crate) async fn execute(context: &Context, args: Args) -> Outcome {
     let dangling = if args.all { "false" } else { "true" };
     let client = context.client().await?;
     let report = args.prune.post(&client, "/images/prune", &[("dangling", dangling)]).await?;
+    output::print(&prune::report("Deleted Images", &lines(&report), &report["SpaceReclaimed"]))?;
+    Ok(0)
+}
+
+/// What was removed, as the report tells it.
+pub(crate) fn lines(report: &serde_json::Value) -> Vec<String> {
     let line = |item: &serde_json::Value| {
         let part = |key: &str| item[key].as_str().filter(|text| !text.is_empty());
         part("Untagged")
             .map(|name| format!("untagged: {name}"))
             .or_else(|| part("Deleted").map(|id| format!("deleted: {id}")))
     };
-    let deleted: Vec<String> =
-        report["ImagesDeleted"].as_array().into_iter().flatten().filter_map(line).collect();
-    output::print(&prune::report("Deleted Images", &deleted, &report["SpaceReclaimed"]))?;
-    Ok(0)
+    report["ImagesDeleted"].as_array().into_iter().flatten().filter_map(line).collect()
 }

@@ -183,6 +183,10 @@ impl Scope<'_> {
             }
             Operand::Function(name) => match (name.as_str(), args()?.as_slice(), self.data.orders()) {
                 ("json", [value], Some(orders)) => Ok(orders.json(value).into()),
+                // A row of a list makes its own JSON, which Go escapes. No part of one is an object.
+                ("json", [value @ Value::Object(_)], None) if self.data.type_name().is_some() => {
+                    Ok(super::html_safe(&value.to_string()).into())
+                }
                 (name, args, _) => call(name, args).map_err(fault),
             },
             Operand::Field(path, at) if path.len() == 1 && (!rest.is_empty() || piped.is_some()) => {

@@ -94,6 +94,11 @@ impl Template {
     }
 }
 
+/// Go's JSON may be put into HTML as it is.
+pub(crate) fn html_safe(json: &str) -> String {
+    json.replace('&', "\\u0026").replace('<', "\\u003c").replace('>', "\\u003e")
+}
+
 /// The line of a byte, from 1, and its place in it, from 0.
 fn line_and_column(text: &str, at: usize) -> (usize, usize) {
     let before = &text.as_bytes()[..at.min(text.len())];

@@ -1,0 +1,3 @@
+//! Verbs that only the group `system` has.
+
+pub(crate) mod prune;
