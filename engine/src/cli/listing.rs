@@ -209,8 +209,9 @@ mod tests {
         );
         // A row as a whole is what `json` alone shows; a part of it is not made safe for HTML.
         let row = Row::new([("A", "<&>".into())]);
-        let shown_as =
-            |format: &str| Format::parse(Some(format), "").unwrap().render(&[], &[row.clone()]).unwrap();
+        let shown_as = |format: &str| {
+            Format::parse(Some(format), "").unwrap().render(&[], std::slice::from_ref(&row)).unwrap()
+        };
         assert_eq!(shown_as("json"), "{\"A\":\"\\u003c\\u0026\\u003e\"}\n");
         assert_eq!(shown_as("{{json .}}"), shown_as("json"));
         assert_eq!(shown_as("{{json .A}}"), "\"<&>\"\n");
