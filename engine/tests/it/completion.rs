@@ -1,15 +1,17 @@
 //! Completion scripts and manual pages, made of the same declarations as the help.
 
 use crate::sandbox::{DHOW, Sandbox, finish};
+use std::path::Path;
 use std::process::Command;
 
-/// What bash would offer for the last of these words.
-fn offered(script: &str, words: &[&str]) -> Vec<String> {
+/// What bash would offer for the last of these words. The script is a file, too long for an argument.
+fn offered(script: &Path, words: &[&str]) -> Vec<String> {
     let last = words.len() - 1;
     let quoted: Vec<String> = words.iter().map(|word| format!("'{word}'")).collect();
     let previous = if last > 0 { words[last - 1] } else { "" };
     let program = format!(
-        "{script}\nCOMP_WORDS=({}) COMP_CWORD={last}\n_dhow dhow '{}' '{previous}'\nprintf '%s\\n' \"${{COMPREPLY[@]}}\"",
+        "source {}\nCOMP_WORDS=({}) COMP_CWORD={last}\n_dhow dhow '{}' '{previous}'\nprintf '%s\\n' \"${{COMPREPLY[@]}}\"",
+        script.display(),
         quoted.join(" "),
         words[last]
     );
@@ -21,7 +23,8 @@ fn offered(script: &str, words: &[&str]) -> Vec<String> {
 #[test]
 fn bash_completes_verbs_and_flags() {
     let sandbox = Sandbox::new();
-    let script = sandbox.ok(["completion", "bash"]);
+    let script = sandbox.path("completion.bash");
+    std::fs::write(&script, sandbox.ok(["completion", "bash"])).unwrap();
     assert_eq!(offered(&script, &["dhow", "renam"]), ["rename"]);
     assert_eq!(offered(&script, &["dhow", "container", "pru"]), ["prune"]);
     assert_eq!(offered(&script, &["dhow", "run", "--memory-sw"]), ["--memory-swap", "--memory-swappiness"]);
