@@ -48,6 +48,7 @@ pub fn create(
     super::volumes_from::add(&mut *engine.db()?, &mut config)?;
     super::join::name_by_id(&mut *engine.db()?, &mut config.host)?;
     super::health::check(&config)?;
+    super::userns::choose(settings, &mut config)?;
     let volumes = name_volumes(&mut config)?;
     let record = ContainerRecord {
         id: id.clone(),
@@ -79,6 +80,7 @@ fn insert(engine: &Engine, mut record: ContainerRecord, volumes: &[VolumeRecord]
             if txn.image(&record.config.image_id)?.is_none() {
                 return Err(Error::not_found(format!("No such image: {}", record.config.image)));
             }
+            super::userns::allot(engine.settings(), txn, &mut record.config.host)?;
             for volume in volumes {
                 if txn.volume(&volume.name)?.is_none() {
                     txn.insert_volume(volume)?;

@@ -37,6 +37,7 @@ pub mod stop;
 pub mod streams;
 pub mod top;
 pub mod update;
+mod userns;
 mod volumes_from;
 pub mod wait;
 mod whole_file;

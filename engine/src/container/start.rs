@@ -200,7 +200,7 @@ fn launch_spec(engine: &Engine, record: &ContainerRecord, image: &Image) -> Resu
         },
         donors,
         seccomp,
-        id_maps: None,
+        id_maps: super::userns::maps(&record.config.host),
     })
 }
 

@@ -13,6 +13,7 @@
 //! | `insecure-registries` | hosts and networks that are asked without TLS, or without checking who answers |
 //! | `registry-mirrors` | hosts, or URLs, that are asked before Docker Hub |
 //! | `userns-remap` | `default`, or `user[:group]` of /etc/subuid and /etc/subgid |
+//! | `userns-ids` | `{"first": 1000000, "count": 655360}`: the host's ids that user namespaces take theirs from. Ours, not Docker's |
 //!
 //! A key that is unknown, or that nothing acts on, is refused with its line: a setting that is ignored is a lie.
 //! What a setting makes of a container is recorded with it when it is created, so that a change of the file changes
@@ -22,6 +23,7 @@ mod lines;
 
 use dhow_model::log::LogConfig;
 use dhow_model::resources::Ulimit;
+use dhow_model::security::IdShift;
 use dhow_model::{Error, ErrorKind, Result};
 use lines::Lines;
 use serde_json::{Map, Value};
@@ -60,6 +62,8 @@ pub struct Settings {
     pub registry_mirrors: Vec<String>,
     /// `userns-remap`; empty: containers share the host's ids.
     pub userns_remap: String,
+    /// `userns-ids`; `None`: those of /etc/subuid and /etc/subgid.
+    pub userns_ids: Option<IdShift>,
 }
 
 /// An OCI runtime beside the engine's own.
@@ -111,7 +115,6 @@ impl Settings {
         for (key, is_set) in [
             ("runtimes", !settings.runtimes.is_empty()),
             ("default-runtime", !settings.default_runtime.is_empty()),
-            ("userns-remap", !settings.userns_remap.is_empty()),
         ] {
             if is_set {
                 return Err(Error::unsupported(format!(
@@ -191,6 +194,7 @@ impl Settings {
             "insecure-registries" => self.insecure_registries = hosts(key, value)?,
             "registry-mirrors" => self.registry_mirrors = hosts(key, value)?,
             "userns-remap" => self.userns_remap = text(key, value)?,
+            "userns-ids" => self.userns_ids = Some(ids(key, value)?),
             known if NOT_YET.contains(&known) => {
                 return Err(wrong(key, "Docker has this key, but nothing in dhow acts on it yet"));
             }
@@ -307,6 +311,22 @@ fn ulimit(path: &str, name: &str, value: &Value) -> Result<Ulimit, Wrong> {
         (None, None) => return Err(wrong(path, "want Soft, Hard or both")),
     };
     crate::api::check_ulimit(name, soft, hard).map_err(|error| wrong(path, error.message()))
+}
+
+fn ids(path: &str, value: &Value) -> Result<IdShift, Wrong> {
+    let fields = object(path, value)?;
+    if let Some(odd) = fields.keys().find(|key| !["first", "count"].contains(&key.as_str())) {
+        return Err(wrong(&format!("{path}.{odd}"), "unknown key"));
+    }
+    let number = |field: &str| {
+        let found = fields.get(field).and_then(Value::as_u64).and_then(|number| u32::try_from(number).ok());
+        found.filter(|number| *number > 0).ok_or_else(|| wrong(path, format!("want a number: {field:?}")))
+    };
+    let (first, count) = (number("first")?, number("count")?);
+    if first.checked_add(count).is_none() {
+        return Err(wrong(path, "there are no such ids"));
+    }
+    Ok(IdShift { first_uid: first, first_gid: first, count })
 }
 
 fn runtime(path: &str, value: &Value) -> Result<RuntimeSettings, Wrong> {

@@ -48,6 +48,10 @@ fn what_is_wrong_is_told_with_line_and_key() {
             "line 2: \"runtimes.x.runtimeType\": there are no containerd",
         ),
         ("{\n\"default-runtime\": \"x\"}", "line 2: \"default-runtime\": \"x\" is not among"),
+        (
+            "{\n\"userns-ids\": {\"first\": 0, \"count\": 5}}",
+            "line 2: \"userns-ids\": want a number: \"first\"",
+        ),
         ("{\"detach-keys\": \"ctrl-\"}", "line 1: \"detach-keys\": Invalid detach keys"),
         ("{\"a\\\"b\": 1}", "line 1: \"a\\\"b\": unknown key"),
         ("{\"data-root\": \"/a\",\n\"data-root\": \"/b\"}", "line 2: \"data-root\" is there twice"),

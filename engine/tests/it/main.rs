@@ -35,6 +35,7 @@
 //! | `prune` | what nothing uses: containers, images, volumes |
 //! | `refused` | every flag and verb that is refused says so |
 //! | `registry` | pull, push, login: a real registry, and one that fails in every way |
+//! | `userns` | ids inside and out |
 //! | `tty` | terminals: size, resize, keys, job control, detaching |
 //! | `trace` | exactly the events of the containers that were asked for, losses, privileges |
 //! | `security` | the rows of known attacks that apply |
@@ -83,4 +84,5 @@ mod trace;
 mod transcript;
 mod tty;
 mod update;
+mod userns;
 mod volumes_from;

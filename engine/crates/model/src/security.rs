@@ -27,6 +27,50 @@ pub struct Security {
     pub uts: Namespace,
     /// cgroup namespace.
     pub cgroup: Namespace,
+    /// User namespace, as asked for.
+    #[serde(default)]
+    pub userns: UserNamespace,
+    /// And what that came to; `None`: the host's ids.
+    #[serde(default)]
+    pub ids: Option<IdShift>,
+}
+
+/// Whose ids a container has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum UserNamespace {
+    /// What the engine's settings say.
+    #[default]
+    Default,
+    /// The host's.
+    Host,
+    /// Those that all containers with a user namespace share.
+    Private,
+    /// Some that no other container has.
+    Auto,
+}
+
+impl UserNamespace {
+    /// The word for it on the command line.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Default => "",
+            Self::Host => "host",
+            Self::Private => "private",
+            Self::Auto => "auto",
+        }
+    }
+}
+
+/// The ids from 0 on inside are the host's from `first_uid` and `first_gid` on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IdShift {
+    /// The container's root, as a user of the host.
+    pub first_uid: u32,
+    /// The same as a group.
+    pub first_gid: u32,
+    /// How many.
+    pub count: u32,
 }
 
 /// Whose a namespace is.

@@ -40,5 +40,5 @@ pub use exec::plan_exec;
 pub use facts::HostFacts;
 pub use idmap::{IdMaps, IdRange};
 pub use launch::{ChildStdio, Launched, launch};
-pub use plan::{LaunchPlan, plan_launch};
+pub use plan::{LaunchPlan, check_user_namespace, plan_launch};
 pub use spec::{Donor, Donors, ExecSpec, LaunchSpec, ResolvedMount, Rootfs};

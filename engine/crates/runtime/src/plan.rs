@@ -9,7 +9,7 @@ use crate::facts::HostFacts;
 use crate::idmap::IdMaps;
 use crate::spec::{Donors, LaunchSpec, Rootfs};
 use crate::step::Step;
-use dhow_model::container::NetworkMode;
+use dhow_model::container::{HostConfig, NetworkMode};
 use dhow_model::resources::Ulimit;
 use dhow_model::security::{Ipc, MASKED_PATHS, Namespace, READONLY_PATHS};
 use dhow_model::{Error, Result};
@@ -79,7 +79,10 @@ pub enum Scene {
 pub fn plan_launch(spec: &LaunchSpec, facts: &HostFacts) -> Result<LaunchPlan> {
     let host = &spec.config.host;
     let security = &host.security;
-    check_user_namespace(spec)?;
+    if let Some(maps) = &spec.id_maps {
+        maps.check()?;
+        check_user_namespace(host)?;
+    }
     check_donors(spec)?;
     let cgroup = limits::plan(spec, facts)?;
     let mut steps = Vec::with_capacity(80);
@@ -163,10 +166,7 @@ pub fn plan_launch(spec: &LaunchSpec, facts: &HostFacts) -> Result<LaunchPlan> {
 
 /// A user namespace has power only over namespaces that it owns: without that, mounting procfs, sysfs or message
 /// queues fails with a mere EPERM. Docker refuses the same, in these words.
-fn check_user_namespace(spec: &LaunchSpec) -> Result<()> {
-    let Some(maps) = &spec.id_maps else { return Ok(()) };
-    maps.check()?;
-    let host = &spec.config.host;
+pub fn check_user_namespace(host: &HostConfig) -> Result<()> {
     if host.security.privileged {
         return Err(Error::conflict(
             "privileged mode is incompatible with user namespaces. You must run the container in the host \

@@ -6,6 +6,7 @@
 //! | `EndedBy` | whose hand ended the last run: `itself`, `stop`, `restart`, `kill`, `remove`, `health`, `out-of-memory`, `signal` (one that no verb sent), `monitor-lost`, `start-failed`; absent before the first end |
 //! | `EndSignal` | the signal that its first process died of, by name; absent when it exited |
 //! | `EndAskedAt` | when a verb or a health check asked for the end |
+//! | `IdMap` | with a user namespace: which user and group of the host its root is, and how many ids it has |
 //! | `LogLost` | log entries that were lost since a user last started it: a daemon was gone, or slow in non-blocking mode |
 
 use dhow_model::Timestamp;
@@ -26,6 +27,17 @@ pub(super) struct Extension {
     #[serde(skip_serializing_if = "Option::is_none")]
     end_asked_at: Option<String>,
     log_lost: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    id_map: Option<IdMap>,
+}
+
+/// `IdMap`.
+#[derive(Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct IdMap {
+    first_uid: u32,
+    first_gid: u32,
+    count: u32,
 }
 
 /// That of one container.
@@ -39,6 +51,11 @@ pub(super) fn of(record: &ContainerRecord) -> Extension {
         end_signal: ended.and_then(|ended| ended.signal).map(signal_name),
         end_asked_at: text(ended.and_then(|ended| ended.asked_at)),
         log_lost: life.log_lost,
+        id_map: record.config.host.security.ids.map(|ids| IdMap {
+            first_uid: ids.first_uid,
+            first_gid: ids.first_gid,
+            count: ids.count,
+        }),
     }
 }
 

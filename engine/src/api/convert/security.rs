@@ -3,7 +3,8 @@
 use super::{non_empty, unsupported};
 use bollard_stubs::models as wire;
 use dhow_model::security::{
-    Ipc, MASKED_PATHS, Namespace, READONLY_PATHS, SeccompProfile, Security, capability_bit,
+    Ipc, MASKED_PATHS, Namespace, READONLY_PATHS, SeccompProfile, Security, UserNamespace,
+    capability_bit,
 };
 use dhow_model::{Error, Result};
 
@@ -44,10 +45,14 @@ pub(super) fn parse(host: &wire::HostConfig) -> Result<Security> {
         parse_option(option, &mut security)?;
     }
     security.options = options;
-    match non_empty(&host.userns_mode) {
-        None | Some("host") => Ok(security),
-        Some(other) => unsupported(format!("--userns {other:?} (HostConfig.UsernsMode)")),
-    }
+    security.userns = match non_empty(&host.userns_mode) {
+        None => UserNamespace::Default,
+        Some("host") => UserNamespace::Host,
+        Some("private") => UserNamespace::Private,
+        Some("auto") => UserNamespace::Auto,
+        Some(other) => return Err(Error::invalid(format!("invalid userns mode: {other}"))),
+    };
+    Ok(security)
 }
 
 /// Names with or without `CAP_`, in any case; `ALL` stays as it is.
@@ -165,7 +170,7 @@ pub(super) fn show(security: &Security, host: &mut wire::HostConfig) {
         Ipc::Container(id) => format!("container:{id}"),
     });
     host.uts_mode = mode(&security.uts);
-    host.userns_mode = Some(String::new());
+    host.userns_mode = Some(security.userns.as_str().to_owned());
     host.cgroupns_mode = Some(match security.cgroup {
         Namespace::Host => wire::HostConfigCgroupnsModeEnum::HOST,
         _ => wire::HostConfigCgroupnsModeEnum::PRIVATE,

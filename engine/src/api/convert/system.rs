@@ -124,7 +124,11 @@ pub(in crate::api) fn info(info: &Info, now: String) -> SystemInfo {
         // Containers live on when `dhow serve` stops: that is how dhow is built.
         live_restore_enabled: Some(true),
         init_binary: some("dhow-init"),
-        security_options: words(&["name=seccomp,profile=builtin"]),
+        security_options: words(if settings.userns_remap.is_empty() {
+            &["name=seccomp,profile=builtin"]
+        } else {
+            &["name=seccomp,profile=builtin", "name=userns"]
+        }),
         warnings: Some(info.warnings.clone()),
         ..wire::SystemInfo::default()
     };

@@ -209,7 +209,7 @@ fn check_modes(args: &SpecArgs) -> Outcome<()> {
     if !ok(&args.uts, &|m| m == "host") {
         return Err(Failure::usage("--uts: invalid UTS mode"));
     }
-    if !ok(&args.userns, &|m| m == "host") {
+    if !ok(&args.userns, &|m| ["host", "private", "auto"].contains(&m)) {
         return Err(Failure::usage("--userns: invalid USER mode"));
     }
     if !ok(&args.cgroupns, &|m| m == "host" || m == "private") {

@@ -4,7 +4,7 @@ use super::*;
 use dhow_model::ErrorKind;
 use dhow_model::mount::{Mount, MountSource, MountSyntax, Propagation};
 use dhow_model::resources::{Device, DeviceRate, DeviceWeight, RateKind, Resources, Ulimit};
-use dhow_model::security::{SeccompProfile, Security};
+use dhow_model::security::{SeccompProfile, Security, UserNamespace};
 use dhow_runtime::cgroup::support::Support;
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -259,6 +259,9 @@ fn any_security() -> impl Strategy<Value = Security> {
                 ipc: Ipc::Shareable,
                 uts,
                 cgroup,
+                userns: UserNamespace::Auto,
+                // Allotted by the engine.
+                ids: None,
             }
         },
     )
