@@ -150,6 +150,12 @@ fn stopped(
     purpose: Purpose,
     access: Access,
 ) -> Result<Option<OwnedFd>> {
+    if record.config.host.security.ids.is_some() {
+        // What it wrote carries the host's ids for it, and its image's files do not: only while it runs are they one.
+        return Err(Error::unsupported(
+            "not supported by dhow: the files of a container with a user namespace while it does not run",
+        ));
+    }
     let directory = engine.layout().container(&record.id);
     let rootfs = Rootfs::Overlay {
         lower: engine.layers().lower_dirs(&image_of(engine, record)?.layers)?,
