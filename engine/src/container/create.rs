@@ -49,6 +49,7 @@ pub fn create(
     super::join::name_by_id(&mut *engine.db()?, &mut config.host)?;
     super::health::check(&config)?;
     super::userns::choose(settings, &mut config)?;
+    super::oci::choose(settings, &mut config)?;
     let volumes = name_volumes(&mut config)?;
     let record = ContainerRecord {
         id: id.clone(),

@@ -213,6 +213,7 @@ fn launch(
         timeline_since: None,
         streams: streams.iter().map(|(stream, _)| *stream).collect(),
         probe: None,
+        external: None,
     };
     let (report, pidfd) = spawn_monitor(engine.helper(), &monitor, clients, streams)?.wait_started()?;
     match report {

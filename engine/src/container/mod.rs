@@ -24,6 +24,7 @@ mod join;
 pub mod list;
 mod log;
 pub mod logs;
+mod oci;
 pub mod pause;
 pub mod prune;
 mod recorder;

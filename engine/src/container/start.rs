@@ -160,6 +160,7 @@ fn launch(
         timeline_since: timeline::is_kept().then(timeline::now),
         streams: streams.iter().map(|(stream, _)| *stream).collect(),
         probe: super::health::plan(engine, record)?,
+        external: super::oci::external(engine, record)?,
     };
     spawn_monitor(engine.helper(), &monitor, clients, streams)?.wait_started()
 }

@@ -111,18 +111,6 @@ impl Settings {
         };
         let mut settings = Self::parse(&text)
             .map_err(|error| Error::new(error.kind(), format!("{}: {}", file.display(), error.message())))?;
-        // Read and checked already, and not acted upon yet.
-        for (key, is_set) in [
-            ("runtimes", !settings.runtimes.is_empty()),
-            ("default-runtime", !settings.default_runtime.is_empty()),
-        ] {
-            if is_set {
-                return Err(Error::unsupported(format!(
-                    "{}: {key:?}: nothing in dhow acts on it yet",
-                    file.display()
-                )));
-            }
-        }
         settings.file = Some(file.to_owned());
         Ok(settings)
     }

@@ -16,6 +16,7 @@
 //! | `events` | what is told, in Docker's words, and resuming without loss |
 //! | `health` | a server that breaks and recovers, probes that hang |
 //! | `logging` | log drivers and their options, daemons that are stuck or gone |
+//! | `runtimes` | runc in place of our own runtime |
 //! | `settings` | the configuration file: what it does, how it is refused |
 //! | `pause` | frozen and thawed, and what may be done meanwhile |
 //! | `crash` | `kill -9` of whatever is not the container |
@@ -74,6 +75,7 @@ mod registry;
 mod rename;
 mod resources;
 mod run;
+mod runtimes;
 mod sandbox;
 mod security;
 mod server;

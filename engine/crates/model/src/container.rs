@@ -178,6 +178,9 @@ pub struct HostConfig {
     pub log: LogConfig,
     /// Where the creating CLI wrote the id; told in `inspect`.
     pub container_id_file: String,
+    /// Who starts it: a name of the settings' runtimes, or a path; empty: this engine.
+    #[serde(default)]
+    pub runtime: String,
     /// `key=value`, kept and shown; only [`RESTART_UNHEALTHY`] is acted upon.
     pub annotations: BTreeMap<String, String>,
 }

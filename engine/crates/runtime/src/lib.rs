@@ -14,11 +14,13 @@
 #![forbid(unsafe_code)]
 
 pub mod attach;
+mod bundle;
 pub mod cgroup;
 mod child;
 mod copyup;
 mod devices;
 pub mod exec;
+mod external;
 pub mod facts;
 pub mod host_usage;
 pub mod idmap;

@@ -29,10 +29,6 @@ pub(super) fn parse(
     if let Some(cgroup) = non_empty(&host.cgroup) {
         return unsupported(format!("HostConfig.Cgroup {cgroup:?}"));
     }
-    match non_empty(&host.runtime) {
-        None | Some("runc" | "dhow") => {}
-        Some(other) => return unsupported(format!("--runtime {other:?} (HostConfig.Runtime)")),
-    }
     match &host.isolation {
         None | Some(wire::HostConfigIsolationEnum::EMPTY | wire::HostConfigIsolationEnum::DEFAULT) => {}
         Some(other) => {
@@ -87,6 +83,7 @@ pub(super) fn parse(
         // Chosen by the engine: see `CreateSpec::log`.
         log: LogConfig::default(),
         container_id_file: host.container_id_file.clone().unwrap_or_default(),
+        runtime: host.runtime.clone().unwrap_or_default(),
         annotations,
     })
 }
@@ -280,7 +277,7 @@ pub(super) fn show(config: &HostConfig) -> wire::HostConfig {
         readonly_rootfs: Some(config.readonly_rootfs),
         shm_size: Some(super::signed(config.shm_size_bytes.unwrap_or(SHM_DEFAULT_BYTES))),
         sysctls: (!config.sysctls.is_empty()).then(|| unsorted(&config.sysctls)),
-        runtime: Some("dhow".to_owned()),
+        runtime: Some(if config.runtime.is_empty() { "dhow".to_owned() } else { config.runtime.clone() }),
         isolation: Some(wire::HostConfigIsolationEnum::EMPTY),
         init: config.init.then_some(true),
         ..wire::HostConfig::default()

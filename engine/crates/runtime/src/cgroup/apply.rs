@@ -66,6 +66,17 @@ fn make_in(plan: &CgroupPlan, made: &mut CgroupPaths) -> Result<Joining> {
     open_joining(&plan.paths)
 }
 
+/// Writes the limits of a cgroup that exists once more.
+///
+/// # Errors
+/// Names file and reason.
+pub(crate) fn relimit(plan: &CgroupPlan) -> Result<()> {
+    for write in &plan.writes {
+        write_limit(plan, write)?;
+    }
+    restrict_devices(plan)
+}
+
 /// Opens what a child needs to enter existing directories.
 pub(crate) fn open_joining(paths: &CgroupPaths) -> Result<Joining> {
     let mut joining = Joining::default();

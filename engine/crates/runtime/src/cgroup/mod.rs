@@ -7,7 +7,7 @@ pub mod limits;
 pub mod support;
 pub mod usage;
 
-pub(crate) use apply::{Joining, make, open_joining};
+pub(crate) use apply::{Joining, make, open_joining, relimit};
 pub use device_rules::{DevicePlan, DeviceRule};
 pub(crate) use usage::NANOS_PER_TICK;
 

@@ -2,7 +2,7 @@
 
 use super::door::Door;
 use super::event_loop::{Monitor, Settings};
-use super::launcher::{KernelLauncher, Launcher, read_spec};
+use super::launcher::{ExternalLauncher, KernelLauncher, Launcher, read_spec};
 use super::probe::Probes;
 use super::recorder::{AfterExit, Recorder};
 use super::spawn::{CLIENTS_MAX, FIRST_CLIENT_FD, REPORT_FD, SPEC_FD, STREAMS_MAX};
@@ -49,6 +49,7 @@ pub fn run<R: Recorder>(recorder_from: impl FnOnce(&MonitorSpec) -> Result<R>) -
         timeline::begin(Actor::Monitor, Some(since));
         timeline::mark("load and read the plan");
     }
+    let is_external = spec.external.is_some();
     let (plan, rest, times) = split(spec);
     // One more descriptor, and only where there is something to check.
     let probes = match times.map(|times| Ok::<_, std::io::Error>(Probes::new(source.try_clone()?, times))) {
@@ -61,8 +62,15 @@ pub fn run<R: Recorder>(recorder_from: impl FnOnce(&MonitorSpec) -> Result<R>) -
             return 1;
         }
     };
-    let mut launcher = KernelLauncher::new(source, plan);
-    match supervise(rest, clients, probes, &mut launcher, &mut recorder, tell) {
+    let (mut own, mut other);
+    let launcher: &mut dyn Launcher = if is_external {
+        other = ExternalLauncher::new(source);
+        &mut other
+    } else {
+        own = KernelLauncher::new(source, plan);
+        &mut own
+    };
+    match supervise(rest, clients, probes, launcher, &mut recorder, tell) {
         Ok(()) => 0,
         Err(_) => 1,
     }

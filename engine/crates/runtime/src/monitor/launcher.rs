@@ -3,9 +3,10 @@
 use super::recorder::NextRun;
 use super::spec::MonitorSpec;
 use crate::cgroup::Cgroup;
+use crate::external::{self, ExternalGroup};
 use crate::launch::{ChildStdio, launch_while};
 use crate::plan::{LaunchPlan, Scene};
-use dhow_model::{Result, ResultExt};
+use dhow_model::{Error, Result, ResultExt};
 use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt;
@@ -95,6 +96,58 @@ impl Launcher for KernelLauncher {
             stderr: launched.stderr,
             pty: launched.pty,
             group: launched.cgroup.map(|cgroup| Box::new(cgroup) as Box<dyn Group>),
+        })
+    }
+}
+
+impl Group for ExternalGroup {
+    fn oom_kills(&self) -> Result<u64> {
+        self.cgroup.oom_kills()
+    }
+    fn oom_event(&self) -> Result<Option<OwnedFd>> {
+        self.cgroup.oom_event_fd()
+    }
+    fn kill_all(&self) {
+        self.cgroup.kill_all();
+    }
+    fn remove(self: Box<Self>) -> Result<()> {
+        self.external.delete();
+        self.cgroup.remove()
+    }
+}
+
+/// Has another runtime launch by the plan.
+pub(super) struct ExternalLauncher {
+    source: File,
+    settled: bool,
+}
+
+impl ExternalLauncher {
+    pub(super) fn new(source: File) -> Self {
+        Self { source, settled: false }
+    }
+}
+
+impl Launcher for ExternalLauncher {
+    fn launch(&mut self, stdio: ChildStdio, meanwhile: &mut dyn FnMut()) -> Result<Process> {
+        if !self.settled {
+            external::settle_in()?;
+            self.settled = true;
+        }
+        let spec = read_spec(&self.source)?;
+        let runtime = spec.external.ok_or_else(|| Error::internal("there is no external runtime"))?;
+        let (launched, external) = external::launch(&spec.plan, runtime, spec.id.as_str(), stdio, meanwhile)?;
+        let group =
+            launched.cgroup.map(|cgroup| Box::new(ExternalGroup { cgroup, external }) as Box<dyn Group>);
+        Ok(Process {
+            pid: launched.pid,
+            pidfd: launched.pidfd,
+            start_ticks: launched.start_ticks,
+            stdin: launched.stdin,
+            stdout: launched.stdout,
+            stderr: launched.stderr,
+            pty: launched.pty,
+            group,
         })
     }
 }

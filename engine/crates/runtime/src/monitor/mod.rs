@@ -53,7 +53,7 @@ pub use entry::run;
 pub use recorder::{AfterExit, AfterProbe, Exit, NextRun, Probed, Recorder};
 pub use restart::Backoff;
 pub use spawn::{MonitorHandle, spawn_monitor};
-pub use spec::{BareStream, LogTarget, MonitorKind, MonitorSpec, ProbeSpec, Report};
+pub use spec::{BareStream, ExternalSpec, LogTarget, MonitorKind, MonitorSpec, ProbeSpec, Report};
 
 #[cfg(test)]
 mod tests;

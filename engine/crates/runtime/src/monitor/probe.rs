@@ -225,6 +225,7 @@ fn spawn(source: &File, run: &Run, id: &ContainerId) -> Result<(UnixStream, Moni
         timeline_since: None,
         streams: Vec::new(),
         probe: None,
+        external: None,
     };
     // Our own executable, also when the file was replaced since.
     let handle = spawn_monitor(Path::new("/proc/self/exe"), &spec, vec![theirs.into()], Vec::new())?;

@@ -43,6 +43,23 @@ pub struct MonitorSpec {
     pub streams: Vec<BareStream>,
     /// How a container is checked; `None` for anything else, and without a check.
     pub probe: Option<ProbeSpec>,
+    /// Who starts the container; `None`: this engine.
+    pub external: Option<ExternalSpec>,
+}
+
+/// A program that starts the container in our place.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ExternalSpec {
+    /// The runtime.
+    pub program: PathBuf,
+    /// What it is called with before everything else.
+    pub args: Vec<String>,
+    /// Where its bundle and its own state are.
+    pub bundle: PathBuf,
+    /// The container's cgroup, from the top of the hierarchies.
+    pub cgroups_path: String,
+    /// The system call policy in OCI's form.
+    pub seccomp: Option<String>,
 }
 
 /// A container's health check.

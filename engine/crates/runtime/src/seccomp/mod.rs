@@ -44,6 +44,24 @@ pub fn compile(
         .context(|| "decoding seccomp profile failed".to_owned())
 }
 
+/// A profile in OCI's form (runtime-spec, config-linux.md), as JSON: for runtimes that compile it themselves.
+///
+/// # Errors
+/// As [`compile`].
+pub fn to_oci(
+    profile: &SeccompProfile,
+    capability_mask: u64,
+    kernel: KernelVersion,
+) -> Result<Option<String>> {
+    let json = match profile {
+        SeccompProfile::Unconfined => return Ok(None),
+        SeccompProfile::Default => DEFAULT,
+        SeccompProfile::Custom(json) => json,
+    };
+    let profile = profile::parse(json).context(|| "decoding seccomp profile failed".to_owned())?;
+    Ok(Some(profile.to_oci(capability_mask, kernel).to_string()))
+}
+
 fn compile_json(json: &str, capability_mask: u64, kernel: KernelVersion) -> Result<Vec<u8>> {
     let policy = profile::parse(json)?.select(capability_mask, kernel)?;
     let instructions = program::assemble(&policy)?;

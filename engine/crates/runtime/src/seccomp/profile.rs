@@ -6,6 +6,7 @@ use crate::facts::KernelVersion;
 use dhow_model::security::capability_bit;
 use dhow_model::{Error, Result};
 use serde::Deserialize;
+use serde_json::{Value, json};
 
 /// EPERM, what a refused call answers unless the profile says otherwise.
 const DEFAULT_ERRNO: u32 = 1;
@@ -108,6 +109,37 @@ impl Profile {
             }
         }
         Ok(Policy { default, rules, arches: self.arches() })
+    }
+
+    /// The rules that apply, as OCI writes them.
+    pub(super) fn to_oci(&self, capability_mask: u64, kernel: KernelVersion) -> Value {
+        let entries = self.syscalls.iter().flatten().filter(|entry| {
+            entry.includes.as_ref().is_none_or(|f| f.all_hold(capability_mask, kernel))
+                && !entry.excludes.as_ref().is_some_and(|f| f.any_holds(capability_mask, kernel))
+        });
+        let rules: Vec<Value> = entries
+            .map(|entry| {
+                let names: Vec<&String> = entry.names.iter().flatten().chain(&entry.name).collect();
+                let args: Vec<Value> = entry
+                    .args
+                    .iter()
+                    .flatten()
+                    .map(|a| json!({"index": a.index, "value": a.value, "valueTwo": a.value_two, "op": a.op}))
+                    .collect();
+                let mut rule = json!({"names": names, "action": entry.action, "args": args});
+                if let Some(errno) = entry.errno_ret {
+                    rule["errnoRet"] = json!(errno);
+                }
+                rule
+            })
+            .collect();
+        let arches: Vec<&str> = self.arches().into_iter().map(Arch::name).collect();
+        json!({
+            "defaultAction": self.default_action,
+            "defaultErrnoRet": self.default_errno_ret.unwrap_or(DEFAULT_ERRNO),
+            "architectures": arches,
+            "syscalls": rules,
+        })
     }
 
     /// The machine's own architecture, and those below it that the profile names.

@@ -1,0 +1,249 @@
+//! `--runtime`: another OCI runtime (runc, crun) starts the container, under our monitor.
+//!
+//! ```text
+//!   cgroup made and limited ─ root filesystem mounted in a mount namespace of the monitor's own
+//!     ─ config.json ─ RUNTIME create ─ limits once more ─ RUNTIME start ─► runs; RUNTIME delete at its end
+//! ```
+//! The first process is the runtime's child and becomes the monitor's when `create` ends, because the monitor is a
+//! subreaper then. The host's mount table stays as it is: what the monitor mounts is in its own namespace.
+
+use crate::bundle;
+use crate::cgroup::{self, Cgroup};
+use crate::launch::ChildStdio;
+use crate::monitor::spec::ExternalSpec;
+use crate::plan::{LaunchPlan, Scene};
+use crate::rootfs::{self, c_path, c_string};
+use crate::step::{MountStep, MountWhat, Step};
+use crate::user::{self, InRoot};
+use crate::{Launched, copyup};
+use dhow_model::{Error, ErrorKind, Result, ResultExt};
+use dhow_sys::{clone, mount, process, pty, socket};
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use std::fs::{DirBuilder, File};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::DirBuilderExt;
+use std::os::unix::net::UnixListener;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+/// MS_PRIVATE (linux/mount.h).
+const PRIVATE: u64 = 1 << 18;
+
+/// A runtime that has a container in hand.
+#[derive(Debug)]
+pub(crate) struct External {
+    spec: ExternalSpec,
+    id: String,
+}
+
+/// Once in a monitor's life: a mount namespace of its own, and the right to reap what the runtime leaves.
+pub(crate) fn settle_in() -> Result<()> {
+    let what = || "prepare for an external runtime".to_owned();
+    process::unshare(clone::NEWNS).context(what)?;
+    mount::set_root_propagation(PRIVATE).context(what)?;
+    process::set_child_subreaper(true).context(what)
+}
+
+/// Has the runtime start the container.
+///
+/// # Errors
+/// `CommandNotFound` and `CommandNotExecutable` as the runtime says it; `StartFailed` with its message.
+pub(crate) fn launch(
+    plan: &LaunchPlan,
+    spec: ExternalSpec,
+    id: &str,
+    stdio: ChildStdio,
+    meanwhile: &mut dyn FnMut(),
+) -> Result<(Launched, External)> {
+    let Scene::Container { cgroup: cgroup_plan, .. } = &plan.scene else {
+        return Err(Error::internal("an external runtime only starts containers"));
+    };
+    let external = External { spec, id: id.to_owned() };
+    let group = cgroup::make(cgroup_plan)?.cgroup;
+    let started = external.create(plan, stdio).and_then(|launched| {
+        meanwhile();
+        // The runtime has written limits of its own: ours are the ones that hold.
+        cgroup::relimit(cgroup_plan)?;
+        external.run(&["start", id], Streams::None, None)?;
+        Ok(launched)
+    });
+    match started {
+        Ok(launched) => Ok((Launched { cgroup: Some(group), ..launched }, external)),
+        Err(error) => {
+            group.kill_all();
+            external.delete();
+            // The first error is the one to show.
+            let _ = group.remove();
+            Err(error)
+        }
+    }
+}
+
+enum Streams {
+    None,
+    Three(OwnedFd, OwnedFd, OwnedFd),
+}
+
+impl External {
+    fn path(&self, name: &str) -> PathBuf {
+        self.spec.bundle.join(name)
+    }
+
+    fn create(&self, plan: &LaunchPlan, stdio: ChildStdio) -> Result<Launched> {
+        let what = || format!("prepare the bundle at {}", self.spec.bundle.display());
+        let root_path = self.path("rootfs");
+        DirBuilder::new().recursive(true).mode(0o700).create(&root_path).context(what)?;
+        self.mount_root(plan, &root_path)?;
+        let console = self.path("console.sock");
+        let _ = std::fs::remove_file(&console);
+        let listener = match stdio {
+            ChildStdio::Pty { .. } => Some(UnixListener::bind(&console).context(what)?),
+            ChildStdio::Pipes { .. } => None,
+        };
+        let (theirs, ours) = streams(stdio).context(what)?;
+        let pid_file = self.path("pid");
+        let (bundle, pid_text) = (self.spec.bundle.display().to_string(), pid_file.display().to_string());
+        let mut arguments = vec!["create", "--bundle", &bundle, "--pid-file", &pid_text];
+        let console_text = console.display().to_string();
+        if listener.is_some() {
+            arguments.extend(["--console-socket", &console_text]);
+        }
+        arguments.push(&self.id);
+        self.run(&arguments, theirs, Some(&plan.process.argv))?;
+        let pid: i32 = std::fs::read_to_string(&pid_file)
+            .context(what)?
+            .trim()
+            .parse()
+            .map_err(|_| Error::new(ErrorKind::StartFailed, "the runtime wrote no process id"))?;
+        let pidfd = process::pidfd_open(pid).context(|| format!("open process {pid}"))?;
+        let start_ticks = process::start_ticks(pid).context(|| format!("look at process {pid}"))?;
+        let terminal = match (&listener, stdio) {
+            (Some(listener), ChildStdio::Pty { rows, cols }) => Some(take_terminal(listener, rows, cols)?),
+            _ => None,
+        };
+        let [stdin, stdout, stderr] = ours;
+        Ok(Launched { pid, pidfd, start_ticks, stdin, stdout, stderr, pty: terminal, cgroup: None })
+    }
+
+    /// Mounts the root filesystem, fills volumes, writes the configuration.
+    fn mount_root(&self, plan: &LaunchPlan, at: &Path) -> Result<()> {
+        let Scene::Container { rootfs, .. } = &plan.scene else { return Ok(()) };
+        // The last run's.
+        let _ = mount::detach(&c_path(at)?);
+        let root = rootfs::mount(rootfs, None)?;
+        for step in &plan.steps {
+            if let Step::Mount(MountStep { what: MountWhat::Bind(bind), target, .. }) = step
+                && bind.copy_up
+            {
+                copyup::fill(root.as_fd(), &c_string(target.as_str())?, &bind.path, None)?;
+            }
+        }
+        let process = &plan.process;
+        let user = user::resolve(&InRoot(root.as_fd()), &process.user, &process.group_add)?;
+        let seccomp = self.spec.seccomp.as_deref();
+        let config = bundle::config(plan, &user, &self.spec.cgroups_path, seccomp)?;
+        let what = || format!("write {}", self.path("config.json").display());
+        let file = File::create(self.path("config.json")).context(what)?;
+        serde_json::to_writer(file, &config).context(what)?;
+        let place = mount::open_path(&c_path(at)?).context(|| format!("open {}", at.display()))?;
+        mount::attach(root.as_fd(), place.as_fd())
+            .context_kind(ErrorKind::StartFailed, || format!("mount the root filesystem at {}", at.display()))
+    }
+
+    /// Runs the runtime to its end.
+    fn run(&self, arguments: &[&str], streams: Streams, argv: Option<&[String]>) -> Result<()> {
+        let log = self.path("log.json");
+        let _ = std::fs::remove_file(&log);
+        let mut command = Command::new(&self.spec.program);
+        command.args(&self.spec.args).arg("--root").arg(self.path("state")).arg("--log").arg(&log);
+        command.args(["--log-format", "json"]).args(arguments).current_dir("/").env_clear();
+        command.env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin");
+        match streams {
+            Streams::None => command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()),
+            Streams::Three(stdin, stdout, stderr) => command.stdin(stdin).stdout(stdout).stderr(stderr),
+        };
+        let name = self.spec.program.display();
+        let status = command.status().context_kind(ErrorKind::StartFailed, || format!("run {name}"))?;
+        if status.success() {
+            return Ok(());
+        }
+        let said = last_error(&std::fs::read_to_string(&log).unwrap_or_default());
+        let message = if said.is_empty() { status.to_string() } else { said };
+        let kind = if argv.is_some() { kind_of(&message) } else { ErrorKind::StartFailed };
+        Err(Error::new(kind, format!("{name} {}: {message}", arguments[0])))
+    }
+
+    /// Takes away what the runtime and the launch have made, the cgroup excepted.
+    pub(crate) fn delete(&self) {
+        // It knows nothing of the container if its creation failed early.
+        let _ = self.run(&["delete", "--force", &self.id], Streams::None, None);
+        if let Ok(path) = c_path(&self.path("rootfs")) {
+            let _ = mount::detach(&path);
+        }
+    }
+}
+
+/// The message of the last error in a runtime's log.
+fn last_error(log: &str) -> String {
+    let lines = log.lines().rev().filter_map(|line| serde_json::from_str::<serde_json::Value>(line).ok());
+    let mut errors = lines.filter(|line| line["level"] == "error");
+    errors.next().and_then(|line| line["msg"].as_str().map(str::to_owned)).unwrap_or_default()
+}
+
+/// What a message says of the command.
+fn kind_of(message: &str) -> ErrorKind {
+    let text = message.to_lowercase();
+    let of_command = text.contains("exec") && !text.contains("mount");
+    if of_command && (text.contains("not found") || text.contains("no such file")) {
+        ErrorKind::CommandNotFound
+    } else if of_command && (text.contains("permission denied") || text.contains("is a directory")) {
+        ErrorKind::CommandNotExecutable
+    } else {
+        ErrorKind::StartFailed
+    }
+}
+
+/// The runtime's ends of the streams, and ours.
+fn streams(stdio: ChildStdio) -> std::io::Result<(Streams, [Option<OwnedFd>; 3])> {
+    let ChildStdio::Pipes { stdin } = stdio else { return Ok((Streams::None, [None, None, None])) };
+    let pipe = || nix::unistd::pipe2(OFlag::O_CLOEXEC).map_err(std::io::Error::from);
+    let nonblocking = |fd: OwnedFd| -> std::io::Result<OwnedFd> {
+        fcntl(&fd, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
+        Ok(fd)
+    };
+    let (input, our_input) = if stdin {
+        let (read, write) = pipe()?;
+        (read, Some(nonblocking(write)?))
+    } else {
+        (File::open("/dev/null")?.into(), None)
+    };
+    let (our_output, output) = pipe()?;
+    let (our_errors, errors) = pipe()?;
+    let ours = [our_input, Some(nonblocking(our_output)?), Some(nonblocking(our_errors)?)];
+    Ok((Streams::Three(input, output, errors), ours))
+}
+
+/// The terminal that the runtime has sent.
+fn take_terminal(listener: &UnixListener, rows: u16, cols: u16) -> Result<OwnedFd> {
+    let what = || "receive the terminal from the runtime".to_owned();
+    // It has connected: it does so before `create` ends.
+    listener.set_nonblocking(true).context(what)?;
+    let (stream, _) = listener.accept().context_kind(ErrorKind::StartFailed, what)?;
+    stream.set_nonblocking(false).context(what)?;
+    let (_, fds) = socket::receive_with_fds(stream.as_fd(), &mut [0; 4096]).context(what)?;
+    let terminal = fds
+        .into_iter()
+        .next()
+        .ok_or_else(|| Error::new(ErrorKind::StartFailed, "the runtime sent no terminal"))?;
+    fcntl(&terminal, FcntlArg::F_SETFL(OFlag::O_NONBLOCK | OFlag::O_RDWR)).context(what)?;
+    if rows > 0 && cols > 0 {
+        pty::resize(terminal.as_fd(), rows, cols).context(what)?;
+    }
+    Ok(terminal)
+}
+
+/// A container's cgroup, and the runtime that has to hear of its end.
+pub(crate) struct ExternalGroup {
+    pub(crate) cgroup: Cgroup,
+    pub(crate) external: External,
+}
