@@ -20,7 +20,7 @@ use dhow_model::{Error, ErrorKind, Result, ResultExt};
 use dhow_sys::{clone, mount, process, pty, socket};
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use std::fs::{DirBuilder, File};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
@@ -93,9 +93,16 @@ impl External {
         let what = || format!("prepare the bundle at {}", self.spec.bundle.display());
         let root_path = self.path("rootfs");
         DirBuilder::new().recursive(true).mode(0o700).create(&root_path).context(what)?;
+        // The last run's monitor was killed before it could say so to the runtime.
+        if self.path("state").join(&self.id).exists() {
+            self.delete();
+        }
         self.mount_root(plan, &root_path)?;
-        let console = self.path("console.sock");
-        let _ = std::fs::remove_file(&console);
+        let _ = std::fs::remove_file(self.path("console.sock"));
+        // A socket's path has 107 bytes: through a descriptor of ours it always fits.
+        let directory = File::open(&self.spec.bundle).context(what)?;
+        let console =
+            PathBuf::from(format!("/proc/{}/fd/{}/console.sock", std::process::id(), directory.as_raw_fd()));
         let listener = match stdio {
             ChildStdio::Pty { .. } => Some(UnixListener::bind(&console).context(what)?),
             ChildStdio::Pipes { .. } => None,

@@ -21,7 +21,6 @@ pub(crate) const LIMITED: &[Limit] = &[
     limit("--network", "bridge", "the networks are none and host"),
     limit("--publish", "80:80", BRIDGE),
     Limit { flag: "--publish-all", value: None, reason: BRIDGE },
-    limit("--runtime", "other", "the runtime is dhow's own"),
     limit("--storage-opt", "size=1G", "writable layers have no quota yet"),
     limit("--volume-driver", "other", "the driver is local"),
 ];

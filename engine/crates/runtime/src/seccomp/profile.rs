@@ -133,11 +133,12 @@ impl Profile {
                 rule
             })
             .collect();
-        let arches: Vec<&str> = self.arches().into_iter().map(Arch::name).collect();
+        // Only our own: with those below it, libseccomp 2.5 cannot add the rules for `socket` and `socketcall` both.
+        // A program for another architecture is refused all system calls.
         json!({
             "defaultAction": self.default_action,
             "defaultErrnoRet": self.default_errno_ret.unwrap_or(DEFAULT_ERRNO),
-            "architectures": arches,
+            "architectures": [Arch::NATIVE.name()],
             "syscalls": rules,
         })
     }

@@ -37,11 +37,11 @@ fn namespaces() {
         (json!({"UTSMode": "container:x"}), ErrorKind::InvalidArgument),
         (json!({"PidMode": "bogus"}), ErrorKind::InvalidArgument),
         (json!({"UTSMode": "bogus"}), ErrorKind::InvalidArgument),
-        (json!({"UsernsMode": "private"}), ErrorKind::Unsupported),
+        (json!({"UsernsMode": "bogus"}), ErrorKind::InvalidArgument),
     ] {
         assert_eq!(parsed(value.clone()).unwrap_err().kind(), kind, "{value}");
     }
-    assert!(parsed(json!({"UsernsMode": "host"})).is_ok());
+    assert!(parsed(json!({"UsernsMode": "host"})).is_ok() && parsed(json!({"UsernsMode": "auto"})).is_ok());
 }
 
 #[test]
