@@ -2,7 +2,8 @@
 
 use crate::Engine;
 use crate::settings::{RuntimeSettings, Settings};
-use dhow_model::container::ContainerConfig;
+use dhow_model::container::{ContainerConfig, HostConfig, NetworkMode};
+use dhow_model::security::{Ipc, Namespace};
 use dhow_model::{Error, Result};
 use dhow_runtime::monitor::ExternalSpec;
 use dhow_store::db::ContainerRecord;
@@ -31,6 +32,7 @@ pub(super) fn choose(settings: &Settings, config: &mut ContainerConfig) -> Resul
         (host.security.ids.is_some(), "--userns"),
         (!host.resources.devices.is_empty(), "--device"),
         (!config.domainname.is_empty(), "--domainname"),
+        (joins(host), "joining another container's namespaces"),
     ] {
         if wanted {
             return Err(Error::unsupported(format!(
@@ -40,6 +42,13 @@ pub(super) fn choose(settings: &Settings, config: &mut ContainerConfig) -> Resul
         }
     }
     Ok(())
+}
+
+/// Whether it shares a namespace of another container.
+fn joins(host: &HostConfig) -> bool {
+    matches!(host.security.pid, Namespace::Container(_))
+        || matches!(host.security.ipc, Ipc::Container(_) | Ipc::None)
+        || matches!(host.network, NetworkMode::Container(_))
 }
 
 /// The program behind a name; `None` for this engine.

@@ -158,6 +158,11 @@ fn mount_of(mount: &MountStep) -> Result<Option<Value>> {
             ("devpts", "devpts".to_owned(), fixed(&["newinstance", "ptmxmode=0666", "mode=0620", "gid=5"]))
         }
         MountWhat::Tmpfs { options } => ("tmpfs", "tmpfs".to_owned(), options.clone()),
+        MountWhat::SharedMemory => {
+            return Err(Error::unsupported(
+                "another container's IPC namespace with an external runtime is not supported by dhow",
+            ));
+        }
         // One mount stands for all hierarchies.
         MountWhat::CgroupDirectory | MountWhat::CgroupV2 => ("cgroup", "cgroup".to_owned(), Vec::new()),
         MountWhat::CgroupV1(_) => return Ok(None),

@@ -3,8 +3,7 @@
 use super::{non_empty, unsupported};
 use bollard_stubs::models as wire;
 use dhow_model::security::{
-    Ipc, MASKED_PATHS, Namespace, READONLY_PATHS, SeccompProfile, Security, UserNamespace,
-    capability_bit,
+    Ipc, MASKED_PATHS, Namespace, READONLY_PATHS, SeccompProfile, Security, UserNamespace, capability_bit,
 };
 use dhow_model::{Error, Result};
 

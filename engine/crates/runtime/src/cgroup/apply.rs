@@ -72,7 +72,7 @@ fn make_in(plan: &CgroupPlan, made: &mut CgroupPaths) -> Result<Joining> {
 /// Names file and reason.
 pub(crate) fn relimit(plan: &CgroupPlan) -> Result<()> {
     for write in &plan.writes {
-        write_limit(plan, write)?;
+        write_limit(&plan.paths, write)?;
     }
     restrict_devices(plan)
 }

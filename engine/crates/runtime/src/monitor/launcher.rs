@@ -120,21 +120,31 @@ impl Group for ExternalGroup {
 pub(super) struct ExternalLauncher {
     source: File,
     settled: bool,
+    next: Option<NextRun>,
 }
 
 impl ExternalLauncher {
     pub(super) fn new(source: File) -> Self {
-        Self { source, settled: false }
+        Self { source, settled: false, next: None }
     }
 }
 
 impl Launcher for ExternalLauncher {
+    fn adapt(&mut self, next: NextRun) {
+        self.next = Some(next);
+    }
+
     fn launch(&mut self, stdio: ChildStdio, meanwhile: &mut dyn FnMut()) -> Result<Process> {
         if !self.settled {
             external::settle_in()?;
             self.settled = true;
         }
-        let spec = read_spec(&self.source)?;
+        let mut spec = read_spec(&self.source)?;
+        if let (Scene::Container { cgroup, donors, .. }, Some(next)) =
+            (&mut spec.plan.scene, self.next.take())
+        {
+            (*cgroup, *donors) = (next.cgroup, next.donors);
+        }
         let runtime = spec.external.ok_or_else(|| Error::internal("there is no external runtime"))?;
         let (launched, external) = external::launch(&spec.plan, runtime, spec.id.as_str(), stdio, meanwhile)?;
         let group =
