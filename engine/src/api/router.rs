@@ -29,7 +29,7 @@ pub fn router(engine: Engine) -> Router {
 }
 
 fn containers() -> Router<Engine> {
-    use routes::{attach, containers, exec, files, logs, stats};
+    use routes::{attach, commit, containers, exec, files, logs, stats};
     Router::new()
         .route("/containers/json", get(containers::list))
         .route("/containers/create", post(containers::create))
@@ -54,6 +54,7 @@ fn containers() -> Router<Engine> {
         .route("/containers/{id}/changes", get(files::changes))
         .route("/containers/{id}/archive", get(files::archive).head(files::stat).put(files::extract))
         .route("/containers/{id}/exec", post(exec::create))
+        .route("/commit", post(commit::commit))
         .route("/exec/{id}/start", post(exec::start))
         .route("/exec/{id}/json", get(exec::inspect))
         .route("/exec/{id}/resize", post(exec::resize))

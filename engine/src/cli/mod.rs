@@ -12,6 +12,7 @@
 mod arguments;
 mod attach;
 mod client;
+mod commit;
 mod completion;
 mod container;
 mod context;

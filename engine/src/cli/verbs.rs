@@ -27,6 +27,7 @@ pub(crate) const VERBS: &[(&str, &str, &[&str])] = &[
         "Attach local standard input, output, and error streams to a running container",
         &["container attach"],
     ),
+    ("commit", "Create a new image from a container's changes", &["container commit"]),
     ("completion", "Generate the autocompletion script for the specified shell", &[]),
     ("cp", "Copy files/folders between a container and the local filesystem", &["container cp"]),
     ("create", "Create a new container", &["container create"]),
@@ -94,7 +95,6 @@ pub(crate) const NOT_YET: &[(&str, &str)] = &[
     ("network", NETWORKS),
     ("compose", LATER),
     ("volume update", SWARM),
-    ("commit", LATER),
     ("system df", LATER),
     ("system dial-stdio", LATER),
     ("context", "name a context with --context, DOCKER_CONTEXT or -H; manage contexts with docker context"),
@@ -251,6 +251,7 @@ macro_rules! verbs {
 
 verbs! {
     "attach" => attach,
+    "commit" => commit,
     "completion" => completion,
     "cp" => cp,
     "create" => create,

@@ -10,6 +10,7 @@
 //! | recovery, when the monitor is gone | `Exited`, or the end of a removal |
 
 pub mod attach;
+pub mod commit;
 pub mod copy;
 pub mod create;
 pub mod diff;

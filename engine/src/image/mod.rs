@@ -1,5 +1,6 @@
 //! Everything one can do with images: one verb, one file.
 
+pub(crate) mod change;
 pub mod embedded;
 pub(crate) mod gc;
 mod healthcheck;

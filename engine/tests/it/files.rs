@@ -1,4 +1,4 @@
-//! A container's files from outside: `diff` and `export`, whatever kinds of files there are.
+//! A container's files from outside: `diff`, `export` and `commit`, whatever kinds of files there are.
 
 use crate::fixtures;
 use crate::sandbox::{Sandbox, finish};
@@ -82,7 +82,7 @@ fn diff_shows_what_changed_and_nothing_else() {
     let want: BTreeSet<String> = CHANGED.iter().copied().chain(["A /data"]).map(str::to_owned).collect();
     crate::sandbox::eventually("the container changed everything", || {
         sandbox.ok(["diff", "busy"]).contains("/opt/moved-to")
-            && sandbox.ok(["exec", "busy", "ps"]).contains("sleep 1000")
+            && !sandbox.ok(["exec", "busy", "ps"]).contains("mkdir")
     });
     assert_eq!(lines(&sandbox.ok(["diff", "busy"])), want, "running");
     let server = sandbox.serve();
@@ -180,4 +180,140 @@ fn holes_stay_holes_and_sockets_are_left_out() {
     let mut end = [0; 5];
     std::os::unix::fs::FileExt::read_exact_at(&big, &mut end, 5_000_000_000).unwrap();
     assert_eq!((&end[..4], big.metadata().unwrap().len()), (&b"end\n"[..], 1 << 40));
+}
+
+/// The names in the topmost layer of an image, as `diff` would show them: whiteouts as deleted.
+fn layer_as_diff(sandbox: &Sandbox, image: &str) -> BTreeSet<String> {
+    let saved = sandbox.path("saved");
+    std::fs::create_dir_all(&saved).unwrap();
+    let archive = saved.join("image.tar");
+    sandbox.ok(["save", "-o", archive.to_str().unwrap(), image]);
+    let mut unpack = Command::new("tar");
+    unpack.arg("-xf").arg(&archive).arg("-C").arg(&saved);
+    finish(unpack, b"").ok();
+    let manifest: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(saved.join("manifest.json")).unwrap()).unwrap();
+    let layer = manifest[0]["Layers"].as_array().unwrap().last().unwrap().as_str().unwrap().to_owned();
+    let mut list = Command::new("tar");
+    list.arg("-tf").arg(saved.join(layer));
+    let names = finish(list, b"").ok();
+    let shown = |name: &str| match name.rsplit_once("/.wh.") {
+        Some((parent, name)) => format!("D /{parent}/{name}"),
+        None => format!("  /{}", name.trim_end_matches('/')),
+    };
+    names.lines().map(shown).collect()
+}
+
+#[test]
+fn commit_and_diff_agree_with_the_file_system() {
+    let sandbox = Sandbox::new();
+    with_things(&sandbox);
+    let script = format!("{CHANGES}\nexec sleep 1000");
+    sandbox.ok(["run", "-d", "--name", "busy", "-v", "/data", "things", "sh", "-c", &script]);
+    crate::sandbox::eventually("the container changed everything", || {
+        !sandbox.ok(["exec", "busy", "ps"]).contains("mkdir")
+    });
+    let id = sandbox.ok(["commit", "-a", "Somebody <a@b>", "-m", "why not", "busy", "made:1"]);
+    assert_eq!(sandbox.inspect("made:1")["Id"], id.as_str());
+    assert_eq!(sandbox.container_state("busy")["Status"], "running", "it goes on");
+
+    // The layer holds what `diff` shows, no more and no less.
+    let diff = sandbox.ok(["diff", "busy"]);
+    let want: BTreeSet<String> = diff
+        .lines()
+        .map(|line| if line.starts_with("D ") { line.to_owned() } else { format!("  {}", &line[2..]) })
+        .collect();
+    assert!(want.len() > 20, "{diff}");
+    assert_eq!(layer_as_diff(&sandbox, "made:1"), want);
+    // A container of the new image has the same files, and nothing to show.
+    sandbox.ok(["run", "-d", "--name", "again", "made:1", "sleep", "1000"]);
+    assert_eq!(sandbox.ok(["diff", "again"]), "");
+    let trees: Vec<String> = ["busy", "again"]
+        .map(|name| {
+            let (archive, out) = (sandbox.path(&format!("{name}.tar")), sandbox.path(name));
+            sandbox.ok(["export", "-o", archive.to_str().unwrap(), name]);
+            std::fs::create_dir(&out).unwrap();
+            let mut unpack = Command::new("tar");
+            unpack.args(["--numeric-owner", "-xpf"]).arg(&archive).arg("-C").arg(&out);
+            finish(unpack, b"").ok();
+            let mut list = Command::new(fixtures::tree_program());
+            list.arg(&out).args(["dev", "etc/hosts", "etc/hostname", "etc/resolv.conf", "etc/mtab"]);
+            // A start makes places in the root and in /etc, which changes their times.
+            let lines = finish(list, b"").ok();
+            let lines = lines.lines().filter(|l| !l.starts_with("/ ") && !l.starts_with("/etc "));
+            lines.collect::<Vec<_>>().join("\n")
+        })
+        .into();
+    assert_eq!(trees[0], trees[1]);
+
+    // The layers below are shared; the history says what was done.
+    let layers = |image: &str| sandbox.inspect(image)["RootFS"]["Layers"].as_array().unwrap().clone();
+    let (below, made) = (layers("things"), layers("made:1"));
+    assert_eq!((made.len(), &made[..below.len()]), (below.len() + 1, &below[..]));
+    let image = sandbox.inspect("made:1");
+    assert_eq!((&image["Author"], &image["Comment"]), (&"Somebody <a@b>".into(), &"why not".into()));
+    assert_eq!(image["Config"]["Cmd"], serde_json::json!(["sh", "-c", script]));
+    assert!(sandbox.ok(["history", "--no-trunc", "made:1"]).contains("why not"));
+    let actions: Vec<String> =
+        sandbox.events().iter().map(|e| e["Action"].as_str().unwrap_or_default().to_owned()).collect();
+    for action in ["pause", "unpause", "commit", "tag"] {
+        assert!(actions.iter().any(|a| a == action), "{action}: {actions:?}");
+    }
+}
+
+#[test]
+fn commit_changes_the_configuration() {
+    let sandbox = Sandbox::with_busybox();
+    let flags = ["-e", "A=old", "-e", "B=kept", "-l", "from=container", "-w", "/home", "--name", "box"];
+    sandbox.ok(["create"].iter().chain(&flags).chain(&["busybox", "echo", "container"]));
+    let changes = [
+        "CMD [\"echo\", \"changed\"]",
+        "ENV A=new C=\"two words\"",
+        "LABEL by=commit",
+        "EXPOSE 80 53/udp",
+        "USER app",
+        "WORKDIR sub",
+        "VOLUME /data",
+        "ONBUILD RUN make",
+        "STOPSIGNAL SIGINT",
+    ];
+    let flags: Vec<&str> = changes.iter().flat_map(|change| ["-c", change]).collect();
+    sandbox.ok(["commit"].iter().chain(&flags).chain(&["box", "changed"]));
+    let image = sandbox.inspect("changed");
+    let config = &image["Config"];
+    let want = serde_json::json!({
+        "Cmd": ["echo", "changed"], "User": "app", "WorkingDir": "/sub", "OnBuild": ["RUN make"],
+        "Labels": {"from": "container", "by": "commit"}, "Volumes": {"/data": {}},
+        "ExposedPorts": {"80/tcp": {}, "53/udp": {}}, "StopSignal": "SIGINT",
+    });
+    for (field, want) in want.as_object().unwrap() {
+        assert_eq!(&config[field], want, "{field}");
+    }
+    let env: BTreeSet<&str> = config["Env"].as_array().unwrap().iter().filter_map(|e| e.as_str()).collect();
+    assert!(env.is_superset(&["A=new", "B=kept", "C=two words"].into()) && !env.contains("A=old"), "{env:?}");
+    // Nothing was changed in the file system: no layer.
+    assert_eq!(image["RootFS"], sandbox.inspect("busybox")["RootFS"]);
+    assert_eq!(sandbox.ok(["run", "--rm", "changed"]), "changed");
+    // A new entrypoint drops the old command.
+    sandbox.ok(["commit", "-c", "ENTRYPOINT [\"echo\", \"entry\"]", "box", "entry"]);
+    assert_eq!(sandbox.ok(["run", "--rm", "entry"]), "entry");
+
+    let server = sandbox.serve();
+    sandbox.ok(["run", "-d", "--name", "live", "busybox", "sh", "-c", "echo x > /made; exec sleep 1000"]);
+    crate::sandbox::eventually("the file is there", || sandbox.ok(["diff", "live"]).contains("/made"));
+    let id = server.docker(["commit", "-c", "CMD [\"cat\", \"/made\"]", "live", "docker/made:2"]).ok();
+    assert_eq!(sandbox.inspect("docker/made:2")["Id"], id.as_str());
+    assert_eq!(sandbox.ok(["run", "--rm", "docker/made:2"]), "x");
+    let without_name = sandbox.ok(["commit", "--no-pause", "live"]);
+    assert_eq!(sandbox.ok(["run", "--rm", &without_name, "cat", "/made"]), "x");
+    sandbox.ok(["commit", "-p=false", "live", "other"]);
+    for (arguments, words) in [
+        (&["-c", "FROM x", "live"][..], "FROM"),
+        (&["-c", "EXPOSE http", "live"], "EXPOSE http"),
+        (&["no-such"], "No such container: no-such"),
+        (&["live", "Bad:Name"], "invalid reference format"),
+        (&["live", "a@sha256:0000000000000000000000000000000000000000000000000000000000000000"], "digest"),
+    ] {
+        sandbox.dhow(["commit"].iter().chain(arguments)).fails(1, words);
+    }
 }

@@ -9,8 +9,9 @@
 //! | `run` | the flags of `run`, seen from inside the container |
 //! | `lifecycle` | create to rm, names, `ps`, `logs`, `wait`, `events`, restart policies |
 //! | `server` | a real server: logs, exec, graceful stop, restart, and the docker command line |
-//! | `files` | diff, export: a container's files from outside |
+//! | `files` | diff, export, commit: a container's files from outside |
 //! | `cp` | copies both ways by Docker's rules, every file type, and a swapper of names |
+//! | `swapper` | a container that swaps names while its files are copied; hostile archives |
 //! | `limits` | memory, pids and CPU, as the kernel accounts them |
 //! | `causes` | who ended a run, and when it first said something |
 //! | `events` | what is told, in Docker's words, and resuming without loss |
@@ -81,6 +82,7 @@ mod security;
 mod server;
 mod settings;
 mod stats;
+mod swapper;
 mod top;
 mod trace;
 mod transcript;

@@ -33,6 +33,9 @@ pub struct ImageConfig {
     /// What runs shell forms; empty: `/bin/sh -c`.
     #[serde(default)]
     pub shell: Vec<String>,
+    /// Instructions for builds on top of it.
+    #[serde(default)]
+    pub on_build: Vec<String>,
 }
 
 /// One image that is installed: a configuration and its layers.

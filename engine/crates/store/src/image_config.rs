@@ -68,22 +68,42 @@ pub fn parse(bytes: &[u8]) -> Result<ParsedConfig> {
         variant: json.variant,
         created: time(json.created.as_deref()),
         author: json.author,
-        config: ImageConfig {
-            user: config.user,
-            env: config.env,
-            entrypoint: config.entrypoint,
-            cmd: config.cmd,
-            working_dir: config.working_dir,
-            labels: config.labels,
-            volumes: config.volumes.into_keys().collect(),
-            exposed_ports: config.exposed_ports.into_keys().collect(),
-            stop_signal: config.stop_signal,
-            healthcheck: config.healthcheck.map(HealthPart::into_check),
-            shell: config.shell,
-        },
+        config: config.into_config(),
         diff_ids,
         history: history.collect(),
     })
+}
+
+/// Reads a configuration as the Engine API has it in a body; `null` is an empty one.
+///
+/// # Errors
+/// `InvalidArgument` when it is none.
+pub fn parse_config(json: serde_json::Value) -> Result<ImageConfig> {
+    if json.is_null() {
+        return Ok(ImageConfig::default());
+    }
+    let config: ConfigPart = serde_json::from_value(json)
+        .map_err(|error| Error::invalid(format!("invalid container configuration: {error}")))?;
+    Ok(config.into_config())
+}
+
+impl ConfigPart {
+    fn into_config(self) -> ImageConfig {
+        ImageConfig {
+            user: self.user,
+            env: self.env,
+            entrypoint: self.entrypoint,
+            cmd: self.cmd,
+            working_dir: self.working_dir,
+            labels: self.labels,
+            volumes: self.volumes.into_keys().collect(),
+            exposed_ports: self.exposed_ports.into_keys().collect(),
+            stop_signal: self.stop_signal,
+            healthcheck: self.healthcheck.map(HealthPart::into_check),
+            shell: self.shell,
+            on_build: self.on_build,
+        }
+    }
 }
 
 impl ParsedConfig {
@@ -144,6 +164,7 @@ impl ParsedConfig {
                 stop_signal: config.stop_signal.clone(),
                 healthcheck: config.healthcheck.as_ref().map(HealthPart::from),
                 shell: config.shell.clone(),
+                on_build: config.on_build.clone(),
             }),
             rootfs: Some(RootFs {
                 kind: "layers".to_owned(),
@@ -216,6 +237,8 @@ struct ConfigPart {
     healthcheck: Option<HealthPart>,
     #[serde(deserialize_with = "words", skip_serializing_if = "Vec::is_empty")]
     shell: Vec<String>,
+    #[serde(deserialize_with = "lax", skip_serializing_if = "Vec::is_empty")]
+    on_build: Vec<String>,
 }
 
 #[derive(Default, Serialize, Deserialize)]

@@ -110,6 +110,7 @@ fn config(image: &Image, raw: &Value) -> wire::ImageConfig {
         stop_signal,
         healthcheck: _,
         shell: _,
+        on_build: _,
     } = &image.config;
     let raw_as = |field: &str| raw.get(field).cloned().unwrap_or_default();
     wire::ImageConfig {

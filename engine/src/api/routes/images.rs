@@ -73,7 +73,7 @@ pub(in crate::api) async fn post_by_name(
 }
 
 /// Docker's clients send a name and a tag in two parameters.
-fn with_tag(repository: &str, tag: Option<&str>) -> String {
+pub(super) fn with_tag(repository: &str, tag: Option<&str>) -> String {
     match tag {
         Some(digest) if digest.contains(':') => format!("{repository}@{digest}"),
         Some("") => repository.to_owned(),

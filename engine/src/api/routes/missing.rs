@@ -7,12 +7,11 @@ use dhow_model::Error;
 use http::Method;
 
 /// First words of paths that are wholly missing.
-const NOUNS: [(&str, &str); 16] = [
+const NOUNS: [(&str, &str); 15] = [
     ("networks", "networks"),
     ("build", "building images"),
     ("session", "building images"),
     ("grpc", "building images"),
-    ("commit", "commit"),
     ("auth", "registries"),
     ("distribution", "registries"),
     ("plugins", "plugins"),

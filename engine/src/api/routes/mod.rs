@@ -1,6 +1,7 @@
 //! One file per noun: read the parameters, call one verb, reply.
 
 pub(super) mod attach;
+pub(super) mod commit;
 pub(super) mod containers;
 pub(super) mod events;
 pub(super) mod exec;
