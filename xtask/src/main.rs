@@ -66,7 +66,7 @@ enum Task {
     Bench(bench::Bench),
     /// Run by `bench`, inside namespaces of its own
     #[command(hide = true)]
-    BenchAgent { scratch: PathBuf },
+    BenchAgent { scratch: PathBuf, output: Option<u64> },
 }
 
 fn main() -> ExitCode {
@@ -79,7 +79,7 @@ fn main() -> ExitCode {
         Task::Header(arguments) => header::run(&arguments),
         Task::Parity(arguments) => parity::run(&arguments),
         Task::Bench(what) => bench::run(&what),
-        Task::BenchAgent { scratch } => bench::agent::serve(&scratch),
+        Task::BenchAgent { scratch, output } => bench::agent::serve(&scratch, output),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

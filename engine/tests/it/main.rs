@@ -11,6 +11,7 @@
 //! | `server` | a real server: logs, exec, graceful stop, restart, and the docker command line |
 //! | `files` | diff, export, commit: a container's files from outside |
 //! | `cp` | copies both ways by Docker's rules, every file type, and a swapper of names |
+//! | `scale` | hundreds of attaches and execs, millions of lines |
 //! | `swapper` | a container that swaps names while its files are copied; hostile archives |
 //! | `limits` | memory, pids and CPU, as the kernel accounts them |
 //! | `causes` | who ended a run, and when it first said something |
@@ -61,6 +62,7 @@ mod files;
 mod fixtures;
 mod health;
 mod hello;
+mod http;
 mod images;
 mod leaks;
 mod lifecycle;
@@ -78,6 +80,7 @@ mod resources;
 mod run;
 mod runtimes;
 mod sandbox;
+mod scale;
 mod security;
 mod server;
 mod settings;

@@ -1,75 +1,17 @@
 //! A container that swaps names for links while its files are copied: nothing of the host is read or written
 //! (CVE-2018-15664, CVE-2019-10152, CVE-2021-41089), and nothing of the container runs (CVE-2019-14271).
 
+use crate::http::Api;
 use crate::sandbox::{Sandbox, names_in};
 use nix::fcntl::{RenameFlags, renameat2};
 use std::fs;
-use std::io::{BufRead, BufReader, Read, Write};
-use std::os::unix::net::UnixStream;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 const SECRET: &str = "what only the host may see";
 const INSIDE: &str = "what the container has there";
 const DECOY: &str = "what the container has where the link leads";
-
-/// One keep-alive connection to the API.
-struct Api {
-    socket: PathBuf,
-    stream: Option<BufReader<UnixStream>>,
-}
-
-impl Api {
-    /// Status and body; an answer that breaks off is given as far as it came.
-    fn ask(&mut self, method: &str, target: &str, body: &[u8]) -> (u32, Vec<u8>) {
-        let mut stream =
-            self.stream.take().unwrap_or_else(|| BufReader::new(UnixStream::connect(&self.socket).unwrap()));
-        let head = format!("{method} {target} HTTP/1.1\r\nHost: x\r\nContent-Length: {}\r\n\r\n", body.len());
-        stream.get_mut().write_all(head.as_bytes()).unwrap();
-        stream.get_mut().write_all(body).unwrap();
-        let mut line = String::new();
-        stream.read_line(&mut line).unwrap();
-        let status =
-            line.split(' ').nth(1).and_then(|s| s.parse().ok()).unwrap_or_else(|| panic!("{line:?}"));
-        let (mut length, mut chunked) = (0, false);
-        loop {
-            let mut line = String::new();
-            stream.read_line(&mut line).unwrap();
-            let line = line.trim_end().to_ascii_lowercase();
-            if line.is_empty() {
-                break;
-            }
-            chunked |= line == "transfer-encoding: chunked";
-            if let Some(value) = line.strip_prefix("content-length: ") {
-                length = value.parse().unwrap();
-            }
-        }
-        let mut answer = Vec::new();
-        if !chunked {
-            answer.resize(length, 0);
-            stream.read_exact(&mut answer).unwrap();
-            self.stream = Some(stream);
-            return (status, answer);
-        }
-        loop {
-            let mut size = String::new();
-            if stream.read_line(&mut size).unwrap() == 0 {
-                return (status, answer);
-            }
-            let size = usize::from_str_radix(size.trim_end(), 16).unwrap();
-            let start = answer.len();
-            answer.resize(start + size + 2, 0);
-            if stream.read_exact(&mut answer[start..]).is_err() {
-                return (status, answer);
-            }
-            answer.truncate(start + size);
-            if size == 0 {
-                self.stream = Some(stream);
-                return (status, answer);
-            }
-        }
-    }
-}
 
 /// An archive with one file.
 fn archive_of(name: &str) -> Vec<u8> {
@@ -127,7 +69,7 @@ fn copy_while_swapped(link_to: impl Fn(&Path) -> String, rounds: usize) {
     std::os::unix::fs::symlink(link_to(&outside), inside.join("x/link")).unwrap();
 
     let _server = sandbox.serve();
-    let mut api = Api { socket: sandbox.path("api.sock"), stream: None };
+    let mut api = Api::new(&sandbox.path("api.sock"));
     let (stop, swaps) = (AtomicBool::new(false), AtomicU64::new(0));
     let (below, evil) = (archive_of("real/sub/evil"), archive_of("evil"));
     let at = |path: &str| format!("/containers/box/archive?path={path}&noOverwriteDirNonDir=1");
@@ -183,7 +125,7 @@ fn a_device_that_takes_the_place_of_a_file_is_never_opened() {
     sandbox.ok(["exec", "box", "sh", "-c", script]);
     let inside = PathBuf::from(format!("/proc/{}/root/x", sandbox.pid("box")));
     let _server = sandbox.serve();
-    let mut api = Api { socket: sandbox.path("api.sock"), stream: None };
+    let mut api = Api::new(&sandbox.path("api.sock"));
     let (stop, swaps) = (AtomicBool::new(false), AtomicU64::new(0));
     let mut kinds = std::collections::BTreeSet::new();
     std::thread::scope(|scope| {

@@ -35,8 +35,8 @@ pub(super) struct Agent {
 }
 
 impl Agent {
-    /// Starts the agent and waits until the peers are prepared.
-    pub(super) fn start(scratch: &Path) -> Result<Self> {
+    /// Starts the agent and waits until the peers are prepared: to run `true`, or to write `output` bytes.
+    pub(super) fn start(scratch: &Path, output: Option<u64>) -> Result<Self> {
         let mut process = Command::new("unshare")
             // --kill-child: the agent dies with us, and as pid 1 of its namespace takes everything along.
             .args([
@@ -52,6 +52,7 @@ impl Agent {
             .arg(std::env::current_exe()?)
             .arg("bench-agent")
             .arg(scratch)
+            .args(output.map(|bytes| bytes.to_string()))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -86,8 +87,8 @@ impl Drop for Agent {
 }
 
 /// The agent itself: `xtask bench-agent SCRATCH`.
-pub(crate) fn serve(scratch: &Path) -> Result {
-    let mut peers = peers::prepare(scratch)?;
+pub(crate) fn serve(scratch: &Path, output: Option<u64>) -> Result {
+    let mut peers = peers::prepare(scratch, output)?;
     let served = answer(&mut peers);
     // Whatever happened: the cgroups are the one thing of theirs that would outlive this namespace.
     peers.remove()?;

@@ -60,7 +60,7 @@ pub(super) fn run(arguments: &Arguments) -> Result {
     let prefix = install(&scratch.0)?;
     let program = compile(&scratch.0, &prefix)?;
     let dhow = prefix.join("bin/dhow");
-    let rootfs = rootfs::make(&scratch.0.join("image"))?;
+    let rootfs = rootfs::make(&scratch.0.join("image"), None)?;
     let mut import = Command::new(&dhow);
     import.arg("--root").arg(&root).arg("--state").arg(&state);
     process::output(import.arg("import").arg(&rootfs.tar).arg("bench"))?;

@@ -7,11 +7,14 @@
 //!                              all their processes and mounts, whatever happened
 //!   statistics.rs → report.rs: a Markdown table, and JSON with every sample
 //!   ffi.rs ──── dhow alone: a C program with libdhow beside the command line
+//!   output.rs ── the same agent, with a program that writes; idle.rs ── dhow alone, a thousand times
 //!   trace.rs ── dhow alone: the same loop with and without tracing beside it
 //! ```
 
 pub(crate) mod agent;
 mod ffi;
+mod idle;
+mod output;
 mod peers;
 mod report;
 mod rootfs;
@@ -30,6 +33,10 @@ pub(crate) enum Bench {
     Start(start::Arguments),
     /// A container from start to exit through the C ABI, beside the command line
     Ffi(ffi::Arguments),
+    /// What a thousand idle containers cost: memory of the monitors, time of `ps`
+    Idle(idle::Arguments),
+    /// How fast output comes to the log and to a client, beside docker and podman
+    Output(output::Arguments),
     /// What tracing costs a fork+exec loop, and how many events it can take
     Trace(trace::Arguments),
 }
@@ -38,6 +45,8 @@ pub(crate) fn run(what: &Bench) -> Result {
     match what {
         Bench::Start(arguments) => start::run(arguments),
         Bench::Ffi(arguments) => ffi::run(arguments),
+        Bench::Idle(arguments) => idle::run(arguments),
+        Bench::Output(arguments) => output::run(arguments),
         Bench::Trace(arguments) => trace::run(arguments),
     }
 }

@@ -3,6 +3,7 @@
 //! Runs inside the agent's namespaces: mounts made here are seen by nobody else, and daemons started here
 //! end with the agent.
 
+use super::output::{LOG_FILES, LOG_MIB};
 use super::{Absent, Contender, rootfs};
 use crate::{Result, process};
 use std::fs;
@@ -27,8 +28,8 @@ const PEERS_CGROUPS: [&str; 5] = ["docker", "libpod_parent", "machine", "bench-c
 const DOCKER_START: Duration = Duration::from_secs(30);
 
 /// Prepares every peer that is installed. One that cannot be prepared is absent with the reason.
-pub(super) fn prepare(scratch: &Path) -> Result<Peers> {
-    let rootfs = rootfs::make(scratch)?;
+pub(super) fn prepare(scratch: &Path, output: Option<u64>) -> Result<Peers> {
+    let rootfs = rootfs::make(scratch, output)?;
     own_cgroup_mounts(&scratch.join("cgroup"))?;
     let mut peers = Peers {
         contenders: Vec::new(),
@@ -36,12 +37,15 @@ pub(super) fn prepare(scratch: &Path) -> Result<Peers> {
         docker: None,
         cgroups_before: top_level_cgroups(),
     };
-    let prepared = [
-        ("crun run", low_level("crun", scratch, &rootfs)),
-        ("runc run", low_level("runc", scratch, &rootfs)),
-        ("podman run", podman(scratch, &rootfs)),
-        ("docker run", docker(scratch, &rootfs, &mut peers.docker)),
-    ];
+    let mut prepared = Vec::new();
+    // Those have neither logs nor clients.
+    if output.is_none() {
+        for (name, program) in [("crun run", "crun"), ("runc run", "runc")] {
+            prepared.push((name, low_level(program, scratch, &rootfs)));
+        }
+    }
+    prepared.push(("podman run", podman(scratch, &rootfs)));
+    prepared.push(("docker run", docker(scratch, &rootfs, &mut peers.docker)));
     for (name, contender) in prepared {
         match contender.and_then(|c| c.warm_up().map(|()| c)) {
             Ok(contender) => peers.contenders.push(contender),
@@ -135,7 +139,7 @@ fn low_level(program: &str, scratch: &Path, rootfs: &rootfs::Rootfs) -> Result<C
     let file = bundle.join("config.json");
     let mut config: serde_json::Value = serde_json::from_str(&fs::read_to_string(&file)?)?;
     config["process"]["terminal"] = false.into();
-    config["process"]["args"] = ["true"].as_slice().into();
+    config["process"]["args"] = rootfs.command.clone().into();
     config["root"]["path"] = rootfs.directory.to_string_lossy().into();
     config["linux"]["cgroupsPath"] = format!("/bench-{program}/container").into();
     fs::write(&file, config.to_string())?;
@@ -158,8 +162,10 @@ fn podman(scratch: &Path, rootfs: &rootfs::Rootfs) -> Result<Contender> {
     process::output(Command::new(&words[0]).args(&words[1..]).arg("import").arg(&rootfs.tar).arg("bench"))?;
     let run = ["run", "--rm", "--network", "none"];
     // Its default raises limits, for which this process may lack the capability.
-    let limits = ["--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1024:1024", "localhost/bench", "true"];
+    let limits = ["--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1024:1024"];
     words.extend(run.into_iter().chain(limits).map(str::to_owned));
+    words.extend(["--log-opt".to_owned(), format!("max-size={LOG_MIB}mb"), "localhost/bench".to_owned()]);
+    words.extend(rootfs.command.iter().cloned());
     Ok(Contender::new("podman run", version, words))
 }
 
@@ -193,6 +199,10 @@ fn docker(scratch: &Path, rootfs: &rootfs::Rootfs, daemon: &mut Option<Child>) -
         std::thread::sleep(Duration::from_millis(100));
     }
     client(&["import", &rootfs.tar.to_string_lossy(), "bench"])?;
-    let words = ["docker", "--host", &socket, "run", "--rm", "--network", "none", "bench", "true"];
+    let log = [format!("max-size={LOG_MIB}m"), format!("max-file={LOG_FILES}")];
+    let words = ["docker", "--host", &socket, "run", "--rm", "--network", "none"].map(str::to_owned);
+    let log = log.into_iter().flat_map(|option| ["--log-opt".to_owned(), option]);
+    let words =
+        words.into_iter().chain(log).chain(["bench".to_owned()]).chain(rootfs.command.iter().cloned());
     Ok(Contender::new("docker run", version, words))
 }

@@ -63,7 +63,8 @@ pub(super) fn ratio(measured: &[Measured], of: &str, to: &str) -> Option<f64> {
     Some(median(measured, of)? / median(measured, to)?)
 }
 
-fn median(measured: &[Measured], name: &str) -> Option<f64> {
+/// In milliseconds.
+pub(super) fn median(measured: &[Measured], name: &str) -> Option<f64> {
     let found = measured.iter().find(|m| m.contender.name == name)?;
     Some(summarise(&found.samples)?.median)
 }

@@ -9,14 +9,23 @@ use std::process::Command;
 pub(super) struct Rootfs {
     pub(super) directory: PathBuf,
     pub(super) tar: PathBuf,
+    /// What is run in it.
+    pub(super) command: Vec<String>,
 }
+
+/// Writes numbered lines.
+const NUMBERS: &str = "bench/programs/numbers.rs";
 
 /// Where Debian's busybox-static puts it.
 const BUSYBOX: &str = "/bin/busybox";
 
-/// Makes both forms below `scratch`.
-pub(super) fn make(scratch: &Path) -> Result<Rootfs> {
-    let rootfs = Rootfs { directory: scratch.join("rootfs"), tar: scratch.join("rootfs.tar") };
+/// Makes both forms below `scratch`, for a program that does nothing, or one that writes `output` bytes.
+pub(super) fn make(scratch: &Path, output: Option<u64>) -> Result<Rootfs> {
+    let command = match output {
+        None => vec!["true".to_owned()],
+        Some(bytes) => vec!["numbers".to_owned(), bytes.to_string()],
+    };
+    let rootfs = Rootfs { directory: scratch.join("rootfs"), tar: scratch.join("rootfs.tar"), command };
     for name in ["bin", "dev", "etc", "proc", "root", "sys", "tmp"] {
         fs::create_dir_all(rootfs.directory.join(name))?;
     }
@@ -24,6 +33,10 @@ pub(super) fn make(scratch: &Path) -> Result<Rootfs> {
     fs::copy(BUSYBOX, bin.join("busybox")).map_err(|e| format!("cannot copy {BUSYBOX}: {e}"))?;
     for applet in process::output(Command::new(BUSYBOX).arg("--list"))?.lines().filter(|a| *a != "busybox") {
         std::os::unix::fs::symlink("busybox", bin.join(applet))?;
+    }
+    if output.is_some() {
+        let flags = ["--edition", "2024", "-O", "-C", "target-feature=+crt-static", "-o"];
+        process::output(Command::new("rustc").args(flags).arg(bin.join("numbers")).arg(NUMBERS))?;
     }
     fs::write(rootfs.directory.join("etc/passwd"), "root:x:0:0:root:/root:/bin/sh\n")?;
     fs::write(rootfs.directory.join("etc/group"), "root:x:0:\n")?;

@@ -48,7 +48,7 @@ pub(super) fn run(arguments: &Arguments) -> Result {
     let run_time = Scratch(super::run_time_directory(&scratch.0));
     std::fs::create_dir_all(&run_time.0)?;
     let (own, absent) = own_contenders(&scratch.0)?;
-    let mut agent = Agent::start(&scratch.0.join("peers"))?;
+    let mut agent = Agent::start(&scratch.0.join("peers"), None)?;
 
     let contenders = own.iter().chain(&agent.contenders).cloned();
     let mut measured: Vec<Measured> =
@@ -77,7 +77,7 @@ pub(super) fn run(arguments: &Arguments) -> Result {
 /// What is measured outside the agent: the floor, and dhow with an image of the same tree.
 fn own_contenders(scratch: &Path) -> Result<(Vec<Contender>, Vec<Absent>)> {
     let release = process::target_dir().join("release");
-    let rootfs = rootfs::make(&scratch.join("own"))?;
+    let rootfs = rootfs::make(&scratch.join("own"), None)?;
     let floor_scratch = scratch.join("floor");
     std::fs::create_dir(&floor_scratch)?;
     let text = |path: &Path| path.to_string_lossy().into_owned();
@@ -92,7 +92,7 @@ fn own_contenders(scratch: &Path) -> Result<(Vec<Contender>, Vec<Absent>)> {
     Ok((contenders, absent))
 }
 
-fn dhow(program: &Path, scratch: &Path, rootfs: &rootfs::Rootfs) -> Result<Contender> {
+pub(super) fn dhow(program: &Path, scratch: &Path, rootfs: &rootfs::Rootfs) -> Result<Contender> {
     let (root, state) = (scratch.join("dhow/root"), super::run_time_directory(scratch).join("dhow"));
     let mut words = vec![program.to_string_lossy().into_owned()];
     for (flag, path) in [("--root", &root), ("--state", &state)] {
@@ -102,7 +102,8 @@ fn dhow(program: &Path, scratch: &Path, rootfs: &rootfs::Rootfs) -> Result<Conte
     let version = process::output(Command::new(program).arg("--version"))?;
     let version = version.split_whitespace().find(|w| w.starts_with(|c: char| c.is_ascii_digit()));
     let version = version.unwrap_or("unknown").trim_end_matches(',').to_owned();
-    words.extend(["run", "--rm", "--network", "none", "bench", "true"].map(str::to_owned));
+    words.extend(["run", "--rm", "--network", "none", "bench"].map(str::to_owned));
+    words.extend(rootfs.command.iter().cloned());
     Ok(Contender::new("dhow run", version, words))
 }
 

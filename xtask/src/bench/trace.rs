@@ -111,7 +111,7 @@ pub(super) fn run(arguments: &Arguments) -> Result {
         root: scratch.0.join("root"),
         state: state.0.join("dhow"),
     };
-    let rootfs = rootfs::make(&scratch.0.join("own"))?;
+    let rootfs = rootfs::make(&scratch.0.join("own"), None)?;
     engine.run(&["import", &rootfs.tar.to_string_lossy(), "bench"])?;
     let measured = measure(arguments, &engine);
     // Whatever happened: no container is left.
