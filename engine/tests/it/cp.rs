@@ -268,7 +268,10 @@ fn volumes_binds_and_readonly_places() {
     let mounts = format!("{}:/bind", bind.display());
     let frozen = format!("{}:/frozen:ro", bind.display());
     let flags = ["--name", "box", "-v", "vol:/deep/er/vol", "-v", &mounts, "-v", &frozen, "--tmpfs", "/ram"];
-    sandbox.ok(["create"].iter().chain(&flags).chain(&["busybox", "sleep", "1000"]));
+    // A volume where the image has something: without that, nothing would start.
+    let flags = flags.iter().chain(&["-v", "seeded:/bin"]);
+    sandbox.ok(["create"].iter().chain(flags).chain(&["busybox", "sleep", "1000"]));
+    sandbox.ok(["cp", file, "box:/bin/beside-the-images"]);
     for state in ["created", "running", "stopped"] {
         match state {
             "running" => drop(sandbox.ok(["start", "box"])),

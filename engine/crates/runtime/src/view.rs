@@ -9,6 +9,7 @@
 //! Nothing appears in the host's mount table, and nothing is left when the descriptor is closed. The threads end
 //! at once: it is only by them that a namespace can be entered without a process of its own. No program runs.
 
+use crate::copyup;
 use crate::idmap::{self, IdMaps};
 use crate::rootfs::{self, Target, c_path};
 use crate::spec::{ResolvedMount, Rootfs};
@@ -108,6 +109,13 @@ pub fn of_stopped(
             if openat2::open_in_root(root.as_fd(), &target, O_PATH, 0).is_err() {
                 return Ok(None);
             }
+        }
+    }
+    // A volume that was never used has what the image has in its place, as after a first start.
+    for volume in volumes.iter().filter(|volume| volume.copy_up) {
+        let target = rootfs::c_string(volume.mount.target.as_str())?;
+        if let Some(path) = &volume.host_path {
+            copyup::fill(root.as_fd(), &target, path, None)?;
         }
     }
     let readonly_root = access == Access::Write { readonly_root: true };
