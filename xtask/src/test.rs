@@ -1,6 +1,7 @@
 //! `cargo xtask test`: every test of the workspace.
 
 use crate::{Result, process, setup};
+use std::process::Command;
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
@@ -19,5 +20,13 @@ pub(crate) fn run(arguments: &Arguments) -> Result {
             .into());
     }
     setup::run()?;
-    process::run(process::cargo(&["test", "--workspace", "--locked"]).args(&arguments.rest))
+    // A shell that runs a command in the background lets it ignore Ctrl-C, and so would every program that the tests
+    // start and interrupt: coreutils' env gives all of them the usual signals back.
+    let cargo = process::cargo(&["test", "--workspace", "--locked"]);
+    let mut tests = Command::new("env");
+    tests
+        .args(["--default-signal=INT", "--default-signal=QUIT"])
+        .arg(cargo.get_program())
+        .args(cargo.get_args());
+    process::run(tests.args(&arguments.rest).current_dir(process::workspace()))
 }

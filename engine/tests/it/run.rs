@@ -1,7 +1,7 @@
 //! The flags of `run`, each seen from inside the container, as Docker documents them.
 
 use crate::fixtures;
-use crate::sandbox::{DHOW, Sandbox, finish, names_in};
+use crate::sandbox::{DHOW, Sandbox, eventually, finish, names_in};
 use std::fs;
 use std::process::Command;
 
@@ -191,8 +191,9 @@ fn init_reaps_and_forwards() {
         "busybox",
         "sh",
         "-c",
-        "trap 'exit 7' TERM; while :; do sleep 0.1; done",
+        "trap 'exit 7' TERM; echo ready; while :; do sleep 0.1; done",
     ]);
+    eventually("it waits for the signal", || sandbox.ok(["logs", &id]) == "ready");
     sandbox.ok(["stop", &id]);
     assert_eq!(sandbox.container_state(&id)["ExitCode"], 7);
 }
