@@ -29,8 +29,9 @@ fn a_newer_database_is_refused_by_name() {
     assert_eq!(
         error.to_string(),
         format!(
-            "{} was written by a newer dhow (schema 99, this one knows 1): upgrade dhow",
-            layout.database().display()
+            "{} was written by a newer dhow (schema 99, this one knows {}): upgrade dhow",
+            layout.database().display(),
+            crate::db::SCHEMA_VERSION
         )
     );
 }
