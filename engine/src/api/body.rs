@@ -21,6 +21,9 @@ const JSON_LIMIT_BYTES: usize = 8 << 20;
 /// Chunks in flight between a connection and a blocking verb.
 const CHUNKS_IN_FLIGHT: usize = 8;
 
+/// How much of a body is read that nobody wants any more.
+const UNREAD_MAX_BYTES: usize = 1 << 20;
+
 /// How much a blocking writer gathers before it hands a chunk on.
 const CHUNK_BYTES: usize = 64 << 10;
 
@@ -107,7 +110,7 @@ pub(super) struct BodyReader {
 }
 
 impl BodyReader {
-    /// Starts to forward the body. It stops when the reader is dropped.
+    /// Starts to forward the body. It stops soon after the reader is dropped.
     pub(super) fn new(body: Body) -> Self {
         Self::from_stream(body.into_data_stream())
     }
@@ -115,9 +118,16 @@ impl BodyReader {
     fn from_stream(mut stream: BodyDataStream) -> Self {
         let (sender, chunks) = mpsc::channel(CHUNKS_IN_FLIGHT);
         tokio::spawn(async move {
+            let mut unread = 0;
             while let Some(chunk) = stream.next().await {
+                let length = chunk.as_ref().map_or(UNREAD_MAX_BYTES, Bytes::len);
                 if sender.send(chunk.map_err(io::Error::other)).await.is_err() {
-                    return;
+                    // The verb failed before the end. A client that still writes would find the connection closed,
+                    // and never see why: what is short is read to its end.
+                    unread += length;
+                    if unread >= UNREAD_MAX_BYTES {
+                        return;
+                    }
                 }
             }
         });
