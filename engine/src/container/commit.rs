@@ -103,13 +103,14 @@ fn layer_of(engine: &Engine, record: &ContainerRecord, now: Timestamp) -> Result
     if changes.is_empty() {
         return Ok(None);
     }
-    install(engine.layers(), &upper, &changes, now).map(Some)
+    install(engine.layers(), &upper, &changes, &files::Translation::of(record), now).map(Some)
 }
 
 fn install(
     layers: &dyn LayerStore,
     upper: &OwnedFd,
     changes: &[Change],
+    owners: &files::Translation,
     now: Timestamp,
 ) -> Result<InstalledLayer> {
     const NANOS: i64 = 1_000_000_000;
@@ -119,7 +120,8 @@ fn install(
     std::thread::scope(|scope| {
         let packing = scope.spawn(move || {
             let mut out = BufWriter::with_capacity(PIECE_BYTES, writer);
-            filetree::pack_changes(upper.as_fd(), changes, mtime, &mut out)
+            let inside = |uid, gid| owners.inside(uid, gid);
+            filetree::pack_changes(upper.as_fd(), changes, mtime, inside, &mut out)
         });
         let source = LayerSource::Reader { reader: Box::new(reader), size: None };
         let installed = layers.install(source, Expected::default(), &());

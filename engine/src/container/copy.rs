@@ -210,6 +210,8 @@ pub fn extract(
         let owners = files.owners();
         Owners::Archived(Box::new(move |uid, gid| owners.outside(uid, gid)))
     };
+    let translation = files.owners();
+    let _ids = translation.make_as_root()?;
     let extraction = Extraction {
         root: files.root(),
         base: asked.clean.into_bytes(),

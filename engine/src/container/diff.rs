@@ -25,7 +25,8 @@ pub(crate) fn changes(engine: &Engine, record: &ContainerRecord) -> Result<Optio
         other => other.context(|| "open the writable layer".to_owned())?,
     };
     let layers = engine.layers().lower_dirs(&files::image_of(engine, record)?.layers)?;
-    let lower = view::of_image(&layers, &engine.layout().containers())?;
+    let ids = super::userns::maps(&record.config.host);
+    let lower = view::of_image(&layers, ids.as_ref(), &engine.layout().containers())?;
     let changes = filetree::changes(upper.as_fd(), lower.as_ref().map(AsFd::as_fd))?;
     Ok(Some((upper, changes)))
 }

@@ -17,6 +17,7 @@ use dhow_runtime::spec::Rootfs;
 use dhow_runtime::view::{self, Access, Seen};
 use dhow_store::db::ContainerRecord;
 use dhow_store::lock::{self, LockGuard};
+use dhow_sys::file_ids::FileIds;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::{Duration, Instant};
 
@@ -56,9 +57,21 @@ impl Files {
 pub(crate) struct Translation(Option<IdMaps>);
 
 impl Translation {
+    /// Of what a container wrote.
+    pub(crate) fn of(record: &ContainerRecord) -> Self {
+        Self(super::userns::maps(&record.config.host))
+    }
+
     /// The container's ids of a file.
     pub(crate) fn inside(&self, uid: u32, gid: u32) -> (u32, u32) {
         self.0.as_ref().map_or((uid, gid), |maps| maps.inside(uid, gid))
+    }
+
+    /// While it lives, this thread makes files as the container's root: a volume that is mapped takes no others.
+    pub(crate) fn make_as_root(&self) -> Result<Option<FileIds>> {
+        let Some(maps) = &self.0 else { return Ok(None) };
+        let ids = FileIds::of(maps.host_uid(0)?, maps.host_gid(0)?);
+        ids.map(Some).context(|| "make files as the container's root".to_owned())
     }
 
     /// The host's ids for a file; what the container has no name for becomes its root's.
@@ -103,7 +116,7 @@ fn open_now(engine: &Engine, who: &str, purpose: Purpose) -> Result<(ContainerRe
     if purpose != Purpose::Write
         && let Some(root) = stopped(engine, &record, purpose, Access::Read)?
     {
-        let owners = Translation::default();
+        let owners = Translation::of(&record);
         return Ok((record, Files { root, owners, _lock: None }));
     }
     let lock = lock::lock_container(engine.layout(), &record.id)?;
@@ -122,7 +135,8 @@ fn open_now(engine: &Engine, who: &str, purpose: Purpose) -> Result<(ContainerRe
     let readonly_root = record.config.host.readonly_rootfs;
     let root = stopped(engine, &record, purpose, Access::Write { readonly_root })?
         .ok_or_else(|| Error::internal("the root filesystem cannot be assembled"))?;
-    Ok((record, Files { root, owners: Translation::default(), _lock: Some(lock) }))
+    let owners = Translation::of(&record);
+    Ok((record, Files { root, owners, _lock: Some(lock) }))
 }
 
 fn again(engine: &Engine, id: &ContainerId, who: &str) -> Result<ContainerRecord> {
@@ -150,12 +164,6 @@ fn stopped(
     purpose: Purpose,
     access: Access,
 ) -> Result<Option<OwnedFd>> {
-    if record.config.host.security.ids.is_some() {
-        // What it wrote carries the host's ids for it, and its image's files do not: only while it runs are they one.
-        return Err(Error::unsupported(
-            "not supported by dhow: the files of a container with a user namespace while it does not run",
-        ));
-    }
     let directory = engine.layout().container(&record.id);
     let rootfs = Rootfs::Overlay {
         lower: engine.layers().lower_dirs(&image_of(engine, record)?.layers)?,
@@ -166,7 +174,8 @@ fn stopped(
         Purpose::RootOnly => Vec::new(),
         _ => super::start::resolve_mounts(engine, record)?,
     };
-    view::of_stopped(&rootfs, &volumes, access, &engine.layout().containers())
+    let ids = super::userns::maps(&record.config.host);
+    view::of_stopped(&rootfs, &volumes, access, ids.as_ref(), &engine.layout().containers())
         .context(|| format!("open the files of container {}", record.id.short()))
 }
 

@@ -6,10 +6,10 @@ use crate::filters::Filters;
 use dhow_model::image::Image;
 use dhow_model::mount::MountSource;
 use dhow_model::state::Status;
-use dhow_model::{ContainerId, Error, Result, Timestamp};
+use dhow_model::{ContainerId, Digest, Error, Result, Timestamp};
 use dhow_store::db::{ContainerSummary, Txn};
 use regex_lite::Regex;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 /// What to list.
 #[derive(Debug, Clone, Default)]
@@ -90,7 +90,8 @@ pub fn list(engine: &Engine, options: &ListOptions) -> Result<Vec<Summary>> {
 struct Edges {
     before: Option<Timestamp>,
     since: Option<Timestamp>,
-    ancestors: Vec<Image>,
+    /// By the name that was asked for: the image's id, and those of all images that are made of it.
+    ancestors: BTreeMap<String, BTreeSet<Digest>>,
 }
 
 impl Edges {
@@ -98,18 +99,34 @@ impl Edges {
         let created = |key: &str| -> Result<Option<Timestamp>> {
             filters.values(key).last().map(|who| txn.find_container(who).map(|r| r.created)).transpose()
         };
-        // An image that is not there is nobody's ancestor.
-        let ancestors = filters.values("ancestor").iter().filter_map(|name| txn.find_image(name).ok());
-        Ok(Self { before: created("before")?, since: created("since")?, ancestors: ancestors.collect() })
+        let ancestors = filters
+            .values("ancestor")
+            .iter()
+            // An image that is not there is nobody's ancestor.
+            .filter_map(|name| txn.find_image(name).ok().map(|image| (name, image)))
+            .map(|(name, image)| Ok((name.clone(), family(txn, &image)?)))
+            .collect::<Result<_>>()?;
+        Ok(Self { before: created("before")?, since: created("since")?, ancestors })
     }
 
     fn hold(&self, row: &ContainerSummary, filters: &Filters) -> bool {
         self.before.is_none_or(|edge| row.created < edge)
             && self.since.is_none_or(|edge| row.created > edge)
             && filters.any("ancestor", |name| {
-                row.about.image == name || self.ancestors.iter().any(|image| image.id == row.image_id)
+                row.about.image == name
+                    || self.ancestors.get(name).is_some_and(|family| family.contains(&row.image_id))
             })
     }
+}
+
+/// An image and what is made of it: images whose lowest layers are all of its layers, and which have more.
+fn family(txn: &Txn<'_>, image: &Image) -> Result<BTreeSet<Digest>> {
+    let images = if image.layers.is_empty() { Vec::new() } else { txn.images()? };
+    let children = images
+        .into_iter()
+        .map(|(other, _)| other)
+        .filter(|other| other.layers.len() > image.layers.len() && other.layers.starts_with(&image.layers));
+    Ok(children.map(|child| child.id).chain([image.id.clone()]).collect())
 }
 
 /// The filters that need nothing but the row, checked.

@@ -104,3 +104,30 @@ fn counts_and_columns() {
     assert_eq!(full.split_once(' ').unwrap().1, "\"echo 'a b'\" none created");
     assert_eq!(full.split_once(' ').unwrap().0.len(), 64);
 }
+
+#[test]
+fn images_made_of_an_image_are_its_descendants() {
+    let sandbox = Sandbox::with_busybox();
+    sandbox.ok(["run", "--name", "first", "busybox", "touch", "/one"]);
+    sandbox.ok(["commit", "first", "child"]);
+    sandbox.ok(["run", "--name", "second", "child", "touch", "/two"]);
+    sandbox.ok(["commit", "second", "grandchild"]);
+    sandbox.ok(["run", "--name", "third", "grandchild", "true"]);
+    let server = sandbox.serve();
+    for (ancestor, want) in [
+        (&["busybox"][..], "first\nsecond\nthird"),
+        (&["child"], "second\nthird"),
+        (&["grandchild"], "third"),
+        (&["grandchild", "nobody"], "third"),
+        (&["nobody"], ""),
+    ] {
+        let filters = ancestor.iter().flat_map(|name| ["-f".to_owned(), format!("ancestor={name}")]);
+        let arguments: Vec<String> =
+            ["ps", "-a", "--format", "{{.Names}}"].map(str::to_owned).into_iter().chain(filters).collect();
+        for listed in [sandbox.dhow(&arguments).ok(), server.docker(&arguments).ok()] {
+            let mut names: Vec<&str> = listed.lines().collect();
+            names.sort_unstable();
+            assert_eq!(names.join("\n"), want, "{ancestor:?}");
+        }
+    }
+}

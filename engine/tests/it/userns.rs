@@ -57,15 +57,103 @@ fn root_inside_is_an_ordinary_user_outside() {
     // It restarts, and its files are still its own.
     sandbox.ok(["restart", "-t", "0", "box"]);
     assert_eq!(sandbox.ok(["exec", "box", "stat", "-c", "%u", "/new"]), "5");
-    // Seen from outside, its files have the owners that it knows.
-    let tar = sandbox.path("new.tar");
-    std::fs::write(&tar, sandbox.dhow(["cp", "box:/new", "-"]).stdout).unwrap();
-    let listed =
-        std::process::Command::new("tar").args(["--numeric-owner", "-tvf"]).arg(&tar).output().unwrap();
-    let listed = String::from_utf8_lossy(&listed.stdout).into_owned();
-    assert!(listed.contains(" 5/6 "), "{listed}");
+}
+
+/// Names and owners of an archive's members, sorted.
+fn owners(archive: &[u8]) -> Vec<String> {
+    let mut tar = tar::Archive::new(archive);
+    let mut found: Vec<String> = tar
+        .entries()
+        .unwrap()
+        .map(|entry| {
+            let entry = entry.unwrap();
+            let (uid, gid) = (entry.header().uid().unwrap(), entry.header().gid().unwrap());
+            format!("{uid}:{gid} {}", entry.path().unwrap().display())
+        })
+        .collect();
+    found.sort();
+    found
+}
+
+/// What a command writes, byte for byte.
+fn bytes(sandbox: &Sandbox, arguments: &[&str]) -> Vec<u8> {
+    let out = sandbox.command(arguments).output().unwrap();
+    assert!(out.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&out.stderr));
+    out.stdout
+}
+
+/// What `cp`, `export`, `diff` and `commit` show of a container that has written in every way.
+fn assert_seen_as_inside(sandbox: &Sandbox, when: &str) {
+    let copied = owners(&bytes(sandbox, &["cp", "box:/made", "-"]));
+    assert_eq!(copied, ["0:0 made/", "5:6 made/new", "7:8 made/sub/"], "{when}");
+    assert_eq!(owners(&bytes(sandbox, &["cp", "box:/d/kept", "-"])), ["9:10 kept"], "{when}");
+    let all = owners(&bytes(sandbox, &["export", "box"]));
+    for member in ["0:0 bin/busybox", "5:6 made/new", "11:12 etc/passwd", "0:0 etc/group"] {
+        assert!(all.iter().any(|seen| seen == member), "{when}: {member} in {all:?}");
+    }
+    let diff = sandbox.ok(["diff", "box"]);
+    let mut lines: Vec<&str> = diff.lines().collect();
+    lines.sort_unstable();
+    assert_eq!(lines, ["A /d", "A /made", "A /made/new", "A /made/sub", "C /etc", "C /etc/passwd"], "{when}");
+}
+
+/// An archive with one file of another user.
+fn member(name: &str) -> Vec<u8> {
+    let mut archive = tar::Builder::new(Vec::new());
+    let mut header = tar::Header::new_gnu();
+    header.set_size(2);
+    header.set_mode(0o640);
+    header.set_uid(21);
+    header.set_gid(22);
+    archive.append_data(&mut header, name, &b"z\n"[..]).unwrap();
+    archive.into_inner().unwrap()
+}
+
+#[test]
+fn its_files_have_the_ids_of_the_inside() {
+    let sandbox = Sandbox::with_busybox();
+    let who = ["run", "-d", "--name", "box", "--userns", "private", "-v", "data:/d", "busybox"];
+    let write = "mkdir -p /made/sub && echo x > /made/new && chown 5:6 /made/new && chown 7:8 /made/sub && \
+                 echo y > /d/kept && chown 9:10 /d/kept && chown 11:12 /etc/passwd && sleep 1000";
+    dhow(&sandbox, "", &[&who[..], &["sh", "-c", write]].concat()).ok();
+    eventually("it has written", || {
+        sandbox.dhow(["exec", "box", "stat", "-c", "%u", "/etc/passwd"]).stdout == "11\n"
+    });
+    assert_seen_as_inside(&sandbox, "running");
+    sandbox.ok(["commit", "box", "from-running"]);
+    sandbox.dhow_with_input(["cp", "-a", "-", "box:/d"], &member("early")).ok();
+    assert_eq!(sandbox.ok(["exec", "box", "stat", "-c", "%u:%g", "/d/early"]), "21:22");
     sandbox.ok(["stop", "-t", "0", "box"]);
-    sandbox.dhow(["cp", "box:/new", "-"]).fails(1, "a container with a user namespace while it does not run");
+    assert_seen_as_inside(&sandbox, "stopped");
+    sandbox.ok(["commit", "box", "from-stopped"]);
+    let archive = member("put");
+    sandbox.dhow_with_input(["cp", "-a", "-", "box:/d"], &archive).ok();
+    sandbox.dhow_with_input(["cp", "-a", "-", "box:/made"], &archive).ok();
+    let id = sandbox.ok(["ps", "-aq", "--no-trunc"]);
+    let upper = sandbox.root().join("containers").join(&id).join("upper/made/put");
+    let volume = sandbox.root().join("volumes/data/_data/put");
+    let at =
+        |path| std::fs::metadata(path).map(|about: std::fs::Metadata| (about.uid(), about.gid())).unwrap();
+    assert_eq!((at(upper), at(volume)), ((FIRST + 21, FIRST + 22), (21, 22)));
+    sandbox.ok(["start", "box"]);
+    assert_eq!(sandbox.ok(["exec", "box", "stat", "-c", "%u:%g", "/made/put", "/d/put"]), "21:22\n21:22");
+    for image in ["from-running", "from-stopped"] {
+        let look = ["run", "--rm", image, "stat", "-c", "%u:%g %n", "/made/new", "/made/sub", "/etc/passwd"];
+        assert_eq!(sandbox.ok(look), "5:6 /made/new\n7:8 /made/sub\n11:12 /etc/passwd", "{image}");
+    }
+}
+
+#[test]
+fn one_that_never_ran_can_be_looked_into() {
+    let sandbox = Sandbox::with_busybox();
+    let make = ["create", "--name", "new", "--userns", "auto", "-v", "fresh:/etc", "busybox", "true"];
+    dhow(&sandbox, "", &make).ok();
+    assert_eq!(owners(&bytes(&sandbox, &["cp", "new:/bin/busybox", "-"])), ["0:0 busybox"]);
+    // What the image has at a volume's place is copied with the ids of the inside.
+    assert_eq!(owners(&bytes(&sandbox, &["cp", "new:/etc/passwd", "-"])), ["0:0 passwd"]);
+    let kept = std::fs::metadata(sandbox.root().join("volumes/fresh/_data/passwd")).unwrap();
+    assert_eq!((kept.uid(), kept.gid()), (0, 0));
+    assert_eq!(sandbox.ok(["diff", "new"]), "");
 }
 
 #[test]

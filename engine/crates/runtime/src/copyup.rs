@@ -6,7 +6,7 @@
 
 use crate::idmap::IdMaps;
 use dhow_model::{ErrorKind, Result, ResultExt};
-use dhow_sys::{Errno, OnErrno, fsat, openat2, xattr};
+use dhow_sys::{Errno, OnErrno, fsat, openat2, xattr, xattr_ids};
 use nix::libc::{O_CREAT, O_DIRECTORY, O_EXCL, O_NOFOLLOW, O_NONBLOCK, O_PATH, O_RDONLY, O_WRONLY};
 use std::collections::HashMap;
 use std::ffi::CStr;
@@ -74,7 +74,7 @@ impl Copy<'_> {
             below.pop();
         }
         let stat = self.named_inside(fsat::stat(from)?);
-        copy_xattrs(from, to)?;
+        self.copy_xattrs(from, to)?;
         attributes(to, &stat)
     }
 
@@ -109,7 +109,7 @@ impl Copy<'_> {
             self.links.insert((stat.device, stat.inode), below.clone());
         }
         if stat.is_file() {
-            return regular(from, to, name, &stat);
+            return self.regular(from, to, name, &stat);
         }
         if stat.is_symlink() {
             fsat::symlink_at(Path::new(&fsat::read_link_at(from, name)?), to, name)?;
@@ -126,23 +126,44 @@ impl Copy<'_> {
         fsat::chown_at(to, name, stat.uid, stat.gid)?;
         fsat::set_times_at(to, name, stat.mtime, stat.mtime)
     }
-}
 
-fn regular(
-    from: BorrowedFd<'_>,
-    to: BorrowedFd<'_>,
-    name: &Path,
-    stat: &fsat::Stat,
-) -> Result<(), dhow_sys::Error> {
-    let source = fsat::open_at(from, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK, 0)?;
-    let copy: OwnedFd = fsat::open_at(to, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0o600)?;
-    // Overlay and volume are two filesystems: std goes from copy_file_range to sendfile to read and write.
-    let (mut source, mut copy) = (fs::File::from(source), fs::File::from(copy));
-    std::io::copy(&mut source, &mut copy)
-        .map_err(|e| Errno::from_raw(e.raw_os_error().unwrap_or(nix::libc::EIO)))
-        .on("copy", name.display())?;
-    copy_xattrs(source.as_fd(), copy.as_fd())?;
-    attributes(copy.as_fd(), stat)
+    fn regular(
+        &self,
+        from: BorrowedFd<'_>,
+        to: BorrowedFd<'_>,
+        name: &Path,
+        stat: &fsat::Stat,
+    ) -> Result<(), dhow_sys::Error> {
+        let source = fsat::open_at(from, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK, 0)?;
+        let copy: OwnedFd = fsat::open_at(to, name, O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, 0o600)?;
+        // Overlay and volume are two filesystems: std goes from copy_file_range to sendfile to read and write.
+        let (mut source, mut copy) = (fs::File::from(source), fs::File::from(copy));
+        std::io::copy(&mut source, &mut copy)
+            .map_err(|e| Errno::from_raw(e.raw_os_error().unwrap_or(nix::libc::EIO)))
+            .on("copy", name.display())?;
+        self.copy_xattrs(source.as_fd(), copy.as_fd())?;
+        attributes(copy.as_fd(), stat)
+    }
+
+    fn copy_xattrs(&self, from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> Result<(), dhow_sys::Error> {
+        for name in xattr::list(from)? {
+            // The host's security modules label files themselves.
+            if name == "security.selinux" {
+                continue;
+            }
+            let Some(mut value) = xattr::get(from, &name)? else { continue };
+            if let Some(maps) = self.maps {
+                let inside = |uid, gid| maps.inside(uid, gid);
+                value = xattr_ids::translate(name.as_encoded_bytes(), value, &inside);
+            }
+            match xattr::set(to, &name, &value) {
+                // The volume's filesystem has no extended attributes of this kind.
+                Ok(()) | Err(dhow_sys::Error { errno: Errno::EOPNOTSUPP, .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(())
+    }
 }
 
 /// Owner before mode, because chown clears setuid; times last.
@@ -150,23 +171,6 @@ fn attributes(file: BorrowedFd<'_>, stat: &fsat::Stat) -> Result<(), dhow_sys::E
     fsat::chown(file, stat.uid, stat.gid)?;
     fsat::chmod(file, stat.mode & 0o7777)?;
     fsat::set_times(file, stat.mtime, stat.mtime)
-}
-
-fn copy_xattrs(from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> Result<(), dhow_sys::Error> {
-    for name in xattr::list(from)? {
-        // The host's security modules label files themselves.
-        if name == "security.selinux" {
-            continue;
-        }
-        if let Some(value) = xattr::get(from, &name)? {
-            match xattr::set(to, &name, &value) {
-                // The volume's filesystem has no extended attributes of this kind.
-                Ok(()) | Err(dhow_sys::Error { errno: Errno::EOPNOTSUPP, .. }) => {}
-                Err(error) => return Err(error),
-            }
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]

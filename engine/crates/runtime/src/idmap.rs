@@ -1,8 +1,10 @@
 //! Ids of a user namespace: which user and group of the host stands behind each id inside.
 
-use dhow_model::{Error, Result, ResultExt};
+use dhow_model::{Error, ErrorKind, Result, ResultExt};
+use dhow_sys::user_namespace;
 use serde::{Deserialize, Serialize};
 use std::fmt::Write;
+use std::os::fd::OwnedFd;
 
 /// `count` ids from `inside` on are the host's from `outside` on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -82,6 +84,12 @@ impl IdMaps {
     /// What the namespace calls these host ids, where it has a name for them.
     pub fn inside(&self, uid: u32, gid: u32) -> (u32, u32) {
         (from_host(&self.uids, uid).unwrap_or(uid), from_host(&self.gids, gid).unwrap_or(gid))
+    }
+
+    /// A namespace with these maps and nobody in it: what mounts are mapped through.
+    pub(crate) fn namespace(&self) -> Result<OwnedFd> {
+        user_namespace::make(&to_text(&self.uids), &to_text(&self.gids))
+            .context_kind(ErrorKind::StartFailed, || "map the ids of mounts".to_owned())
     }
 
     /// User and group of the namespace's root on the host.

@@ -17,7 +17,7 @@ use dhow_model::{Error, ErrorKind, Result, ResultExt};
 use dhow_sys::memory::SharedNumbers;
 use dhow_sys::mount::{self, FsContext};
 use dhow_sys::process::ExecStrings;
-use dhow_sys::{Errno, OnErrno, clone, fsat, openat2, process, pty, rlimit, user_namespace};
+use dhow_sys::{Errno, OnErrno, clone, fsat, openat2, process, pty, rlimit};
 use nix::libc;
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -130,9 +130,8 @@ struct Ids {
 
 impl Ids {
     fn of_new_namespace(maps: IdMaps) -> Result<Self> {
-        let namespace = user_namespace::make(&idmap::to_text(&maps.uids), &idmap::to_text(&maps.gids))
-            .context_kind(ErrorKind::StartFailed, || "map the ids of mounts".to_owned())?;
-        Ok(Self { maps, namespace: Some(namespace) })
+        let namespace = Some(maps.namespace()?);
+        Ok(Self { maps, namespace })
     }
 
     fn for_mounts(&self) -> Result<rootfs::Mapping<'_>> {

@@ -89,34 +89,61 @@ fn clone_tree(path: &Path) -> Result<OwnedFd> {
 }
 
 /// The same without a writable directory. `scratch` is any directory of ours (older kernels need a place).
-pub(crate) fn readonly_overlay(layers: &[PathBuf], scratch: &Path) -> Result<OwnedFd> {
-    overlay_of(layers, None, scratch, None)
+pub(crate) fn readonly_overlay(layers: &[Layer<'_>], scratch: &Path) -> Result<OwnedFd> {
+    let mut mapped = Vec::new();
+    if layers.iter().any(|layer| layer.mapping.is_some()) {
+        for layer in layers {
+            let tree = clone_tree(layer.path)?;
+            layer.mapping.map_or(Ok(()), |mapping| mapping.apply(tree.as_fd(), layer.path))?;
+            mapped.push(tree);
+        }
+    }
+    let paths: Vec<PathBuf> = layers.iter().map(|layer| layer.path.to_owned()).collect();
+    overlay_of(&paths, None, scratch, &mapped)
+}
+
+/// A directory to be looked at, and whose ids it has.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Layer<'a> {
+    pub path: &'a Path,
+    /// `None`: as they are.
+    pub mapping: Option<Mapping<'a>>,
+}
+
+impl Layer<'_> {
+    /// It alone, for walking.
+    pub(crate) fn open(self) -> Result<OwnedFd> {
+        match self.mapping {
+            None => mount::open_path(&c_path(self.path)?).context(|| format!("open {}", self.path.display())),
+            Some(mapping) => {
+                let tree = clone_tree(self.path)?;
+                mapping.apply(tree.as_fd(), self.path)?;
+                Ok(tree)
+            }
+        }
+    }
 }
 
 fn overlay(lower: &[PathBuf], upper: &Path, work: &Path, mapping: Option<Mapping<'_>>) -> Result<OwnedFd> {
-    overlay_of(lower, Some(upper), work, mapping)
+    let mut mapped = Vec::new();
+    if let Some(mapping) = mapping {
+        mapped_layers(lower, mapping, &mut mapped)?;
+    }
+    overlay_of(lower, Some(upper), work, &mapped)
 }
 
-fn overlay_of(
-    lower: &[PathBuf],
-    upper: Option<&Path>,
-    work: &Path,
-    mapping: Option<Mapping<'_>>,
-) -> Result<OwnedFd> {
+/// `mapped` has a detached copy of each layer that is used instead of it, or nothing.
+fn overlay_of(lower: &[PathBuf], upper: Option<&Path>, work: &Path, mapped: &[OwnedFd]) -> Result<OwnedFd> {
     if lower.len() > OVERLAY_LAYERS_MAX {
         return Err(Error::unsupported(format!(
             "root filesystem: {} layers: an overlay takes {OVERLAY_LAYERS_MAX} at most",
             lower.len()
         )));
     }
-    let mut mapped = Vec::new();
-    if let Some(mapping) = mapping {
-        mapped_layers(lower, mapping, &mut mapped)?;
-    }
     // Descriptors behind /proc/self/fd paths must live until the superblock is made.
     let mut held = Vec::new();
     if !facts::overlay_takes_layers_one_by_one(&short_path(&lower[0], &mut held)?)? {
-        return one_string::overlay(lower, &mapped, upper, work);
+        return one_string::overlay(lower, mapped, upper, work);
     }
     let copies: Vec<PathBuf> =
         mapped.iter().map(|fd| PathBuf::from(format!("/proc/self/fd/{}", fd.as_raw_fd()))).collect();

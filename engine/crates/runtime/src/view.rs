@@ -11,7 +11,7 @@
 
 use crate::copyup;
 use crate::idmap::{self, IdMaps};
-use crate::rootfs::{self, Target, c_path};
+use crate::rootfs::{self, Layer, Mapping, Target, c_path};
 use crate::spec::{ResolvedMount, Rootfs};
 use crate::user::{self, InRoot};
 use dhow_model::mount::MountSource;
@@ -88,17 +88,24 @@ pub fn of_stopped(
     rootfs: &Rootfs,
     volumes: &[ResolvedMount],
     access: Access,
+    ids: Option<&IdMaps>,
     scratch: &Path,
 ) -> Result<Option<OwnedFd>> {
+    let ids = ids.map(Shifted::new).transpose()?;
+    let mapping = ids.as_ref().map(Shifted::mapping);
     let Rootfs::Overlay { lower, upper, .. } = rootfs else {
         return Err(Error::unsupported("only containers of the engine's own can be looked into"));
     };
     let root = match access {
-        Access::Write { .. } => rootfs::mount(rootfs, None)?,
+        Access::Write { .. } => rootfs::mount(rootfs, mapping)?,
         // Never started, and its image has no layers: there is nothing to see before something is made.
         Access::Read if !upper.exists() && lower.is_empty() => return Ok(None),
-        Access::Read if !upper.exists() => of_layers(lower, scratch)?,
-        Access::Read => of_layers(&[std::slice::from_ref(upper), lower.as_slice()].concat(), scratch)?,
+        // What the container wrote has the host's ids for it already.
+        Access::Read => {
+            let own = upper.exists().then_some(Layer { path: upper, mapping: None });
+            let layers = own.into_iter().chain(lower.iter().map(|path| Layer { path, mapping }));
+            of_layers(&layers.collect::<Vec<_>>(), scratch)?
+        }
     };
     let mut volumes: Vec<&ResolvedMount> = volumes.iter().filter(|v| v.host_path.is_some()).collect();
     // What lies inside another comes after it.
@@ -115,7 +122,7 @@ pub fn of_stopped(
     for volume in volumes.iter().filter(|volume| volume.copy_up) {
         let target = rootfs::c_string(volume.mount.target.as_str())?;
         if let Some(path) = &volume.host_path {
-            copyup::fill(root.as_fd(), &target, path, None)?;
+            copyup::fill(root.as_fd(), &target, path, ids.as_ref().map(|ids| ids.maps))?;
         }
     }
     let readonly_root = access == Access::Write { readonly_root: true };
@@ -123,7 +130,7 @@ pub fn of_stopped(
         return Ok(Some(root));
     }
     let place = c_path(scratch)?;
-    let trees = volumes.iter().map(|volume| source(volume)).collect::<Result<Vec<_>>>()?;
+    let trees = volumes.iter().map(|volume| source(volume, mapping)).collect::<Result<Vec<_>>>()?;
     let assemble = || -> Result<OwnedFd> {
         process::unshare(clone::NEWNS)
             .and_then(|()| mount::set_root_propagation(mount::PRIVATE))
@@ -145,21 +152,42 @@ pub fn of_stopped(
     in_thread(assemble)?.map(Some)
 }
 
-/// The layers below a container's own, merged; `None` for an image without any.
+/// The ids of a container, and a namespace to map mounts through.
+struct Shifted<'a> {
+    maps: &'a IdMaps,
+    namespace: OwnedFd,
+    root: (u32, u32),
+}
+
+impl<'a> Shifted<'a> {
+    fn new(maps: &'a IdMaps) -> Result<Self> {
+        Ok(Self { maps, namespace: maps.namespace()?, root: maps.root()? })
+    }
+
+    fn mapping(&self) -> Mapping<'_> {
+        Mapping { namespace: self.namespace.as_fd(), root: self.root }
+    }
+}
+
+/// The layers below a container's own, merged, with the ids that the container's files have for them; `None` for an
+/// image without any.
 ///
 /// # Errors
 /// Names the layer that is at fault.
-pub fn of_image(lower: &[PathBuf], scratch: &Path) -> Result<Option<OwnedFd>> {
+pub fn of_image(lower: &[PathBuf], ids: Option<&IdMaps>, scratch: &Path) -> Result<Option<OwnedFd>> {
     if lower.is_empty() {
         return Ok(None);
     }
-    of_layers(lower, scratch).map(Some)
+    let ids = ids.map(Shifted::new).transpose()?;
+    let mapping = ids.as_ref().map(Shifted::mapping);
+    let layers: Vec<Layer<'_>> = lower.iter().map(|path| Layer { path, mapping }).collect();
+    of_layers(&layers, scratch).map(Some)
 }
 
 /// Layers (topmost first) merged, for reading.
-fn of_layers(layers: &[PathBuf], scratch: &Path) -> Result<OwnedFd> {
+fn of_layers(layers: &[Layer<'_>], scratch: &Path) -> Result<OwnedFd> {
     match layers {
-        [one] => mount::open_path(&c_path(one)?).context(|| format!("open {}", one.display())),
+        [one] => one.open(),
         _ => rootfs::readonly_overlay(layers, scratch),
     }
 }
@@ -173,7 +201,7 @@ fn shown(volume: &ResolvedMount) -> String {
 }
 
 /// A volume or a bind mount, detached.
-fn source(volume: &ResolvedMount) -> Result<OwnedFd> {
+fn source(volume: &ResolvedMount, mapping: Option<Mapping<'_>>) -> Result<OwnedFd> {
     let path = volume.host_path.as_deref().unwrap_or(Path::new("/"));
     let recursive = match volume.mount.source {
         MountSource::Bind { recursive: false, .. } => 0,
@@ -181,6 +209,10 @@ fn source(volume: &ResolvedMount) -> Result<OwnedFd> {
     };
     let tree = mount::open_tree(None, &c_path(path)?, OPEN_TREE_CLONE | recursive)
         .context(|| format!("open_tree {}", path.display()))?;
+    // As a start does: a volume has the ids of the inside, a directory of the host its own.
+    if let (Some(mapping), MountSource::Volume { .. }) = (mapping, &volume.mount.source) {
+        mapping.apply(tree.as_fd(), path)?;
+    }
     if volume.mount.readonly {
         mount::set_attributes(tree.as_fd(), mount::ATTR_RDONLY, 0, 0, false)
             .context(|| format!("mount_setattr {}", path.display()))?;

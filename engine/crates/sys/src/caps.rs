@@ -35,6 +35,23 @@ pub fn set(mask: u64) -> Result<()> {
     Ok(())
 }
 
+/// Makes everything effective that is permitted.
+///
+/// # Errors
+/// Never on a working kernel.
+pub(crate) fn raise_permitted() -> Result<()> {
+    let header = Header { version: VERSION, pid: 0 };
+    let mut data = [Data { effective: 0, permitted: 0, inheritable: 0 }; 2];
+    // SAFETY: header and two data structures are what version 3 fills.
+    check(unsafe { libc::syscall(libc::SYS_capget, &raw const header, data.as_mut_ptr()) })?;
+    for half in &mut data {
+        half.effective = half.permitted;
+    }
+    // SAFETY: header and two data structures are what version 3 reads.
+    check(unsafe { libc::syscall(libc::SYS_capset, &raw const header, data.as_ptr()) })?;
+    Ok(())
+}
+
 /// Drops from the bounding set everything that is not in `mask`; numbers above the kernel's last are ignored.
 ///
 /// # Errors

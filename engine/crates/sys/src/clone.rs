@@ -2,7 +2,7 @@
 
 use crate::error::{Errno, Result, check};
 use crate::mount::owned;
-use crate::process;
+use crate::{process, signal};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd, OwnedFd};
 
 /// New mount namespace.
@@ -70,11 +70,42 @@ pub fn fork_with(
     cgroup: Option<BorrowedFd<'_>>,
     child: impl FnOnce() -> std::convert::Infallible,
 ) -> Result<Child> {
+    fork(namespaces, libc::SIGCHLD, cgroup, child)
+}
+
+/// The same for a child that ends within the call it is made in, in a program that may be anybody's, with threads
+/// and children of its own. No signal tells of its end, and no wait of the program's finds it (but one with
+/// `__WALL`, as [`process::wait_pidfd`] has); none of the program's signals reaches it; it dies with the thread
+/// that made it.
+///
+/// # Errors
+/// As clone3(2).
+pub fn fork_unseen(flags: u64, child: impl FnOnce() -> std::convert::Infallible) -> Result<Child> {
+    // The child has this mask too.
+    let mask = signal::block_all()?;
+    let made = fork(flags, NO_SIGNAL, None, || {
+        // It fails for no valid signal.
+        let _ = process::set_parent_death_signal(libc::SIGKILL);
+        child()
+    });
+    signal::restore_mask(&mask);
+    made
+}
+
+/// An exit signal that is none (clone(2)).
+const NO_SIGNAL: i32 = 0;
+
+fn fork(
+    flags: u64,
+    exit_signal: i32,
+    cgroup: Option<BorrowedFd<'_>>,
+    child: impl FnOnce() -> std::convert::Infallible,
+) -> Result<Child> {
     let mut pidfd: i32 = -1;
     let mut arguments = CloneArgs {
-        flags: namespaces | CLONE_PIDFD | CLONE_CLEAR_SIGHAND,
+        flags: flags | CLONE_PIDFD | CLONE_CLEAR_SIGHAND,
         pidfd: (&raw mut pidfd) as u64,
-        exit_signal: u64::from(libc::SIGCHLD.unsigned_abs()),
+        exit_signal: u64::from(exit_signal.unsigned_abs()),
         ..CloneArgs::default()
     };
     if let Some(cgroup) = cgroup {
@@ -91,8 +122,8 @@ pub fn fork_with(
 }
 
 /// Runs `make` in a child with a mount namespace of its own, a copy of ours from which nothing travels back, and
-/// returns the descriptor that it made. The child shares our descriptors, and ends with the call; its mounts end
-/// with it, unless the descriptor holds them.
+/// returns the descriptor that it made. The child ([`fork_unseen`]) shares our descriptors, and ends with the call;
+/// its mounts end with it, unless the descriptor holds them.
 ///
 /// `make` is bound as the child of [`fork_with`] is: system calls only, on what is ready.
 ///
@@ -100,7 +131,7 @@ pub fn fork_with(
 /// Of the clone, and of `make`.
 pub fn in_mount_namespace(make: impl FnOnce() -> Result<OwnedFd>) -> Result<OwnedFd> {
     let (answer, question) = nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC)?;
-    let child = fork_with(NEWNS | CLONE_FILES, None, || {
+    let child = fork_unseen(NEWNS | CLONE_FILES, || {
         let made = crate::mount::set_root_propagation(crate::mount::PRIVATE).and_then(|()| make());
         let number = match made {
             Ok(fd) => fd.into_raw_fd(),
@@ -126,6 +157,30 @@ pub fn in_mount_namespace(make: impl FnOnce() -> Result<OwnedFd>) -> Result<Owne
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn nobody_else_reaps_it() {
+        // Another thread waits for any child, again and again, and signals go to the whole group meanwhile.
+        let stop = std::sync::atomic::AtomicBool::new(false);
+        let reaped = std::thread::scope(|scope| {
+            let waiting = scope.spawn(|| {
+                let mut found = 0;
+                while !stop.load(std::sync::atomic::Ordering::Relaxed) {
+                    // SAFETY: asks for nothing but a number.
+                    if unsafe { libc::waitpid(-1, std::ptr::null_mut(), libc::WNOHANG) } > 0 {
+                        found += 1;
+                    }
+                }
+                found
+            });
+            for _ in 0..200 {
+                assert_eq!(in_mount_namespace(|| Err(Errno::EBADMSG)).unwrap_err(), Errno::EBADMSG);
+            }
+            stop.store(true, std::sync::atomic::Ordering::Relaxed);
+            waiting.join().unwrap()
+        });
+        assert_eq!(reaped, 0);
+    }
 
     #[test]
     fn what_a_namespace_made_outlives_it() {

@@ -12,6 +12,7 @@ pub mod caps;
 pub mod clock;
 pub mod clone;
 pub mod error;
+pub mod file_ids;
 pub mod fsat;
 pub mod futex;
 pub mod inherited;
@@ -28,5 +29,6 @@ pub mod socket;
 pub mod spawn;
 pub mod user_namespace;
 pub mod xattr;
+pub mod xattr_ids;
 
 pub use error::{Errno, Error, OnErrno, Result};

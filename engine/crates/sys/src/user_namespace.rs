@@ -23,21 +23,21 @@ pub fn write_maps(pid: i32, uids: &str, gids: &str) -> Result<(), Error> {
 }
 
 /// Makes a user namespace with these maps that no process lives in. It lasts as long as the descriptor, or a
-/// mount that is mapped through it. For callers with one thread.
+/// mount that is mapped through it. For any caller: see [`clone::fork_unseen`].
 ///
 /// # Errors
 /// `ENOSPC` when the machine's limit (`/proc/sys/user/max_user_namespaces`) is reached; as [`write_maps`].
 pub fn make(uids: &str, gids: &str) -> Result<OwnedFd, Error> {
-    // The first process keeps the namespace alive until we hold it, and ends when we do, whatever happens.
+    // The first process keeps the namespace alive until we hold it. It never reads a byte: its end is a signal,
+    // or that of this thread. (Not the end of the pipe alone: a program that another thread starts meanwhile may
+    // hold that open for a while.)
     let (theirs, ours) = nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC).on("pipe2", "user namespace")?;
     let waits = || {
         process::close_in_child(ours.as_fd());
-        // End of file, or an error: both mean that it is over.
         let _ = process::read_once(theirs.as_fd(), &mut [0]);
         process::exit_now(0)
     };
-    let Child { pid, pidfd } =
-        clone::fork_with(clone::NEWUSER, None, waits).on("clone3", "user namespace")?;
+    let Child { pid, pidfd } = clone::fork_unseen(clone::NEWUSER, waits).on("clone3", "user namespace")?;
     let path = format!("/proc/{pid}/ns/user");
     let made = write_maps(pid, uids, gids).and_then(|()| {
         std::fs::File::open(&path)
@@ -45,9 +45,9 @@ pub fn make(uids: &str, gids: &str) -> Result<OwnedFd, Error> {
             .map_err(|e| Errno::from_raw(e.raw_os_error().unwrap_or(libc::EIO)))
             .on("open", &path)
     });
-    drop(ours);
+    let ended = process::pidfd_send_signal(pidfd.as_fd(), libc::SIGKILL).on("kill", "user namespace");
     process::wait_pidfd(pidfd.as_fd(), true).on("waitid", "user namespace")?;
-    made
+    ended.and(made)
 }
 
 #[cfg(test)]

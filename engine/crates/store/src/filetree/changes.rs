@@ -287,7 +287,8 @@ fn comparing() -> String {
     "compare with the image".to_owned()
 }
 
-/// Writes changes as a layer: what is new or other as it is in the upper directory now, what is gone as a whiteout.
+/// Writes changes as a layer: what is new or other as it is in the upper directory now, with its owners translated;
+/// what is gone as a whiteout.
 ///
 /// # Errors
 /// When something cannot be read, or the output fails.
@@ -295,9 +296,10 @@ pub fn pack_changes(
     upper: BorrowedFd<'_>,
     changes: &[Change],
     now: Mtime,
+    owners: impl Fn(u32, u32) -> (u32, u32),
     out: &mut dyn Write,
 ) -> Result<()> {
-    let mut packer = Packer::new(out);
+    let mut packer = Packer::new(out).with_owners(owners);
     for change in changes {
         if change.kind == ChangeKind::Deleted {
             let (parent, last) = super::place::split(&change.path);

@@ -11,7 +11,7 @@ use crate::layer::tree::Clean;
 use crate::tarball::{Entry, Kind, Mtime, Reader};
 use dhow_model::{Error, ErrorKind, Result, ResultExt};
 use dhow_sys::fsat::{self, Time};
-use dhow_sys::{Errno, xattr};
+use dhow_sys::{Errno, xattr, xattr_ids};
 use std::ffi::OsStr;
 use std::io::{BufRead, BufReader, Cursor, Read};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -260,7 +260,7 @@ impl Extractor<'_> {
         for (name, value) in &entry.xattrs {
             let name = OsStr::from_bytes(name);
             if is_kept(name) {
-                tolerate(xattr::set(file, name, value))?;
+                tolerate(xattr::set(file, name, &self.translated(name, value)))?;
             }
         }
         Ok(())
@@ -271,6 +271,13 @@ impl Extractor<'_> {
             Owners::Archived(translate) => Some(translate(entry.uid, entry.gid)),
             Owners::Fixed(uid, gid) => Some((*uid, *gid)),
             Owners::Ours => None,
+        }
+    }
+
+    fn translated(&self, name: &OsStr, value: &[u8]) -> Vec<u8> {
+        match &self.how.owners {
+            Owners::Archived(translate) => xattr_ids::translate(name.as_bytes(), value.to_vec(), translate),
+            Owners::Fixed(..) | Owners::Ours => value.to_vec(),
         }
     }
 
@@ -295,7 +302,7 @@ impl Extractor<'_> {
         for (name, value) in &entry.xattrs {
             let name = OsStr::from_bytes(name);
             if is_kept(name) {
-                tolerate(xattr::set_at(dir, path(last), name, value))?;
+                tolerate(xattr::set_at(dir, path(last), name, &self.translated(name, value)))?;
             }
         }
         let moment = time(entry.mtime);

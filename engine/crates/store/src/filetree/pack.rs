@@ -9,7 +9,7 @@ use super::place::{join, open_directory, path};
 use crate::tarball::{Entry, Kind, Mtime, Segment, encode};
 use dhow_model::{Error, Result, ResultExt};
 use dhow_sys::fsat::{self, Stat, resolve};
-use dhow_sys::{Errno, xattr};
+use dhow_sys::{Errno, xattr, xattr_ids};
 use std::collections::HashMap;
 use std::ffi::{OsStr, OsString};
 use std::fs::File;
@@ -55,7 +55,7 @@ impl<'a> Packer<'a> {
         }
     }
 
-    /// Translates owners on the way.
+    /// Translates owners on the way, also those in extended attributes.
     #[must_use]
     pub fn with_owners(self, owners: impl Fn(u32, u32) -> (u32, u32) + 'a) -> Self {
         Self { owners: Box::new(owners), ..self }
@@ -208,6 +208,9 @@ impl<'a> Packer<'a> {
 
     fn header(&mut self, mut entry: Entry) -> Result<()> {
         (entry.uid, entry.gid) = (self.owners)(entry.uid, entry.gid);
+        for (name, value) in &mut entry.xattrs {
+            *value = xattr_ids::translate(name, std::mem::take(value), &self.owners);
+        }
         encode::write_headers(self.out, &entry)
     }
 
