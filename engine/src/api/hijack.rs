@@ -20,7 +20,7 @@ use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
 use dhow_model::Result;
 use dhow_runtime::attach::{self as protocol, ServerDecoder, ServerFrame};
-use dhow_runtime::log::Stream;
+use dhow_runtime::log::{LogEntry, Stream};
 use futures_util::StreamExt;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use hyper_util::rt::TokioIo;
@@ -278,22 +278,58 @@ async fn send_stdin(monitor: &mut OwnedWriteHalf, bytes: &[u8]) -> io::Result<()
 
 /// Log entries as a streamed body.
 pub(super) fn entries_body(
-    entries: impl futures_util::Stream<Item = Result<dhow_runtime::log::LogEntry>> + Send + 'static,
+    entries: impl futures_util::Stream<Item = Result<LogEntry>> + Send + 'static,
     tty: bool,
-    timestamps: bool,
+    prefix: LinePrefix,
 ) -> Body {
     Body::from_stream(entries.map(move |entry| {
         entry.map(|entry| {
-            let line = if timestamps {
-                [entry.time.rfc3339_fixed().as_bytes(), b" ", &entry.line].concat()
-            } else {
-                entry.line
-            };
+            let before = prefix.of(&entry);
+            let line = if before.is_empty() { entry.line } else { [before.as_bytes(), &entry.line].concat() };
             let mut bytes = Vec::with_capacity(line.len() + protocol::HEADER_LENGTH);
             push_output(&mut bytes, tty, entry.stream, &line);
             Bytes::from(bytes)
         })
     }))
+}
+
+/// What is shown before each line.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct LinePrefix {
+    /// When it was written.
+    pub(super) timestamps: bool,
+    /// What it carries, as Docker's `--details` has it.
+    pub(super) details: bool,
+}
+
+impl LinePrefix {
+    fn of(self, entry: &LogEntry) -> String {
+        let mut text = String::new();
+        if self.timestamps {
+            text.push_str(&entry.time.rfc3339_fixed());
+            text.push(' ');
+        }
+        if self.details {
+            let pairs =
+                entry.attributes.iter().map(|(key, value)| format!("{}={}", query(key), query(value)));
+            text.push_str(&pairs.collect::<Vec<_>>().join(","));
+            text.push(' ');
+        }
+        text
+    }
+}
+
+/// Go's `url.QueryEscape`.
+fn query(text: &str) -> String {
+    let mut escaped = String::new();
+    for byte in text.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => escaped.push(byte.into()),
+            b' ' => escaped.push('+'),
+            _ => escaped.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    escaped
 }
 
 #[cfg(test)]

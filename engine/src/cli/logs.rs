@@ -16,6 +16,9 @@ use tokio_util::io::StreamReader;
 #[derive(Debug, Parser)]
 #[command(name = "dhow logs")]
 pub(crate) struct Args {
+    /// Show extra details provided to logs
+    #[arg(long)]
+    details: bool,
     /// Follow log output
     #[arg(short, long)]
     follow: bool,
@@ -35,8 +38,7 @@ pub(crate) struct Args {
     container: String,
 }
 
-pub(crate) const RULES: Rules =
-    Rules { stop_at_first: false, refused: &[("--details", "attributes are read from the log file alone")] };
+pub(crate) const RULES: Rules = Rules { stop_at_first: false, refused: &[] };
 
 /// What is needed of `inspect` to read a container's stream.
 #[derive(Deserialize)]
@@ -59,6 +61,7 @@ pub(crate) async fn execute(context: &Context, args: Args) -> Outcome {
         .with("stderr", "1")
         .flag("follow", args.follow)
         .flag("timestamps", args.timestamps)
+        .flag("details", args.details)
         .with("tail", &args.tail)
         .maybe("since", since.as_deref())
         .maybe("until", until.as_deref());

@@ -38,6 +38,7 @@ pub fn create(
     let id = random::id()?;
     let settings = engine.settings();
     let log = settings.log(spec.log.driver.as_deref(), spec.log.options.clone())?;
+    super::log::check(&log)?;
     let mut config = merge(&id, spec, &image)?;
     config.host.log = log;
     let resources = &mut config.host.resources;

@@ -1,12 +1,13 @@
 //! Where a container's log lies, and what it tells of its container.
 
 use crate::Engine;
-use dhow_model::Result;
 use dhow_model::image::Image;
-use dhow_model::log::{LogDriver, render_tag};
+use dhow_model::log::{LogConfig, LogDriver, render_tag};
+use dhow_model::{Error, Result};
 use dhow_runtime::log::LogAbout;
 use dhow_runtime::monitor::LogTarget;
 use dhow_store::db::ContainerRecord;
+use regex_lite::Regex;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
@@ -42,7 +43,7 @@ pub(super) fn target(engine: &Engine, record: &ContainerRecord, image: &Image) -
         image: record.config.image.clone(),
         tag,
         hostname,
-        attributes: attributes(record),
+        attributes: attributes(record)?,
     };
     Ok(Some(LogTarget { path, config: config.clone(), about }))
 }
@@ -61,13 +62,42 @@ fn tag_field(record: &ContainerRecord, image: &Image, field: &str) -> Option<Str
     })
 }
 
-/// The labels and variables that every entry carries, those that there are.
-fn attributes(record: &ContainerRecord) -> BTreeMap<String, String> {
+/// The labels and variables that every entry carries, those that there are: by name, and by expression.
+fn attributes(record: &ContainerRecord) -> Result<BTreeMap<String, String>> {
     let config = &record.config.host.log;
-    let label = |name: &String| Some((name.clone(), record.config.labels.get(name)?.clone()));
-    let variable = |name: &String| {
-        let mut pairs = record.config.env.iter().filter_map(|entry| entry.split_once('='));
-        pairs.find(|(have, _)| have == name).map(|(_, value)| (name.clone(), value.to_owned()))
+    let labels = record.config.labels.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+    let variables = record.config.env.iter().filter_map(|entry| entry.split_once('='));
+    let mut carried = BTreeMap::new();
+    carry(&mut carried, labels, &config.labels, expression("labels-regex", &config.labels_regex)?);
+    carry(&mut carried, variables, &config.env, expression("env-regex", &config.env_regex)?);
+    Ok(carried)
+}
+
+fn carry<'a>(
+    carried: &mut BTreeMap<String, String>,
+    all: impl Iterator<Item = (&'a str, &'a str)>,
+    names: &[String],
+    matching: Option<Regex>,
+) {
+    let wanted = |name: &str| {
+        names.iter().any(|have| have == name) || matching.as_ref().is_some_and(|regex| regex.is_match(name))
     };
-    config.labels.iter().filter_map(label).chain(config.env.iter().filter_map(variable)).collect()
+    carried.extend(
+        all.filter(|(name, _)| wanted(name)).map(|(name, value)| (name.to_owned(), value.to_owned())),
+    );
+}
+
+/// Refuses an expression that is none.
+pub(super) fn check(config: &LogConfig) -> Result<()> {
+    expression("labels-regex", &config.labels_regex)?;
+    expression("env-regex", &config.env_regex).map(drop)
+}
+
+fn expression(option: &str, text: &str) -> Result<Option<Regex>> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    Regex::new(text)
+        .map(Some)
+        .map_err(|error| Error::invalid(format!("invalid log opt {option}={text}: {error}")))
 }

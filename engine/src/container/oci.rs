@@ -2,8 +2,8 @@
 
 use crate::Engine;
 use crate::settings::{RuntimeSettings, Settings};
-use dhow_model::container::{ContainerConfig, HostConfig, NetworkMode};
-use dhow_model::security::{Ipc, Namespace};
+use dhow_model::container::ContainerConfig;
+use dhow_model::security::SeccompProfile;
 use dhow_model::{Error, Result};
 use dhow_runtime::monitor::ExternalSpec;
 use dhow_store::db::ContainerRecord;
@@ -26,29 +26,14 @@ pub(super) fn choose(settings: &Settings, config: &mut ContainerConfig) -> Resul
         return Ok(());
     }
     let host = &config.host;
-    for (wanted, flag) in [
-        (host.init, "--init"),
-        (host.security.privileged, "--privileged"),
-        (host.security.ids.is_some(), "--userns"),
-        (!host.resources.devices.is_empty(), "--device"),
-        (!config.domainname.is_empty(), "--domainname"),
-        (joins(host), "joining another container's namespaces"),
-    ] {
-        if wanted {
-            return Err(Error::unsupported(format!(
-                "not supported by dhow: {flag} with --runtime {}",
-                host.runtime
-            )));
-        }
+    // A runtime opens the bundle as the container's root, whom the engine's directories keep out.
+    if host.security.ids.is_some() {
+        return Err(Error::unsupported(format!(
+            "not supported by dhow: --userns with --runtime {}",
+            host.runtime
+        )));
     }
     Ok(())
-}
-
-/// Whether it shares a namespace of another container.
-fn joins(host: &HostConfig) -> bool {
-    matches!(host.security.pid, Namespace::Container(_))
-        || matches!(host.security.ipc, Ipc::Container(_) | Ipc::None)
-        || matches!(host.network, NetworkMode::Container(_))
 }
 
 /// The program behind a name; `None` for this engine.
@@ -81,8 +66,13 @@ pub(super) fn external(engine: &Engine, record: &ContainerRecord) -> Result<Opti
     let host = &record.config.host;
     let Some((program, args)) = find(engine.settings(), &host.runtime)? else { return Ok(None) };
     let security = &host.security;
-    let seccomp =
-        dhow_runtime::seccomp::to_oci(&security.seccomp, security.capability_mask(), engine.facts()?.kernel)?;
+    // Privileged means unconfined, unless the user gave a profile of their own.
+    let seccomp = if security.privileged && !matches!(security.seccomp, SeccompProfile::Custom(_)) {
+        None
+    } else {
+        let mask = security.capability_mask();
+        dhow_runtime::seccomp::to_oci(&security.seccomp, mask, engine.facts()?.kernel)?
+    };
     Ok(Some(ExternalSpec {
         program,
         args,

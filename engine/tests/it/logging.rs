@@ -24,6 +24,23 @@ fn json_files_carry_labels_variables_and_a_tag() {
     let line: Value = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
     assert_eq!(line["attrs"], serde_json::json!({"tier": "db", "MODE": "fast", "tag": "box/busybox"}));
     assert_eq!(sandbox.ok(["logs", "box"]), "hello");
+    assert_eq!(sandbox.ok(["logs", "--details", "box"]), "MODE=fast,tag=box%2Fbusybox,tier=db hello");
+    let server = sandbox.serve();
+    let both = ["logs", "--details", "-t", "box"];
+    assert_eq!(server.docker(both).ok(), sandbox.ok(both));
+    assert!(sandbox.ok(both).ends_with("Z MODE=fast,tag=box%2Fbusybox,tier=db hello"));
+
+    let options =
+        ["--log-opt", "labels-regex=^com[.]", "--log-opt", "env-regex=^(A|B)$", "--log-opt", "env=C"];
+    let labels = ["-l", "com.x=a b", "-l", "org.y=2"];
+    let env = ["-e", "A=1", "-e", "B=\u{fc}&", "-e", "AB=3", "-e", "C=4"];
+    sandbox.ok([&["run", "--name", "more"][..], &options, &labels, &env, &["busybox", "echo", "x"]].concat());
+    assert_eq!(sandbox.ok(["logs", "--details", "more"]), "A=1,B=%C3%BC%26,C=4,com.x=a+b x");
+    sandbox.ok(["run", "--name", "bare", "--log-driver", "local", "busybox", "echo", "x"]);
+    assert_eq!(sandbox.ok(["logs", "--details", "bare"]), " x");
+    sandbox
+        .dhow(["create", "--log-opt", "env-regex=(", "busybox", "true"])
+        .fails(1, "invalid log opt env-regex=(");
 }
 
 #[test]

@@ -1,48 +1,128 @@
-//! `--runtime`: Debian's runc starts containers under our monitor, and everything else is as without it.
+//! `--runtime`: Debian's runc and crun start containers under our monitor, and everything else is as without it.
 
 use crate::live::Terminal;
 use crate::sandbox::{Sandbox, eventually, finish};
+use std::path::Path;
+use std::process::Command;
 
-/// Two runs of the same command, with our own runtime and with runc, print the same.
+/// Two runs of the same command, with our own runtime and with another, print the same.
 #[track_caller]
-fn same(sandbox: &Sandbox, flags: &[&str], command: &[&str]) -> String {
+fn same(sandbox: &Sandbox, runtime: &str, flags: &[&str], command: &[&str]) -> String {
     let own = sandbox.ok([&["run", "--rm"][..], flags, &["busybox"], command].concat());
     let other =
-        sandbox.ok([&["run", "--rm", "--runtime", "runc"][..], flags, &["busybox"], command].concat());
-    assert_eq!(own, other, "{flags:?} {command:?}");
+        sandbox.ok([&["run", "--rm", "--runtime", runtime][..], flags, &["busybox"], command].concat());
+    assert_eq!(own, other, "{runtime}: {flags:?} {command:?}");
     own
+}
+
+/// crun looks for all the hierarchies of version 1 that it knows, also for one that this machine has no use for: so
+/// this thread, and what it starts, get a view of their own of `/sys/fs/cgroup`, with that one beside the others.
+/// It ends with the thread.
+fn show_all_hierarchies(sandbox: &Sandbox) {
+    let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap();
+    if Path::new("/sys/fs/cgroup/cgroup.controllers").exists() || mounts.contains(" /sys/fs/cgroup/hugetlb ")
+    {
+        return;
+    }
+    dhow_sys::process::unshare(dhow_sys::clone::NEWNS).unwrap();
+    let script = "mount --make-rprivate / && mkdir $0 && mount -t tmpfs none $0 && \
+        for each in /sys/fs/cgroup/*; do mkdir $0/${each##*/} && mount --bind $each $0/${each##*/} || exit; done && \
+        mkdir -p $0/hugetlb && mount -t cgroup -o hugetlb none $0/hugetlb && mount --rbind $0 /sys/fs/cgroup && \
+        umount -R $0 && rmdir $0";
+    let made = Command::new("sh").args(["-c", script]).arg(sandbox.path("cgroup")).status().unwrap();
+    assert!(made.success(), "{made:?}");
 }
 
 #[test]
 fn a_container_of_runc_is_as_one_of_ours() {
+    as_one_of_ours(&Sandbox::with_busybox(), "runc");
+}
+
+#[test]
+fn a_container_of_crun_is_as_one_of_ours() {
     let sandbox = Sandbox::with_busybox();
-    assert_eq!(same(&sandbox, &[], &["echo", "hello"]), "hello");
+    show_all_hierarchies(&sandbox);
+    as_one_of_ours(&sandbox, "crun");
+}
+
+fn as_one_of_ours(sandbox: &Sandbox, runtime: &str) {
+    let same = |flags: &[&str], command: &[&str]| same(sandbox, runtime, flags, command);
+    assert_eq!(same(&[], &["echo", "hello"]), "hello");
     let status = "grep -E '^(Cap|Seccomp:|NoNewPrivs|Uid|Gid|Groups)' /proc/self/status";
-    assert!(same(&sandbox, &[], &["sh", "-c", status]).contains("Seccomp:\t2"));
-    same(&sandbox, &["-u", "1000:1001", "--group-add", "7", "--cap-drop", "ALL"], &["sh", "-c", status]);
+    assert!(same(&[], &["sh", "-c", status]).contains("Seccomp:\t2"));
+    same(&["-u", "1000:1001", "--group-add", "7", "--cap-drop", "ALL"], &["sh", "-c", status]);
     same(
-        &sandbox,
         &["-h", "box", "-w", "/tmp", "-e", "A=1"],
         &["sh", "-c", "hostname; pwd; echo $A $HOME; cat /etc/hostname"],
     );
     same(
-        &sandbox,
         &["--ulimit", "nofile=99:100", "--oom-score-adj", "77"],
         &["sh", "-c", "ulimit -n; cat /proc/self/oom_score_adj"],
     );
-    same(&sandbox, &["--sysctl", "net.ipv4.ip_default_ttl=9"], &["cat", "/proc/sys/net/ipv4/ip_default_ttl"]);
+    same(&["--sysctl", "net.ipv4.ip_default_ttl=9"], &["cat", "/proc/sys/net/ipv4/ip_default_ttl"]);
     let limits = "cat /sys/fs/cgroup/memory/memory.limit_in_bytes /sys/fs/cgroup/pids/pids.max 2>/dev/null || \
                   cat /sys/fs/cgroup/memory.max /sys/fs/cgroup/pids.max";
-    assert!(
-        same(&sandbox, &["-m", "32m", "--pids-limit", "33"], &["sh", "-c", limits])
-            .starts_with("33554432\n33")
-    );
+    assert!(same(&["-m", "32m", "--pids-limit", "33"], &["sh", "-c", limits]).starts_with("33554432\n33"));
     let mounts = ["--read-only", "--tmpfs", "/t", "-v", "vol:/etc"];
     let look = "touch /x 2>/dev/null || echo ro; touch /t/x && echo rw; test -e /etc/passwd && echo filled";
-    assert_eq!(same(&sandbox, &mounts, &["sh", "-c", look]), "ro\nrw\nfilled");
+    assert_eq!(same(&mounts, &["sh", "-c", look]), "ro\nrw\nfilled");
     // The rules for devices are ours.
     let device = "mknod /tmp/d b 7 0 && (cat /tmp/d > /dev/null) 2>&1 | grep -o 'not permitted'";
-    assert_eq!(same(&sandbox, &[], &["sh", "-c", device]), "not permitted");
+    assert_eq!(same(&[], &["sh", "-c", device]), "not permitted");
+    let status = "grep -E '^(Cap|Seccomp:|NoNewPrivs)' /proc/self/status; mount | grep -E ' /(proc|sys) '; \
+                  touch /sys/kernel/x 2>&1 | grep -o Read-only; ls -l /dev/loop-control /dev/fuse 2>&1; \
+                  echo 60 > /proc/sys/vm/swappiness && echo writable";
+    let strong = same(&["--privileged"], &["sh", "-c", status]);
+    assert!(strong.contains("Seccomp:\t0") && strong.contains("writable"), "{strong}");
+    let devices = ["--device", "/dev/null:/dev/mine/nothing:rw", "--device", "/dev/loop-control"];
+    let look = "ls -l /dev/mine/nothing /dev/loop-control; echo x > /dev/mine/nothing && echo written";
+    assert!(same(&devices, &["sh", "-c", look]).contains("written"));
+    assert_eq!(same(&["--init"], &["sh", "-c", "test $$ -gt 1 && cat /proc/1/comm"]), "dhow-init");
+    assert_eq!(
+        same(&["--domainname", "example.org"], &["cat", "/proc/sys/kernel/domainname"]),
+        "example.org"
+    );
+    assert_eq!(
+        same(&["--ipc", "none"], &["sh", "-c", "grep ' /dev/shm ' /proc/mounts || echo none"]),
+        "none"
+    );
+    for (name, wanted) in [("no-such-program", 127), ("/no/such", 127), ("/etc/passwd", 126), ("/etc", 126)] {
+        let code = |flags: &[&str]| {
+            let run = ["run", "--rm", "--runtime", runtime];
+            sandbox.dhow([&run[..], flags, &["busybox", name]].concat()).code
+        };
+        assert_eq!([code(&[]), code(&["--init"])], [wanted, wanted], "{runtime} {name}");
+    }
+    // Its passwd file may come with a volume.
+    let file = sandbox.path(&format!("passwd-{runtime}"));
+    std::fs::write(&file, "someone:x:77:78::/home:/bin/sh\n").unwrap();
+    let mount = format!("{}:/etc/passwd:ro", file.display());
+    assert!(same(&["-u", "someone", "-v", &mount], &["id"]).starts_with("uid=77(someone) gid=78"));
+    joins_others(sandbox, runtime);
+}
+
+/// What another container has is shared with it, whoever started either.
+fn joins_others(sandbox: &Sandbox, runtime: &str) {
+    let command = ["busybox", "sh", "-c", "echo kept > /dev/shm/file; hostname donor; exec sleep 1000"];
+    for (owner, guest) in [("dhow", runtime), (runtime, "dhow"), (runtime, runtime)] {
+        let run = ["run", "-d", "--name", "donor", "--ipc", "shareable", "--runtime", owner];
+        sandbox.ok([&run[..], &command].concat());
+        eventually("the donor has written", || {
+            sandbox.dhow(["exec", "donor", "cat", "/dev/shm/file"]).stdout == "kept\n"
+        });
+        let namespaces = ["pid", "ipc", "net"];
+        let own = format!("/proc/{}/ns", sandbox.pid("donor"));
+        let wanted = namespaces.map(|name| std::fs::read_link(format!("{own}/{name}")).unwrap());
+        let join = ["--pid", "container:donor", "--ipc", "container:donor", "--network", "container:donor"];
+        let look = "cat /dev/shm/file; for n in pid ipc net; do readlink /proc/self/ns/$n; done; ps | grep -c '[s]leep 1000'";
+        let seen =
+            sandbox
+                .ok([&["run", "--rm", "--runtime", guest][..], &join, &["busybox", "sh", "-c", look]]
+                    .concat());
+        let wanted: Vec<String> = wanted.iter().map(|link| link.display().to_string()).collect();
+        assert_eq!(seen, format!("kept\n{}\n1", wanted.join("\n")), "{guest} in a container of {owner}");
+        sandbox.ok(["rm", "-f", "donor"]);
+    }
 }
 
 #[test]
@@ -118,7 +198,8 @@ fn a_terminal_comes_through_runc() {
 fn runtimes_are_named_in_the_file() {
     let sandbox = Sandbox::with_busybox();
     let file = sandbox.path("dhow.json");
-    let text = r#"{"default-runtime": "mine", "runtimes": {"mine": {"path": "runc", "runtimeArgs": ["--systemd-cgroup=false"]}}}"#;
+    let text = r#"{"default-runtime": "mine", "runtimes": {"mine": {"path": "runc", "runtimeArgs": ["--systemd-cgroup=false"]}},
+        "userns-ids": {"first": 1000000, "count": 65536}}"#;
     std::fs::write(&file, text).unwrap();
     let dhow = |arguments: &[&str]| {
         finish(sandbox.command([&["--config-file", file.to_str().unwrap()][..], arguments].concat()), b"")
@@ -131,7 +212,6 @@ fn runtimes_are_named_in_the_file() {
         .dhow(["run", "--runtime", "odd", "busybox", "true"])
         .fails(125, "unknown or invalid runtime name: odd");
     sandbox.dhow(["run", "--runtime", "/no/such", "busybox", "true"]).fails(125, "there is no program");
-    sandbox
-        .dhow(["run", "--runtime", "runc", "--privileged", "busybox", "true"])
-        .fails(125, "not supported by dhow: --privileged with --runtime runc");
+    dhow(&["run", "--userns", "private", "busybox", "true"])
+        .fails(125, "not supported by dhow: --userns with --runtime mine");
 }

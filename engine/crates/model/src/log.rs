@@ -26,6 +26,12 @@ pub struct LogConfig {
     /// Variables that every entry carries.
     #[serde(default)]
     pub env: Vec<String>,
+    /// Labels that match this are carried too; empty: none.
+    #[serde(default)]
+    pub labels_regex: String,
+    /// Variables that match this are carried too; empty: none.
+    #[serde(default)]
+    pub env_regex: String,
     /// How the container is called in the log, with `{{.Name}}` and the like; empty: the driver's default.
     #[serde(default)]
     pub tag: String,
@@ -152,6 +158,8 @@ impl LogConfig {
             non_blocking: None,
             labels: Vec::new(),
             env: Vec::new(),
+            labels_regex: String::new(),
+            env_regex: String::new(),
             tag: String::new(),
             syslog: (driver == LogDriver::Syslog).then(|| SyslogConfig {
                 address: SyslogAddress::Unix { path: "/dev/log".to_owned(), datagram: false },
@@ -254,12 +262,8 @@ impl LogConfig {
         match option {
             "labels" if carries => self.labels = words(),
             "env" if carries => self.env = words(),
-            "labels-regex" | "env-regex" if carries => {
-                return Err(Error::unsupported(format!(
-                    "not supported by dhow: --log-opt {option}; name them with {}",
-                    option.trim_end_matches("-regex")
-                )));
-            }
+            "labels-regex" if carries => value.clone_into(&mut self.labels_regex),
+            "env-regex" if carries => value.clone_into(&mut self.env_regex),
             "tag" if carries => {
                 render_tag(value, |_| Some(String::new()))?;
                 value.clone_into(&mut self.tag);
@@ -329,7 +333,9 @@ fn parse_address(text: &str) -> Result<SyslogAddress> {
         }
         "udp" => Ok(SyslogAddress::Udp(host_port("514")?)),
         "tcp" => Ok(SyslogAddress::Tcp(host_port("514")?)),
-        "tcp+tls" => Err(Error::unsupported("not supported by dhow: a syslog-address of tcp+tls://")),
+        "tcp+tls" => Err(Error::unsupported(
+            "not supported by dhow: a syslog-address of tcp+tls://; give a daemon of this machine, which forwards by TLS",
+        )),
         _ => Err(unknown()),
     }
 }
@@ -401,7 +407,8 @@ mod tests {
             ("json-file", &[("max-buffer-size", "1m")], "only supported with 'mode=non-blocking'"),
             ("json-file", &[("tag", "{{.Odd}}")], "{{.Odd}} is none of .ID"),
             ("json-file", &[("tag", "{{.ID")], "}} is missing"),
-            ("json-file", &[("env-regex", "x")], "--log-opt env-regex"),
+            ("local", &[("env-regex", "x")], "unknown log opt 'env-regex' for local log driver"),
+            ("syslog", &[("syslog-address", "tcp+tls://h:1")], "give a daemon of this machine"),
             ("syslog", &[("syslog-address", "/dev/log")], "in form proto://address"),
             ("syslog", &[("syslog-address", "udp://:1")], "in form proto://address"),
             ("syslog", &[("syslog-facility", "odd")], "invalid syslog facility"),

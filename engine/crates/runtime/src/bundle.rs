@@ -1,34 +1,48 @@
 //! A plan as an OCI bundle's `config.json` (runtime-spec, config.md): for `--runtime`, where another program walks
-//! the steps. Pure.
+//! the steps. Pure but for a look at the host's devices.
 //!
 //! Limits are not in it: the cgroup is made and limited by us, and the runtime told to use it.
 
-use crate::plan::{LaunchPlan, Scene};
-use crate::step::{MountFlags, MountStep, MountWhat, Step};
+use crate::devices;
+use crate::plan::{INIT_PATH, LaunchPlan, Scene};
+use crate::step::{DevPlan, MountFlags, MountStep, MountWhat, Step};
 use crate::user::ResolvedUser;
 use dhow_model::mount::Propagation;
 use dhow_model::security::CAPABILITIES;
 use dhow_model::{Error, Result};
 use dhow_sys::clone;
 use serde_json::{Map, Value, json};
+use std::path::PathBuf;
 
-/// The configuration. `seccomp` is the policy in OCI's form.
+/// What a configuration says beside the plan.
+pub(crate) struct Told<'a> {
+    /// In numbers.
+    pub user: ResolvedUser,
+    /// The container's cgroup, from the top of the hierarchies.
+    pub cgroups_path: &'a str,
+    /// The policy in OCI's form.
+    pub seccomp: Option<&'a str>,
+    /// The file that the command is: an init is told where it lies.
+    pub program: String,
+    /// Namespaces to join, by their names in OCI, and where they are.
+    pub joined: Vec<(&'static str, String)>,
+    /// Where another container's `/dev/shm` is mounted.
+    pub shared_memory: PathBuf,
+}
+
+/// The configuration.
 ///
 /// # Errors
-/// `Unsupported` for what a runtime cannot be told.
-pub(crate) fn config(
-    plan: &LaunchPlan,
-    user: &ResolvedUser,
-    cgroups_path: &str,
-    seccomp: Option<&str>,
-) -> Result<Value> {
+/// `Unsupported` for what a runtime cannot be told; `InvalidArgument` for a device that is not there.
+pub(crate) fn config(plan: &LaunchPlan, told: &Told<'_>) -> Result<Value> {
     let Scene::Container { namespaces, id_maps: None, .. } = &plan.scene else {
         return Err(Error::unsupported("an external runtime with a user namespace is not supported by dhow"));
     };
     let mut parts = Parts::default();
     for step in &plan.steps {
-        parts.take(step)?;
+        parts.take(step, told)?;
     }
+    let user = &told.user;
     let process = &plan.process;
     let mut env = process.env.clone();
     if !env.iter().any(|entry| entry.starts_with("HOME=")) {
@@ -37,8 +51,9 @@ pub(crate) fn config(
     let permitted = names(if user.uid == 0 { process.capabilities } else { 0 });
     let cwd = if process.working_dir.is_empty() { "/" } else { &process.working_dir };
     let mut linux = json!({
-        "namespaces": namespace_list(*namespaces, parts.cgroup_namespace),
-        "cgroupsPath": cgroups_path,
+        "namespaces": namespace_list(*namespaces, parts.cgroup_namespace, &told.joined),
+        "cgroupsPath": told.cgroups_path,
+        "devices": parts.devices,
         // The rules are ours, and written after the runtime's.
         "resources": {"devices": [{"allow": true, "access": "rwm"}]},
         "maskedPaths": parts.masked,
@@ -46,7 +61,7 @@ pub(crate) fn config(
         "sysctl": parts.sysctl,
         "rootfsPropagation": "private",
     });
-    if let Some(policy) = seccomp {
+    if let Some(policy) = told.seccomp {
         linux["seccomp"] = serde_json::from_str(policy)
             .map_err(|error| Error::internal(format!("write the system call policy: {error}")))?;
     }
@@ -55,7 +70,7 @@ pub(crate) fn config(
         "process": {
             "terminal": process.tty,
             "user": {"uid": user.uid, "gid": user.gid, "additionalGids": user.groups},
-            "args": process.argv,
+            "args": argv(plan, &told.program),
             "env": env,
             "cwd": cwd,
             "capabilities": {
@@ -80,6 +95,7 @@ pub(crate) fn config(
 #[derive(Default)]
 struct Parts {
     mounts: Vec<Value>,
+    devices: Vec<Value>,
     masked: Vec<String>,
     readonly: Vec<String>,
     sysctl: Map<String, Value>,
@@ -91,20 +107,24 @@ struct Parts {
 }
 
 impl Parts {
-    fn take(&mut self, step: &Step) -> Result<()> {
+    fn take(&mut self, step: &Step, told: &Told<'_>) -> Result<()> {
         match step {
             Step::NewCgroupNamespace => self.cgroup_namespace = true,
-            Step::Mount(mount) => self.mounts.extend(mount_of(mount)?),
+            Step::Mount(mount) => {
+                if let MountWhat::Dev(dev) = &mount.what {
+                    self.devices = device_list(dev)?;
+                }
+                self.mounts.extend(mount_of(mount, told));
+            }
             Step::Sysctl { path, value } => {
                 self.sysctl.insert(path.replace('/', "."), json!(value));
             }
             Step::Mask(path) => self.masked.push(path.clone()),
             Step::ReadOnlyPath(path) => self.readonly.push(path.clone()),
             Step::HostName(name) => self.hostname.clone_from(name),
-            Step::DomainName(_) => {
-                return Err(Error::unsupported(
-                    "--domainname with an external runtime is not supported by dhow",
-                ));
+            // The word `domainname` came with version 1.1 of the specification; this is as old as namespaces.
+            Step::DomainName(name) => {
+                self.sysctl.insert("kernel.domainname".to_owned(), json!(name));
             }
             Step::ReadOnlyRoot => self.readonly_root = true,
             Step::OomScore(score) => self.oom_score = *score,
@@ -118,7 +138,30 @@ impl Parts {
     }
 }
 
-fn namespace_list(flags: u64, cgroup: bool) -> Vec<Value> {
+/// The command, or the init with the command.
+fn argv<'a>(plan: &'a LaunchPlan, program: &'a str) -> Vec<&'a str> {
+    let command = plan.process.argv.iter().map(String::as_str);
+    let init = if plan.process.init { &[INIT_PATH, program][..] } else { &[] };
+    init.iter().copied().chain(command).collect()
+}
+
+fn device_list(plan: &DevPlan) -> Result<Vec<Value>> {
+    const TYPE_MASK: u32 = 0o170_000;
+    let device = |(node, target): (devices::HostNode, PathBuf)| {
+        json!({
+            "path": format!("/dev/{}", target.display()),
+            "type": if node.is_block() { "b" } else { "c" },
+            "major": node.major(),
+            "minor": node.minor(),
+            "fileMode": node.mode & !TYPE_MASK,
+            "uid": node.uid,
+            "gid": node.gid,
+        })
+    };
+    Ok(devices::wanted(plan)?.into_iter().map(device).collect())
+}
+
+fn namespace_list(flags: u64, cgroup: bool, joined: &[(&'static str, String)]) -> Vec<Value> {
     let mut list: Vec<Value> = [
         (clone::NEWNS, "mount"),
         (clone::NEWPID, "pid"),
@@ -133,6 +176,7 @@ fn namespace_list(flags: u64, cgroup: bool) -> Vec<Value> {
     if cgroup {
         list.push(json!({"type": "cgroup"}));
     }
+    list.extend(joined.iter().map(|(kind, path)| json!({"type": kind, "path": path})));
     list
 }
 
@@ -140,17 +184,13 @@ fn names(mask: u64) -> Vec<&'static str> {
     CAPABILITIES.iter().enumerate().filter(|(bit, _)| mask & (1 << bit) != 0).map(|(_, name)| *name).collect()
 }
 
-fn mount_of(mount: &MountStep) -> Result<Option<Value>> {
+/// `None` for what another mount stands for.
+fn mount_of(mount: &MountStep, told: &Told<'_>) -> Option<Value> {
     let fixed = |options: &[&str]| options.iter().map(|option| (*option).to_owned()).collect::<Vec<_>>();
     let (kind, source, mut options) = match &mount.what {
         MountWhat::Proc => ("proc", "proc".to_owned(), Vec::new()),
         MountWhat::Sysfs => ("sysfs", "sysfs".to_owned(), Vec::new()),
         MountWhat::Mqueue => ("mqueue", "mqueue".to_owned(), Vec::new()),
-        MountWhat::Dev(dev) if dev.all_of_host || !dev.from_host.is_empty() => {
-            return Err(Error::unsupported(
-                "--privileged and --device with an external runtime are not supported by dhow",
-            ));
-        }
         MountWhat::Dev(_) => {
             ("tmpfs", "tmpfs".to_owned(), fixed(&["strictatime", "mode=755", "size=65536k"]))
         }
@@ -158,14 +198,10 @@ fn mount_of(mount: &MountStep) -> Result<Option<Value>> {
             ("devpts", "devpts".to_owned(), fixed(&["newinstance", "ptmxmode=0666", "mode=0620", "gid=5"]))
         }
         MountWhat::Tmpfs { options } => ("tmpfs", "tmpfs".to_owned(), options.clone()),
-        MountWhat::SharedMemory => {
-            return Err(Error::unsupported(
-                "another container's IPC namespace with an external runtime is not supported by dhow",
-            ));
-        }
+        MountWhat::SharedMemory => ("bind", told.shared_memory.display().to_string(), fixed(&["bind"])),
         // One mount stands for all hierarchies.
         MountWhat::CgroupDirectory | MountWhat::CgroupV2 => ("cgroup", "cgroup".to_owned(), Vec::new()),
-        MountWhat::CgroupV1(_) => return Ok(None),
+        MountWhat::CgroupV1(_) => return None,
         MountWhat::CgroupHost(path) => ("bind", path.display().to_string(), fixed(&["rbind"])),
         MountWhat::Bind(bind) => {
             let how = if bind.recursive { "rbind" } else { "bind" };
@@ -173,7 +209,7 @@ fn mount_of(mount: &MountStep) -> Result<Option<Value>> {
         }
     };
     options.extend(flags(mount.flags));
-    Ok(Some(json!({"destination": mount.target, "type": kind, "source": source, "options": options})))
+    Some(json!({"destination": mount.target, "type": kind, "source": source, "options": options}))
 }
 
 fn flags(flags: MountFlags) -> impl Iterator<Item = String> {

@@ -58,10 +58,13 @@ const MAX_DEPTH: usize = 16;
 pub(crate) struct HostNode {
     /// Below the path that was asked for; empty for that path itself.
     pub relative: PathBuf,
-    mode: u32,
+    /// Type and permissions.
+    pub mode: u32,
     device: u64,
-    uid: u32,
-    gid: u32,
+    /// Whose it is.
+    pub uid: u32,
+    /// The same.
+    pub gid: u32,
 }
 
 impl HostNode {
@@ -162,10 +165,22 @@ pub(crate) fn make(plan: &DevPlan, attributes: u64, owner: (u32, u32)) -> Result
     if owner != (0, 0) {
         give(dev, owner, plan.console)?;
     }
+    for (node, target) in wanted(plan)? {
+        place(dev, &node, &target)?;
+    }
+    Ok(mount)
+}
+
+/// The nodes of the host that a plan asks for, and where they go below `/dev`.
+///
+/// # Errors
+/// As [`host_nodes`].
+pub(crate) fn wanted(plan: &DevPlan) -> Result<Vec<(HostNode, PathBuf)>> {
+    let mut nodes = Vec::new();
     if plan.all_of_host {
         for node in host_nodes(Path::new("/dev"))? {
             let target = node.relative.clone();
-            place(dev, &node, &target)?;
+            nodes.push((node, target));
         }
     }
     for (host, name) in &plan.from_host {
@@ -175,10 +190,10 @@ pub(crate) fn make(plan: &DevPlan, attributes: u64, owner: (u32, u32)) -> Result
             } else {
                 Path::new(name).join(&node.relative)
             };
-            place(dev, &node, &target)?;
+            nodes.push((node, target));
         }
     }
-    Ok(mount)
+    Ok(nodes)
 }
 
 /// Gives what every container has to its root. The host's devices keep their owners.

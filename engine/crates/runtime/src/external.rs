@@ -7,15 +7,17 @@
 //! The first process is the runtime's child and becomes the monitor's when `create` ends, because the monitor is a
 //! subreaper then. The host's mount table stays as it is: what the monitor mounts is in its own namespace.
 
-use crate::bundle;
+use crate::bundle::{self, Told};
 use crate::cgroup::{self, Cgroup};
+use crate::future_root::FutureRoot;
 use crate::launch::ChildStdio;
 use crate::monitor::spec::ExternalSpec;
 use crate::plan::{LaunchPlan, Scene};
+use crate::prepare::{open_donor, shared_memory};
 use crate::rootfs::{self, c_path, c_string};
+use crate::spec::{Donor, Donors};
 use crate::step::{MountStep, MountWhat, Step};
-use crate::user::{self, InRoot};
-use crate::{Launched, copyup};
+use crate::{Launched, copyup, user};
 use dhow_model::{Error, ErrorKind, Result, ResultExt};
 use dhow_sys::{clone, mount, process, pty, socket};
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
@@ -97,7 +99,8 @@ impl External {
         if self.path("state").join(&self.id).exists() {
             self.delete();
         }
-        self.mount_root(plan, &root_path)?;
+        // Open until the runtime has entered them.
+        let _namespaces = self.mount_root(plan, &root_path)?;
         let _ = std::fs::remove_file(self.path("console.sock"));
         // A socket's path has 107 bytes: through a descriptor of ours it always fits.
         let directory = File::open(&self.spec.bundle).context(what)?;
@@ -133,8 +136,8 @@ impl External {
     }
 
     /// Mounts the root filesystem, fills volumes, writes the configuration.
-    fn mount_root(&self, plan: &LaunchPlan, at: &Path) -> Result<()> {
-        let Scene::Container { rootfs, .. } = &plan.scene else { return Ok(()) };
+    fn mount_root(&self, plan: &LaunchPlan, at: &Path) -> Result<Vec<Joined>> {
+        let Scene::Container { rootfs, donors, .. } = &plan.scene else { return Ok(Vec::new()) };
         // The last run's.
         let _ = mount::detach(&c_path(at)?);
         let root = rootfs::mount(rootfs, None)?;
@@ -146,15 +149,40 @@ impl External {
             }
         }
         let process = &plan.process;
-        let user = user::resolve(&InRoot(root.as_fd()), &process.user, &process.group_add)?;
-        let seccomp = self.spec.seccomp.as_deref();
-        let config = bundle::config(plan, &user, &self.spec.cgroups_path, seccomp)?;
+        let future = FutureRoot::of(plan, root.as_fd());
+        let joined = join(donors)?;
+        let shared = self.path("shm");
+        if let Some(donor) = donors.ipc {
+            self.share_memory(donor, &shared)?;
+        }
+        let told = Told {
+            user: user::resolve(&future, &process.user, &process.group_add)?,
+            cgroups_path: &self.spec.cgroups_path,
+            seccomp: self.spec.seccomp.as_deref(),
+            program: program(plan, &future)?,
+            joined: joined.iter().map(Joined::told).collect(),
+            shared_memory: shared,
+        };
+        let config = bundle::config(plan, &told)?;
         let what = || format!("write {}", self.path("config.json").display());
         let file = File::create(self.path("config.json")).context(what)?;
         serde_json::to_writer(file, &config).context(what)?;
         let place = mount::open_path(&c_path(at)?).context(|| format!("open {}", at.display()))?;
-        mount::attach(root.as_fd(), place.as_fd())
-            .context_kind(ErrorKind::StartFailed, || format!("mount the root filesystem at {}", at.display()))
+        mount::attach(root.as_fd(), place.as_fd()).context_kind(ErrorKind::StartFailed, || {
+            format!("mount the root filesystem at {}", at.display())
+        })?;
+        Ok(joined)
+    }
+
+    /// Mounts a copy of another container's `/dev/shm`: no path of ours leads to where that is.
+    fn share_memory(&self, donor: Donor, at: &Path) -> Result<()> {
+        let what = || format!("mount the other container's /dev/shm at {}", at.display());
+        DirBuilder::new().recursive(true).mode(0o700).create(at).context(what)?;
+        // The last run's.
+        let _ = mount::detach(&c_path(at)?);
+        let tree = shared_memory(open_donor(donor)?.as_fd(), 0)?;
+        let place = mount::open_path(&c_path(at)?).context(what)?;
+        mount::attach(tree.as_fd(), place.as_fd()).context_kind(ErrorKind::StartFailed, what)
     }
 
     /// Runs the runtime to its end.
@@ -176,18 +204,78 @@ impl External {
         }
         let said = last_error(&std::fs::read_to_string(&log).unwrap_or_default());
         let message = if said.is_empty() { status.to_string() } else { said };
-        let kind = if argv.is_some() { kind_of(&message) } else { ErrorKind::StartFailed };
-        Err(Error::new(kind, format!("{name} {}: {message}", arguments[0])))
+        let (kind, words) = argv.map_or((ErrorKind::StartFailed, ""), |_| kind_of(&message));
+        // Clients know what happened by Docker's words alone.
+        let command = argv.and_then(<[String]>::first).filter(|_| !message.contains(words));
+        let words = command.map(|command| format!("exec: {command:?}: {words}: ")).unwrap_or_default();
+        Err(Error::new(kind, format!("{name} {}: {words}{message}", arguments[0])))
     }
 
     /// Takes away what the runtime and the launch have made, the cgroup excepted.
     pub(crate) fn delete(&self) {
         // It knows nothing of the container if its creation failed early.
         let _ = self.run(&["delete", "--force", &self.id], Streams::None, None);
-        if let Ok(path) = c_path(&self.path("rootfs")) {
-            let _ = mount::detach(&path);
+        self.remove_foreign_cgroups();
+        for name in ["rootfs", "shm"] {
+            if let Ok(path) = c_path(&self.path(name)) {
+                let _ = mount::detach(&path);
+            }
         }
     }
+}
+
+impl External {
+    /// A runtime makes directories in hierarchies that the engine has no use for, and crun leaves them.
+    fn remove_foreign_cgroups(&self) {
+        let relative = self.spec.cgroups_path.trim_start_matches('/');
+        for hierarchy in std::fs::read_dir("/sys/fs/cgroup").into_iter().flatten().flatten() {
+            // Those of the engine's hierarchies are removed with all that is in them, and with patience.
+            let _ = std::fs::remove_dir(hierarchy.path().join(relative));
+        }
+    }
+}
+
+/// A namespace of another container, held open: its process may end, and its number be another's.
+struct Joined {
+    kind: &'static str,
+    namespace: File,
+}
+
+impl Joined {
+    /// For the runtime, which is another process.
+    fn told(&self) -> (&'static str, String) {
+        (self.kind, format!("/proc/{}/fd/{}", std::process::id(), self.namespace.as_raw_fd()))
+    }
+}
+
+fn join(donors: &Donors) -> Result<Vec<Joined>> {
+    let mut joined = Vec::new();
+    for (donor, file, kind) in
+        [(donors.pid, "pid", "pid"), (donors.ipc, "ipc", "ipc"), (donors.network, "net", "network")]
+    {
+        let Some(donor) = donor else { continue };
+        let path = format!("/proc/{}/ns/{file}", donor.pid);
+        let namespace = File::open(&path).context(|| format!("open {path}"))?;
+        // If it is the process now, it was then.
+        open_donor(donor)?;
+        joined.push(Joined { kind, namespace });
+    }
+    Ok(joined)
+}
+
+/// The file that the command means, for an init that executes it; the runtime looks for itself where there is none.
+fn program(plan: &LaunchPlan, root: &FutureRoot<'_>) -> Result<String> {
+    let process = &plan.process;
+    let command = &process.argv[0];
+    if !process.init || !process.searched {
+        return Ok(command.clone());
+    }
+    process.candidates.iter().find(|path| root.has_program(path)).cloned().ok_or_else(|| {
+        Error::new(
+            ErrorKind::CommandNotFound,
+            format!("exec: {command:?}: executable file not found in $PATH"),
+        )
+    })
 }
 
 /// The message of the last error in a runtime's log.
@@ -197,16 +285,25 @@ fn last_error(log: &str) -> String {
     errors.next().and_then(|line| line["msg"].as_str().map(str::to_owned)).unwrap_or_default()
 }
 
-/// What a message says of the command.
-fn kind_of(message: &str) -> ErrorKind {
+/// What a message says of the command, and how Docker says it.
+fn kind_of(message: &str) -> (ErrorKind, &'static str) {
     let text = message.to_lowercase();
     let of_command = text.contains("exec") && !text.contains("mount");
     if of_command && (text.contains("not found") || text.contains("no such file")) {
-        ErrorKind::CommandNotFound
-    } else if of_command && (text.contains("permission denied") || text.contains("is a directory")) {
-        ErrorKind::CommandNotExecutable
+        let words = if text.contains("$path") {
+            "executable file not found in $PATH"
+        } else {
+            "no such file or directory"
+        };
+        (ErrorKind::CommandNotFound, words)
+    } else if of_command
+        && (["permission denied", "not permitted"].iter().any(|words| text.contains(words))
+            || text.contains("is a directory"))
+    {
+        let words = if text.contains("is a directory") { "is a directory" } else { "permission denied" };
+        (ErrorKind::CommandNotExecutable, words)
     } else {
-        ErrorKind::StartFailed
+        (ErrorKind::StartFailed, "")
     }
 }
 

@@ -22,6 +22,7 @@ mod devices;
 pub mod exec;
 mod external;
 pub mod facts;
+mod future_root;
 pub mod host_usage;
 pub mod idmap;
 pub mod launch;

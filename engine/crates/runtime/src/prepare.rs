@@ -5,19 +5,20 @@
 
 use crate::cgroup::{self, Cgroup, Joining};
 use crate::child::{Base, HiddenPath, MountOp, Op, Prepared, Program, Source, Streams};
+use crate::future_root::FutureRoot;
 use crate::idmap::{self, IdMaps};
 use crate::launch::ChildStdio;
 use crate::plan::{LaunchPlan, ProcessPlan, Scene};
-use crate::rootfs::{Target, c_path, c_string};
+use crate::rootfs::{Target, c_string};
 use crate::spec::{Donor, Donors};
 use crate::step::{MountStep, MountWhat, Place, SourceIds, Step};
-use crate::user::{self, Files, InRoot, ResolvedUser};
+use crate::user::{self, InRoot, ResolvedUser};
 use crate::{copyup, devices, rootfs, timeline};
 use dhow_model::{Error, ErrorKind, Result, ResultExt};
 use dhow_sys::memory::SharedNumbers;
 use dhow_sys::mount::{self, FsContext};
 use dhow_sys::process::ExecStrings;
-use dhow_sys::{Errno, OnErrno, clone, fsat, openat2, process, pty, rlimit};
+use dhow_sys::{OnErrno, clone, fsat, openat2, process, pty, rlimit};
 use nix::libc;
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -26,7 +27,8 @@ use std::path::Path;
 
 mod sources;
 
-use sources::{bind_source, cgroup_view, shared_memory, tmpfs};
+pub(crate) use sources::shared_memory;
+use sources::{bind_source, cgroup_view, tmpfs};
 
 /// CAP_SYS_ADMIN, which installing a filter without no-new-privileges needs.
 const CAP_SYS_ADMIN: u64 = 1 << 21;
@@ -116,7 +118,7 @@ fn open_container(pid: i32, start_ticks: u64) -> Result<OwnedFd> {
 }
 
 /// The pidfd of a container that is joined, if it still runs.
-fn open_donor(donor: Donor) -> Result<OwnedFd> {
+pub(crate) fn open_donor(donor: Donor) -> Result<OwnedFd> {
     open_container(donor.pid, donor.start_ticks)
         .map_err(|error| Error::new(error.kind(), "the container to join is not running"))
 }
@@ -200,18 +202,7 @@ impl<'a> Preparation<'a> {
             let root = mount::open_path(&c_string(path.as_str())?).context(|| format!("open {path}"))?;
             return user::resolve(&InRoot(root.as_fd()), &process.user, &process.group_add);
         }
-        let binds = self
-            .plan
-            .steps
-            .iter()
-            .filter_map(|step| match step {
-                Step::Mount(MountStep { what: MountWhat::Bind(bind), target, .. }) => {
-                    Some((target.as_str(), bind.path.as_path()))
-                }
-                _ => None,
-            })
-            .collect();
-        user::resolve(&FutureRoot { root: self.root()?, binds }, &process.user, &process.group_add)
+        user::resolve(&FutureRoot::of(self.plan, self.root()?), &process.user, &process.group_add)
     }
 
     fn root(&self) -> Result<BorrowedFd<'_>> {
@@ -569,54 +560,6 @@ impl<'a> Preparation<'a> {
 
 /// include/uapi/linux/magic.h.
 const DEVPTS_SUPER_MAGIC: i64 = 0x1cd1;
-
-/// The root as it will be: the user's bind mounts over the root filesystem.
-struct FutureRoot<'a> {
-    root: BorrowedFd<'a>,
-    binds: Vec<(&'a str, &'a Path)>,
-}
-
-impl Files for FutureRoot<'_> {
-    fn open(&self, path: &CStr) -> Result<Option<OwnedFd>, Errno> {
-        let text = path.to_str().map_err(|_| Errno::EINVAL)?;
-        let covering = self
-            .binds
-            .iter()
-            .filter_map(|(target, source)| Some((source, text.strip_prefix(target)?)))
-            .filter(|(_, rest)| rest.is_empty() || rest.starts_with('/'))
-            .min_by_key(|(_, rest)| rest.len());
-        let Some((source, rest)) = covering else { return InRoot(self.root).open(path) };
-        let source = c_path(source).map_err(|_| Errno::EINVAL)?;
-        let place = match mount::open_path(&source) {
-            Ok(place) => place,
-            // The mount itself will say so, or make it.
-            Err(Errno::ENOENT) => return Ok(None),
-            Err(errno) => return Err(errno),
-        };
-        if rest.is_empty() {
-            // A file: opened by what was just pinned, so that a FIFO is seen before it could block.
-            return std::fs::OpenOptions::new()
-                .read(true)
-                .custom_flags_nonblock()
-                .open(format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&place)))
-                .map(|file| Some(file.into()))
-                .map_err(|e| Errno::from_raw(e.raw_os_error().unwrap_or(libc::EIO)));
-        }
-        let rest = c_string(rest).map_err(|_| Errno::EINVAL)?;
-        InRoot(place.as_fd()).open(&rest)
-    }
-}
-
-/// O_NONBLOCK in the builder's words.
-trait Nonblock {
-    fn custom_flags_nonblock(&mut self) -> &mut Self;
-}
-
-impl Nonblock for std::fs::OpenOptions {
-    fn custom_flags_nonblock(&mut self) -> &mut Self {
-        std::os::unix::fs::OpenOptionsExt::custom_flags(self, libc::O_NONBLOCK | libc::O_NOCTTY)
-    }
-}
 
 fn mount_free_null() -> Result<OwnedFd> {
     std::fs::File::open("/dev/null").map(Into::into).context(|| "open /dev/null".to_owned())

@@ -4,7 +4,7 @@ use super::*;
 use crate::container::logs::LogsStream;
 use dhow_model::Timestamp;
 use dhow_runtime::attach::{ClientDecoder, ClientFrame};
-use dhow_runtime::log::LogEntry;
+use std::collections::BTreeMap;
 use std::time::Duration;
 use tokio::io::DuplexStream;
 
@@ -155,7 +155,12 @@ fn a_client_without_input_is_not_listened_to() {
 #[test]
 fn the_log_comes_before_the_stream() {
     block_on(async {
-        let entry = LogEntry { stream: Stream::Stdout, time: Timestamp(0), line: b"old\n".to_vec() };
+        let entry = LogEntry {
+            stream: Stream::Stdout,
+            time: Timestamp(0),
+            line: b"old\n".to_vec(),
+            attributes: BTreeMap::new(),
+        };
         let replay = LogsStream { tty: true, stream: futures_util::stream::iter([Ok(entry)]).boxed() };
         let (client, mut monitor) = start(true, input(false, false), Some(replay));
         say(&mut monitor, Stream::Stdout, b"new\n").await;
@@ -192,8 +197,17 @@ fn content_types_follow_the_version() {
 #[test]
 fn timestamps_go_before_lines() {
     block_on(async {
-        let entry = LogEntry { stream: Stream::Stderr, time: Timestamp(1), line: b"x\n".to_vec() };
-        let body = entries_body(futures_util::stream::iter([Ok(entry)]), false, true);
+        let entry = LogEntry {
+            stream: Stream::Stderr,
+            time: Timestamp(1),
+            line: b"x\n".to_vec(),
+            attributes: BTreeMap::new(),
+        };
+        let body = entries_body(
+            futures_util::stream::iter([Ok(entry)]),
+            false,
+            LinePrefix { timestamps: true, details: false },
+        );
         let bytes = axum::body::to_bytes(body, 1000).await.unwrap();
         assert_eq!(&bytes[..], b"\x02\0\0\0\0\0\0\x211970-01-01T00:00:00.000000001Z x\n");
     });

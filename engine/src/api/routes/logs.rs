@@ -2,6 +2,7 @@
 
 use crate::Engine;
 use crate::api::body::typed;
+use crate::api::hijack::LinePrefix;
 use crate::api::params::Params;
 use crate::api::status::ApiResult;
 use crate::api::{Version, blocking, hijack};
@@ -17,10 +18,10 @@ pub(in crate::api) async fn logs(
     params: Params,
 ) -> ApiResult {
     let options = parse(&params)?;
-    let timestamps = params.flag("timestamps");
+    let prefix = LinePrefix { timestamps: params.flag("timestamps"), details: params.flag("details") };
     let opened = blocking(move || open(&engine, &id, options)).await?;
     let tty = opened.tty;
-    Ok(typed(hijack::content_type(tty, version), hijack::entries_body(opened.stream, tty, timestamps)))
+    Ok(typed(hijack::content_type(tty, version), hijack::entries_body(opened.stream, tty, prefix)))
 }
 
 fn parse(params: &Params) -> Result<LogsOptions> {

@@ -2,6 +2,7 @@
 
 use super::{LogEntry, Stream};
 use dhow_model::Timestamp;
+use std::collections::BTreeMap;
 
 /// The entry in `line`; `None` when it is none, as after a crash of the machine in the middle of a write.
 ///
@@ -19,7 +20,8 @@ fn parse_usual(line: &[u8]) -> Option<LogEntry> {
         None => (Stream::Stderr, rest.strip_prefix(b"err")?),
     };
     let time = rest.strip_prefix(b"\",\"time\":\"")?.trim_ascii_end().strip_suffix(b"\"}")?;
-    Some(LogEntry { stream, time: Timestamp::parse(std::str::from_utf8(time).ok()?).ok()?, line: text })
+    let time = Timestamp::parse(std::str::from_utf8(time).ok()?).ok()?;
+    Some(LogEntry { stream, time, line: text, attributes: BTreeMap::new() })
 }
 
 /// Decodes up to the closing quote; returns the text and what follows the quote.
@@ -60,6 +62,8 @@ fn parse_any(line: &[u8]) -> Option<LogEntry> {
         log: String,
         stream: String,
         time: String,
+        #[serde(default)]
+        attrs: BTreeMap<String, String>,
     }
     let line: Line = serde_json::from_slice(line).ok()?;
     let stream = match line.stream.as_str() {
@@ -67,7 +71,8 @@ fn parse_any(line: &[u8]) -> Option<LogEntry> {
         "stderr" => Stream::Stderr,
         _ => return None,
     };
-    Some(LogEntry { stream, time: Timestamp::parse(&line.time).ok()?, line: line.log.into_bytes() })
+    let time = Timestamp::parse(&line.time).ok()?;
+    Some(LogEntry { stream, time, line: line.log.into_bytes(), attributes: line.attrs })
 }
 
 #[cfg(test)]
@@ -87,7 +92,8 @@ mod tests {
     #[test]
     fn foreign_forms_and_garbage() {
         let foreign = br#"{"time":"2026-01-01T00:00:00Z","attrs":{"a":"b"},"stream":"stdout","log":"\ud83d\ude00\/\n"}"#;
-        assert_eq!(parse_line(foreign).unwrap().line, "😀/\n".as_bytes());
+        let entry = parse_line(foreign).unwrap();
+        assert_eq!((&*entry.line, &*entry.attributes["a"]), ("😀/\n".as_bytes(), "b"));
         let pair = br#"{"log":"\ud83d\ude00","stream":"stdout","time":"2026-01-01T00:00:00Z"}"#;
         assert_eq!(parse_line(pair).unwrap().line, "😀".as_bytes());
         for bad in [

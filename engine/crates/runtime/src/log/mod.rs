@@ -33,6 +33,7 @@ pub use sink::{LogAbout, LogSink};
 pub use writer::JsonFileWriter;
 
 use dhow_model::Timestamp;
+use std::collections::BTreeMap;
 
 /// Which of a process's two outputs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -62,6 +63,8 @@ pub struct LogEntry {
     pub time: Timestamp,
     /// The text with its `\n`, which only a piece of a long or unfinished line lacks.
     pub line: Vec<u8>,
+    /// Labels, variables and a tag that it carries (`--log-opt labels`, …).
+    pub attributes: BTreeMap<String, String>,
 }
 
 #[cfg(test)]

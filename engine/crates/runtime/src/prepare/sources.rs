@@ -40,7 +40,7 @@ pub(super) fn cgroup_view(path: Option<&Path>, attributes: u64) -> Result<OwnedF
 
 /// A copy of another container's `/dev/shm`. Only inside its mount namespace can the mount be copied; this process,
 /// which has one thread, goes there for that and comes back.
-pub(super) fn shared_memory(donor: BorrowedFd<'_>, attributes: u64) -> Result<OwnedFd> {
+pub(crate) fn shared_memory(donor: BorrowedFd<'_>, attributes: u64) -> Result<OwnedFd> {
     let what = || "share the other container's /dev/shm".to_owned();
     let home = File::open("/proc/thread-self/ns/mnt").context(what)?;
     process::setns(donor, clone::NEWNS).context(what)?;
