@@ -38,6 +38,7 @@
 //! | `prune` | what nothing uses: containers, images, volumes |
 //! | `refused` | every flag and verb that is refused says so |
 //! | `registry` | pull, push, login: a real registry, and one that fails in every way |
+//! | `flags` | of exec and start; kernel settings, annotations |
 //! | `userns` | ids inside and out |
 //! | `tty` | terminals: size, resize, keys, job control, detaching |
 //! | `trace` | exactly the events of the containers that were asked for, losses, privileges |
@@ -60,6 +61,7 @@ mod devices;
 mod events;
 mod files;
 mod fixtures;
+mod flags;
 mod health;
 mod hello;
 mod http;
