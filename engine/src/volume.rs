@@ -1,5 +1,7 @@
 //! Volumes of the `local` kind: a directory each below `ROOT/volumes`, made on first use.
 
+pub(crate) mod local;
+
 use crate::Engine;
 use crate::filters::Filters;
 use dhow_model::mount::{Mount, MountSource};
@@ -92,17 +94,34 @@ pub fn mountpoint(engine: &Engine, name: &str) -> PathBuf {
     engine.layout().volume_data(name)
 }
 
-/// Makes a volume; an existing one of the name is returned as it is. `None` draws a name.
+/// A volume as it is asked for.
+#[derive(Debug, Clone, Default)]
+pub struct VolumeRequest {
+    /// `None` draws one.
+    pub name: Option<String>,
+    /// Labels.
+    pub labels: BTreeMap<String, String>,
+    /// Options of the driver, as typed.
+    pub options: BTreeMap<String, String>,
+}
+
+/// Makes a volume; an existing one of the name is returned as it is.
 ///
 /// # Errors
-/// `InvalidArgument` for a bad name.
-pub fn create(engine: &Engine, name: Option<&str>, labels: BTreeMap<String, String>) -> Result<VolumeRecord> {
-    let (name, anonymous) = match name.filter(|n| !n.is_empty()) {
-        Some(name) => (name::parse_volume_name(name)?, false),
+/// `InvalidArgument` for a bad name or bad options.
+pub fn create(engine: &Engine, request: VolumeRequest) -> Result<VolumeRecord> {
+    let (name, anonymous) = match request.name.filter(|n| !n.is_empty()) {
+        Some(name) => (name::parse_volume_name(&name)?, false),
         None => (crate::random::id()?.to_string(), true),
     };
-    let record =
-        VolumeRecord { name, created: crate::events::now(), labels, anonymous, options: BTreeMap::new() };
+    local::check(&name, &request.options)?;
+    let record = VolumeRecord {
+        name,
+        created: crate::events::now(),
+        labels: request.labels,
+        anonymous,
+        options: request.options,
+    };
     let record = engine.db()?.write(|txn| {
         if let Some(existing) = txn.volume(&record.name)? {
             return Ok(existing);

@@ -1,14 +1,13 @@
 //! `create`: merges a request with its image into a complete configuration, and records it.
 
-use crate::{Engine, events, image, random};
+use crate::{Engine, events, image, random, volume};
 use dhow_model::container::{ContainerConfig, CreateSpec};
 use dhow_model::image::{Image, ImageConfig};
-use dhow_model::mount::{Mount, MountSource, MountSyntax, parse_target};
+use dhow_model::mount::{Mount, MountSource, MountSyntax, VolumeDetails, parse_target};
 use dhow_model::signal::Signal;
 use dhow_model::state::ContainerState;
 use dhow_model::{ContainerId, Error, ErrorKind, Result, name};
 use dhow_store::db::{ContainerRecord, VolumeRecord};
-use std::collections::BTreeMap;
 
 /// A container that was made.
 #[derive(Debug, Clone)]
@@ -203,7 +202,12 @@ fn name_volumes(config: &mut ContainerConfig) -> Result<Vec<VolumeRecord>> {
     for path in &config.volumes {
         let target = parse_target(path)?;
         if !config.host.mounts.iter().any(|mount| mount.target == target) {
-            let source = MountSource::Volume { name: String::new(), nocopy: false, anonymous: true };
+            let source = MountSource::Volume {
+                name: String::new(),
+                nocopy: false,
+                anonymous: true,
+                details: VolumeDetails::default(),
+            };
             config.host.mounts.push(Mount {
                 target,
                 readonly: false,
@@ -218,17 +222,18 @@ fn name_volumes(config: &mut ContainerConfig) -> Result<Vec<VolumeRecord>> {
         if !targets.insert(mount.target.clone()) {
             return Err(Error::invalid(format!("Duplicate mount point: {}", mount.target)));
         }
-        if let MountSource::Volume { name, anonymous, .. } = &mut mount.source {
+        if let MountSource::Volume { name, anonymous, details, .. } = &mut mount.source {
             if name.is_empty() {
                 *name = random::id()?.to_string();
                 *anonymous = true;
             }
+            volume::local::check(name, &details.options)?;
             records.push(VolumeRecord {
                 name: name.clone(),
                 created: events::now(),
-                labels: BTreeMap::new(),
+                labels: details.labels.clone(),
                 anonymous: *anonymous,
-                options: BTreeMap::new(),
+                options: details.options.clone(),
             });
         }
     }

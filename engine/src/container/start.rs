@@ -214,16 +214,19 @@ pub(crate) fn resolve_mounts(engine: &Engine, record: &ContainerRecord) -> Resul
         .iter()
         .map(|mount| {
             let host_path = volume::host_path(engine.layout(), mount);
-            let mut copy_up = false;
+            let (mut copy_up, mut filesystem) = (false, None);
             match (&mount.source, &host_path) {
-                (MountSource::Volume { nocopy, .. }, Some(path)) => {
+                (MountSource::Volume { name, nocopy, details, .. }, Some(path)) => {
                     volume::make_data(path)?;
-                    copy_up = !nocopy;
+                    // A part of a volume is there already, or the start fails.
+                    copy_up = !nocopy && details.subpath.is_empty();
+                    let known = engine.db()?.read(|txn| txn.find_volume(name))?;
+                    filesystem = volume::local::filesystem(engine.layout(), &known)?;
                 }
                 (MountSource::Bind { create, .. }, Some(path)) => check_bind(path, *create)?,
                 _ => {}
             }
-            Ok(ResolvedMount { mount: mount.clone(), host_path, copy_up })
+            Ok(ResolvedMount { mount: mount.clone(), host_path, copy_up, filesystem })
         })
         .collect()
 }

@@ -40,6 +40,7 @@
 //! | `registry` | pull, push, login: a real registry, and one that fails in every way |
 //! | `flags` | of exec and start; kernel settings, annotations |
 //! | `userns` | ids inside and out |
+//! | `volumes` | filesystems of their own, parts, labels, sources of every nasty kind |
 //! | `tty` | terminals: size, resize, keys, job control, detaching |
 //! | `trace` | exactly the events of the containers that were asked for, losses, privileges |
 //! | `security` | the rows of known attacks that apply |
@@ -94,4 +95,5 @@ mod transcript;
 mod tty;
 mod update;
 mod userns;
+mod volumes;
 mod volumes_from;

@@ -75,7 +75,6 @@ const SUITES: [Suite; 4] = [
             "devices::",
             "namespaces::",
             "resources::",
-            "swapper::",
             "update::",
             "userns::",
         ],

@@ -106,6 +106,11 @@ impl Layout {
         self.root.join("volumes").join(name).join("_data")
     }
 
+    /// The monitors that have a volume's filesystem mounted.
+    pub fn volume_users(&self, name: &str) -> PathBuf {
+        self.state.join("volumes").join(name)
+    }
+
     /// Compiled seccomp filters.
     pub fn seccomp(&self) -> PathBuf {
         self.root.join("seccomp")

@@ -2,6 +2,7 @@
 
 use crate::{Error, Result};
 use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 
 /// One mount of a container.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,6 +31,9 @@ pub enum MountSource {
         recursive: bool,
         /// How later mounts travel between the two sides.
         propagation: Propagation,
+        /// What becomes of the mounts below when it is read-only.
+        #[serde(default)]
+        readonly_below: ReadonlyBelow,
     },
     /// A volume of the engine. An empty name becomes a random one at creation (an anonymous volume).
     Volume {
@@ -39,6 +43,9 @@ pub enum MountSource {
         nocopy: bool,
         /// Whether the engine named it.
         anonymous: bool,
+        /// What `--mount` says beside that.
+        #[serde(default)]
+        details: VolumeDetails,
     },
     /// A filesystem in memory.
     Tmpfs {
@@ -51,6 +58,30 @@ pub enum MountSource {
         /// Further options as typed with `--tmpfs`, already validated (`uid=`, `gid=`, `nr_inodes=`).
         options: Vec<String>,
     },
+}
+
+/// What `--mount type=volume` can say.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct VolumeDetails {
+    /// What of the volume is mounted; empty: all of it. Relative, without `..`.
+    pub subpath: String,
+    /// Labels of the volume, if it is made for this.
+    pub labels: BTreeMap<String, String>,
+    /// Options of its driver, if it is made for this.
+    pub options: BTreeMap<String, String>,
+}
+
+/// Whether a read-only bind mount makes the mounts below it read-only, too.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ReadonlyBelow {
+    /// As far as the kernel can: since 5.12, all of them.
+    #[default]
+    Possible,
+    /// All of them, or the start fails.
+    Forced,
+    /// None.
+    Never,
 }
 
 /// Where a mount was written.

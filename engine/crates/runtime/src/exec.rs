@@ -54,5 +54,5 @@ pub fn plan_exec(spec: &ExecSpec, facts: &HostFacts) -> Result<LaunchPlan> {
         start_ticks: spec.container_start_ticks,
         cgroup: spec.cgroup.clone(),
     };
-    Ok(LaunchPlan { scene, process, steps })
+    Ok(LaunchPlan { scene, process, steps, volume_filesystems: Vec::new() })
 }

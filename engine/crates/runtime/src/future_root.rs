@@ -2,18 +2,18 @@
 
 use crate::plan::LaunchPlan;
 use crate::rootfs::{c_path, c_string};
-use crate::step::{MountStep, MountWhat, Step};
+use crate::step::{BindPlan, MountStep, MountWhat, Step};
 use crate::user::{Files, InRoot};
+use crate::volume_fs;
 use dhow_sys::{Errno, fsat, mount};
 use nix::libc;
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::Path;
 
 /// The root as it will be: the user's bind mounts over the root filesystem.
 pub(crate) struct FutureRoot<'a> {
     root: BorrowedFd<'a>,
-    binds: Vec<(&'a str, &'a Path)>,
+    binds: Vec<(&'a str, &'a BindPlan)>,
 }
 
 impl<'a> FutureRoot<'a> {
@@ -21,7 +21,7 @@ impl<'a> FutureRoot<'a> {
     pub(crate) fn of(plan: &'a LaunchPlan, root: BorrowedFd<'a>) -> Self {
         let binds = plan.steps.iter().filter_map(|step| match step {
             Step::Mount(MountStep { what: MountWhat::Bind(bind), target, .. }) => {
-                Some((target.as_str(), bind.path.as_path()))
+                Some((target.as_str(), bind))
             }
             _ => None,
         });
@@ -46,8 +46,11 @@ impl Files for FutureRoot<'_> {
             .filter(|(_, rest)| rest.is_empty() || rest.starts_with('/'))
             .min_by_key(|(_, rest)| rest.len());
         let Some((source, rest)) = covering else { return InRoot(self.root).open(path) };
-        let source = c_path(source).map_err(|_| Errno::EINVAL)?;
-        let place = match mount::open_path(&source) {
+        let opened = match source.subpath.as_str() {
+            "" => c_path(&source.path).map_err(|_| Errno::EINVAL).and_then(|path| mount::open_path(&path)),
+            subpath => volume_fs::below(&source.path, subpath),
+        };
+        let place = match opened {
             Ok(place) => place,
             // The mount itself will say so, or make it.
             Err(Errno::ENOENT) => return Ok(None),

@@ -265,7 +265,8 @@ fn explain(plan: &LaunchPlan, failure: Failure) -> Error {
                 (Step::Mount(_), _) if errno == Errno::ELOOP => {
                     "the image has a symbolic link in its path".to_owned()
                 }
-                (Step::Mount(_), _) if errno == Errno::ENOTDIR => {
+                // The kernel says the second of a file for a directory, the first of the other way round.
+                (Step::Mount(_), _) if matches!(errno, Errno::ENOTDIR | Errno::EINVAL) => {
                     "not a directory: are you trying to mount a directory onto a file (or the other way round)?".to_owned()
                 }
                 _ => reason(errno),

@@ -37,6 +37,7 @@ pub mod step;
 pub mod timeline;
 pub mod user;
 pub mod view;
+mod volume_fs;
 
 pub use cgroup::{Cgroup, CgroupPaths};
 pub use exec::plan_exec;
@@ -45,3 +46,4 @@ pub use idmap::{IdMaps, IdRange};
 pub use launch::{ChildStdio, Launched, launch};
 pub use plan::{LaunchPlan, check_user_namespace, plan_launch};
 pub use spec::{Donor, Donors, ExecSpec, LaunchSpec, ResolvedMount, Rootfs};
+pub use volume_fs::VolumeFilesystem;

@@ -9,6 +9,7 @@ use crate::facts::HostFacts;
 use crate::idmap::IdMaps;
 use crate::spec::{Donors, LaunchSpec, Rootfs};
 use crate::step::Step;
+use crate::volume_fs::VolumeFilesystem;
 use dhow_model::container::{HostConfig, NetworkMode};
 use dhow_model::resources::Ulimit;
 use dhow_model::security::{Ipc, MASKED_PATHS, Namespace, READONLY_PATHS};
@@ -38,6 +39,8 @@ pub struct LaunchPlan {
     pub process: ProcessPlan,
     /// What the child does, in order; the last one is [`Step::Execute`].
     pub steps: Vec<Step>,
+    /// What the monitor mounts in a mount namespace of its own before all that.
+    pub volume_filesystems: Vec<VolumeFilesystem>,
 }
 
 /// What a launch happens in.
@@ -161,7 +164,15 @@ pub fn plan_launch(spec: &LaunchSpec, facts: &HostFacts) -> Result<LaunchPlan> {
         id_maps: spec.id_maps.clone(),
         donors: spec.donors.clone(),
     };
-    Ok(LaunchPlan { scene, process, steps })
+    let volume_filesystems = spec.volumes.iter().filter_map(|volume| volume.filesystem.clone());
+    // One volume may be mounted at two places.
+    let volume_filesystems = volume_filesystems.fold(Vec::new(), |mut list, filesystem| {
+        if !list.contains(&filesystem) {
+            list.push(filesystem);
+        }
+        list
+    });
+    Ok(LaunchPlan { scene, process, steps, volume_filesystems })
 }
 
 /// A user namespace has power only over namespaces that it owns: without that, mounting procfs, sysfs or message

@@ -2,9 +2,10 @@
 
 use crate::cgroup::CgroupPaths;
 use crate::idmap::IdMaps;
+use crate::volume_fs::VolumeFilesystem;
 use dhow_model::ContainerId;
 use dhow_model::container::ContainerConfig;
-use dhow_model::mount::Mount;
+use dhow_model::mount::{Mount, MountSource};
 use dhow_model::resources::Ulimit;
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
@@ -84,6 +85,18 @@ pub struct ResolvedMount {
     pub host_path: Option<PathBuf>,
     /// Fill the volume with what the image has at the target, if the volume is still empty.
     pub copy_up: bool,
+    /// What is mounted at the host path first, in the monitor's mount namespace.
+    pub filesystem: Option<VolumeFilesystem>,
+}
+
+impl ResolvedMount {
+    /// What of the volume is mounted; empty: all of it.
+    pub(crate) fn subpath(&self) -> &str {
+        match &self.mount.source {
+            MountSource::Volume { details, .. } => &details.subpath,
+            MountSource::Bind { .. } | MountSource::Tmpfs { .. } => "",
+        }
+    }
 }
 
 /// A further process in a running container.

@@ -204,6 +204,10 @@ pub struct BindPlan {
     pub create: bool,
     /// Fill an empty source from the image.
     pub copy_up: bool,
+    /// What of the source is mounted; empty: all of it. It never leads out of the source.
+    pub subpath: String,
+    /// A read-only mount leaves the mounts below it as they are.
+    pub writable_below: bool,
     /// Whose ids its files have, when the container has a user namespace.
     pub ids: SourceIds,
 }
@@ -265,7 +269,14 @@ impl fmt::Display for MountWhat {
             Self::CgroupHost(path) => write!(f, "host cgroups {}", path.display()),
             Self::Bind(bind) => {
                 write!(f, "{} {}", if bind.recursive { "rbind" } else { "bind" }, bind.path.display())?;
-                for (on, word) in [(bind.create, " create"), (bind.copy_up, " copy-up")] {
+                if !bind.subpath.is_empty() {
+                    write!(f, " // {}", bind.subpath)?;
+                }
+                for (on, word) in [
+                    (bind.create, " create"),
+                    (bind.copy_up, " copy-up"),
+                    (bind.writable_below, " writable-below"),
+                ] {
                     if on {
                         f.write_str(word)?;
                     }

@@ -14,10 +14,11 @@ use crate::idmap::{self, IdMaps};
 use crate::rootfs::{self, Layer, Mapping, Target, c_path};
 use crate::spec::{ResolvedMount, Rootfs};
 use crate::user::{self, InRoot};
+use crate::volume_fs::{self, Stay};
 use dhow_model::mount::MountSource;
 use dhow_model::{Error, ErrorKind, Result, ResultExt};
 use dhow_sys::mount::{self, OPEN_TREE_CLONE, RECURSIVE};
-use dhow_sys::{Errno, clone, openat2, process};
+use dhow_sys::{Errno, clone, fsat, openat2, process};
 use nix::libc::{O_DIRECTORY, O_PATH};
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -85,6 +86,26 @@ pub enum Access {
 ///
 /// `scratch` is any directory of the engine's own: in the thread's namespace the root is mounted there.
 pub fn of_stopped(
+    rootfs: &Rootfs,
+    volumes: &[ResolvedMount],
+    access: Access,
+    ids: Option<&IdMaps>,
+    scratch: &Path,
+) -> Result<Option<OwnedFd>> {
+    let filesystems: Vec<_> = volumes.iter().filter_map(|volume| volume.filesystem.as_ref()).collect();
+    if filesystems.is_empty() {
+        return assemble_stopped(rootfs, volumes, access, ids, scratch);
+    }
+    in_thread(|| {
+        process::unshare(clone::NEWNS)
+            .and_then(|()| mount::set_root_propagation(mount::PRIVATE))
+            .context(|| "make a mount namespace".to_owned())?;
+        volume_fs::mount_all(&filesystems, Stay::Short)?;
+        assemble_stopped(rootfs, volumes, access, ids, scratch)
+    })?
+}
+
+fn assemble_stopped(
     rootfs: &Rootfs,
     volumes: &[ResolvedMount],
     access: Access,
@@ -207,8 +228,12 @@ fn source(volume: &ResolvedMount, mapping: Option<Mapping<'_>>) -> Result<OwnedF
         MountSource::Bind { recursive: false, .. } => 0,
         _ => RECURSIVE,
     };
-    let tree = mount::open_tree(None, &c_path(path)?, OPEN_TREE_CLONE | recursive)
-        .context(|| format!("open_tree {}", path.display()))?;
+    let tree = match volume.subpath() {
+        "" => mount::open_tree(None, &c_path(path)?, OPEN_TREE_CLONE | recursive),
+        subpath => volume_fs::below(path, subpath)
+            .and_then(|place| mount::open_tree(Some(place.as_fd()), c"", OPEN_TREE_CLONE | recursive)),
+    };
+    let tree = tree.context(|| format!("open_tree {}", path.join(volume.subpath()).display()))?;
     // As a start does: a volume has the ids of the inside, a directory of the host its own.
     if let (Some(mapping), MountSource::Volume { .. }) = (mapping, &volume.mount.source) {
         mapping.apply(tree.as_fd(), path)?;
@@ -223,7 +248,7 @@ fn source(volume: &ResolvedMount, mapping: Option<Mapping<'_>>) -> Result<OwnedF
 /// Puts it where it belongs. Whoever shares a volume may change what is in it at the same time: so the place is
 /// looked up once, below the root, and what was found is mounted on.
 fn attach(root: BorrowedFd<'_>, volume: &ResolvedMount, tree: &OwnedFd) -> Result<()> {
-    let is_directory = volume.host_path.as_deref().is_some_and(Path::is_dir);
+    let is_directory = fsat::stat(tree.as_fd()).context(|| "stat".to_owned())?.is_dir();
     let target = Target::in_root(root, &volume.mount.target)?;
     let place = place(root, &target, is_directory)?;
     mount::attach(tree.as_fd(), place.as_fd()).context(|| "move_mount".to_owned())

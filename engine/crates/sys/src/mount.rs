@@ -71,11 +71,19 @@ impl FsContext {
     /// # Errors
     /// `ENODEV` for an unknown filesystem.
     pub fn open(kind: &CStr) -> Result<Self> {
+        // What mount tables show as the device; "none" otherwise.
+        Self::of_source(kind, kind)
+    }
+
+    /// The same for a filesystem that lies somewhere.
+    ///
+    /// # Errors
+    /// `ENODEV` for an unknown filesystem.
+    pub fn of_source(kind: &CStr, source: &CStr) -> Result<Self> {
         // SAFETY: a NUL-terminated string and a flag.
         let fd = check(unsafe { libc::syscall(libc::SYS_fsopen, kind.as_ptr(), FSOPEN_CLOEXEC) })?;
         let context = Self(owned(fd)?);
-        // What mount tables show as the device; "none" otherwise.
-        context.set(c"source", kind)?;
+        context.set(c"source", source)?;
         Ok(context)
     }
 

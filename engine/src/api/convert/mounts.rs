@@ -3,12 +3,14 @@
 //! Docker writes the same mount in three ways. The model keeps which one it was, so that `inspect` answers
 //! with the field that was filled.
 
-use super::{non_empty, unsupported};
+use super::{non_empty, sorted, unsorted, unsupported};
 use bollard_stubs::models as wire;
-use dhow_model::mount::{Mount, MountSource, MountSyntax, Propagation, parse_target};
+use dhow_model::mount::{
+    Mount, MountSource, MountSyntax, Propagation, ReadonlyBelow, VolumeDetails, parse_target,
+};
 use dhow_model::units::parse_bytes;
 use dhow_model::{Error, Result, name};
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::path::PathBuf;
 
 /// All mounts of a request, in Docker's order: binds, mounts, tmpfs.
@@ -123,6 +125,7 @@ fn parse_bind(text: &str) -> Result<Mount> {
             create: true,
             recursive: true,
             propagation: mode.propagation.unwrap_or_default(),
+            readonly_below: ReadonlyBelow::default(),
         }
     } else {
         if mode.propagation.is_some() {
@@ -138,7 +141,7 @@ fn parse_bind(text: &str) -> Result<Mount> {
 fn volume(name: &str, nocopy: bool) -> Result<MountSource> {
     let name = if name.is_empty() { String::new() } else { name::parse_volume_name(name)? };
     let anonymous = name.is_empty();
-    Ok(MountSource::Volume { name, nocopy, anonymous })
+    Ok(MountSource::Volume { name, nocopy, anonymous, details: VolumeDetails::default() })
 }
 
 /// `.`, `..` and doubled slashes resolved as text: the form in which Docker shows a source.
@@ -179,19 +182,7 @@ fn parse_mount(mount: &wire::Mount) -> Result<Mount> {
             exclusive(mount.bind_options.is_some(), "BindOptions")?;
             exclusive(mount.tmpfs_options.is_some(), "TmpfsOptions")?;
             let options = mount.volume_options.clone().unwrap_or_default();
-            if options.subpath.as_deref().is_some_and(|s| !s.is_empty()) {
-                return unsupported("--mount volume-subpath");
-            }
-            if options.labels.is_some_and(|l| !l.is_empty()) {
-                return unsupported("--mount volume-label");
-            }
-            if let Some(driver) = options.driver_config {
-                super::volume_driver(driver.name.as_deref())?;
-                if driver.options.is_some_and(|o| !o.is_empty()) {
-                    return unsupported("--mount volume-opt");
-                }
-            }
-            volume(source_text, options.no_copy.unwrap_or(false))?
+            volume_source(source_text, options).map_err(|error| bad(error.to_string()))?
         }
         Some(wire::MountType::TMPFS) => {
             exclusive(mount.bind_options.is_some(), "BindOptions")?;
@@ -207,14 +198,56 @@ fn parse_mount(mount: &wire::Mount) -> Result<Mount> {
     Ok(Mount { target, readonly: mount.read_only.unwrap_or(false), source, written_as: MountSyntax::Mount })
 }
 
+fn volume_source(name: &str, options: wire::MountVolumeOptions) -> Result<MountSource> {
+    let subpath = non_empty(&options.subpath).unwrap_or_default().to_owned();
+    if !subpath.is_empty() {
+        if name.is_empty() {
+            return Err(Error::invalid("must not set Subpath when using anonymous volumes"));
+        }
+        let leaves = subpath.starts_with('/') || subpath.contains('\0') || climbs(&subpath);
+        if leaves {
+            return Err(Error::invalid("subpath must be a relative path within the volume"));
+        }
+    }
+    let driver = options.driver_config.unwrap_or_default();
+    super::volume_driver(driver.name.as_deref())?;
+    let mut source = volume(name, options.no_copy.unwrap_or(false))?;
+    if let MountSource::Volume { details, .. } = &mut source {
+        let (labels, options) = (sorted(&options.labels), sorted(&driver.options));
+        *details = VolumeDetails { subpath, labels, options };
+    }
+    Ok(source)
+}
+
+/// Whether a relative path goes above its beginning, as text.
+fn climbs(path: &str) -> bool {
+    let mut depth = 0;
+    path.split('/').any(|part| {
+        match part {
+            "" | "." => {}
+            ".." => depth -= 1,
+            _ => depth += 1,
+        }
+        depth < 0
+    })
+}
+
 fn bind_source(path: &str, options: Option<&wire::MountBindOptions>) -> Result<MountSource> {
     let options = options.cloned().unwrap_or_default();
-    if options.read_only_force_recursive == Some(true) {
-        return unsupported("--mount bind-recursive=readonly");
-    }
-    if options.read_only_non_recursive == Some(true) {
-        return unsupported("--mount bind-recursive=writable");
-    }
+    let wants = |flag: Option<bool>| flag == Some(true);
+    let readonly_below = match (
+        wants(options.read_only_non_recursive),
+        wants(options.read_only_force_recursive),
+    ) {
+        (true, true) => {
+            return Err(Error::invalid(
+                "invalid mount config for type \"bind\": ReadOnlyNonRecursive and ReadOnlyForceRecursive exclude each other",
+            ));
+        }
+        (true, false) => ReadonlyBelow::Never,
+        (false, true) => ReadonlyBelow::Forced,
+        (false, false) => ReadonlyBelow::Possible,
+    };
     let word = options.propagation.as_ref().map(AsRef::as_ref).unwrap_or("");
     let propagation = parse_propagation(word).unwrap_or_default();
     Ok(MountSource::Bind {
@@ -222,6 +255,7 @@ fn bind_source(path: &str, options: Option<&wire::MountBindOptions>) -> Result<M
         create: options.create_mountpoint.unwrap_or(false),
         recursive: !options.non_recursive.unwrap_or(false),
         propagation,
+        readonly_below,
     })
 }
 
@@ -337,7 +371,7 @@ fn show_bind(mount: &Mount) -> String {
             }
             path.as_str()
         }
-        MountSource::Volume { name, nocopy, anonymous } => {
+        MountSource::Volume { name, nocopy, anonymous, .. } => {
             if *nocopy {
                 mode.push("nocopy");
             }
@@ -360,7 +394,7 @@ fn show_mount(mount: &Mount) -> wire::Mount {
         ..wire::Mount::default()
     };
     match &mount.source {
-        MountSource::Bind { path, create, recursive, propagation } => {
+        MountSource::Bind { path, create, recursive, propagation, readonly_below } => {
             shown.typ = Some(wire::MountType::BIND);
             shown.source = Some(path.clone());
             let private = *propagation == Propagation::Rprivate;
@@ -368,17 +402,25 @@ fn show_mount(mount: &Mount) -> wire::Mount {
                 propagation: (!private).then(|| propagation_word(*propagation).parse().ok()).flatten(),
                 non_recursive: (!recursive).then_some(true),
                 create_mountpoint: create.then_some(true),
-                ..wire::MountBindOptions::default()
+                read_only_non_recursive: (*readonly_below == ReadonlyBelow::Never).then_some(true),
+                read_only_force_recursive: (*readonly_below == ReadonlyBelow::Forced).then_some(true),
             };
             shown.bind_options = (options != wire::MountBindOptions::default()).then_some(options);
         }
-        MountSource::Volume { name, nocopy, anonymous } => {
+        MountSource::Volume { name, nocopy, anonymous, details } => {
             shown.typ = Some(wire::MountType::VOLUME);
             shown.source = (!anonymous).then(|| name.clone());
-            shown.volume_options = nocopy.then(|| wire::MountVolumeOptions {
-                no_copy: Some(true),
-                ..wire::MountVolumeOptions::default()
-            });
+            let some = |map: &BTreeMap<String, String>| (!map.is_empty()).then(|| unsorted(map));
+            let options = wire::MountVolumeOptions {
+                no_copy: nocopy.then_some(true),
+                labels: some(&details.labels),
+                driver_config: some(&details.options).map(|options| wire::MountVolumeOptionsDriverConfig {
+                    name: Some("local".to_owned()),
+                    options: Some(options),
+                }),
+                subpath: (!details.subpath.is_empty()).then(|| details.subpath.clone()),
+            };
+            shown.volume_options = (options != wire::MountVolumeOptions::default()).then_some(options);
         }
         MountSource::Tmpfs { size_bytes, mode, exec, options } => {
             shown.typ = Some(wire::MountType::TMPFS);

@@ -1,24 +1,23 @@
 //! Volumes: the body that makes one, and what is told of one.
 
 use super::{sorted, unsorted, unsupported, volume_driver};
+use crate::volume::VolumeRequest;
 use bollard_stubs::models as wire;
 use dhow_model::Result;
 use dhow_store::db::VolumeRecord;
-use std::collections::BTreeMap;
 use std::path::Path;
 
-/// Validates a request for a volume: its name, if it has one, and its labels.
-pub(in crate::api) fn parse(
-    body: &wire::VolumeCreateRequest,
-) -> Result<(Option<String>, BTreeMap<String, String>)> {
+/// Validates a request for a volume: its name, if it has one, its labels, and the options of its driver.
+pub(in crate::api) fn parse(body: &wire::VolumeCreateRequest) -> Result<VolumeRequest> {
     volume_driver(body.driver.as_deref())?;
-    if body.driver_opts.as_ref().is_some_and(|o| !o.is_empty()) {
-        return unsupported("volume create --opt (DriverOpts)");
-    }
     if body.cluster_volume_spec.is_some() {
         return unsupported("cluster volumes (ClusterVolumeSpec)");
     }
-    Ok((body.name.clone().filter(|n| !n.is_empty()), sorted(&body.labels)))
+    Ok(VolumeRequest {
+        name: body.name.clone().filter(|n| !n.is_empty()),
+        labels: sorted(&body.labels),
+        options: sorted(&body.driver_opts),
+    })
 }
 
 /// What is known of a volume.

@@ -42,9 +42,9 @@ pub(in crate::api) async fn create(
     State(engine): State<Engine>,
     OptionalJson(body): OptionalJson<wire::VolumeCreateRequest>,
 ) -> ApiResult {
-    let (name, labels) = convert::volume::parse(&body)?;
+    let request = convert::volume::parse(&body)?;
     let created = blocking(move || {
-        let record = volume::create(&engine, name.as_deref(), labels)?;
+        let record = volume::create(&engine, request)?;
         Ok(show(&engine, &record))
     })
     .await?;

@@ -195,6 +195,23 @@ fn check(mount: &Mount) -> Result<(), String> {
     if mount.image_options.is_some() && kind != MountType::IMAGE {
         return mixed("image");
     }
+    let needs = |what: &str, other: &str| {
+        Err(format!("option 'bind-recursive={what}' requires '{other}' to be specified in conjunction"))
+    };
+    if let Some(bind) = &mount.bind_options {
+        let readonly = mount.read_only == Some(true);
+        if bind.read_only_non_recursive == Some(true) && !readonly {
+            return needs("writable", "readonly");
+        }
+        if bind.read_only_force_recursive == Some(true) {
+            if !readonly {
+                return needs("readonly", "readonly");
+            }
+            if bind.propagation != Some(Propagation::RPRIVATE) {
+                return needs("readonly", "bind-propagation=rprivate");
+            }
+        }
+    }
     Ok(())
 }
 

@@ -6,7 +6,9 @@ use crate::cgroup::Cgroup;
 use crate::external::{self, ExternalGroup};
 use crate::launch::{ChildStdio, launch_while};
 use crate::plan::{LaunchPlan, Scene};
+use crate::volume_fs::{self, Stay};
 use dhow_model::{Error, Result, ResultExt};
+use dhow_sys::{clone, process};
 use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt;
@@ -18,6 +20,11 @@ pub(super) trait Launcher {
 
     /// Starts it; its program runs when this returns. Calls `meanwhile` while it waits for that.
     fn launch(&mut self, stdio: ChildStdio, meanwhile: &mut dyn FnMut()) -> Result<Process>;
+}
+
+/// Once in a monitor's life: what its container's volumes are, in the mount namespace that is its own.
+fn mount_volumes(plan: &LaunchPlan) -> Result<()> {
+    volume_fs::mount_all(&plan.volume_filesystems.iter().collect::<Vec<_>>(), Stay::Long)
 }
 
 /// A process that runs. Our ends of its streams are non-blocking.
@@ -65,11 +72,12 @@ pub(super) struct KernelLauncher {
     source: File,
     plan: Option<LaunchPlan>,
     next: Option<NextRun>,
+    settled: bool,
 }
 
 impl KernelLauncher {
     pub(super) fn new(source: File, plan: LaunchPlan) -> Self {
-        Self { source, plan: Some(plan), next: None }
+        Self { source, plan: Some(plan), next: None, settled: false }
     }
 }
 
@@ -86,6 +94,11 @@ impl Launcher for KernelLauncher {
         if let (Scene::Container { cgroup, donors, .. }, Some(next)) = (&mut plan.scene, self.next.take()) {
             (*cgroup, *donors) = (next.cgroup, next.donors);
         }
+        if !self.settled && !plan.volume_filesystems.is_empty() {
+            process::unshare(clone::NEWNS).context(|| "make a mount namespace".to_owned())?;
+            mount_volumes(&plan)?;
+        }
+        self.settled = true;
         let launched = launch_while(&plan, stdio, meanwhile)?;
         Ok(Process {
             pid: launched.pid,
@@ -135,11 +148,12 @@ impl Launcher for ExternalLauncher {
     }
 
     fn launch(&mut self, stdio: ChildStdio, meanwhile: &mut dyn FnMut()) -> Result<Process> {
+        let mut spec = read_spec(&self.source)?;
         if !self.settled {
             external::settle_in()?;
+            mount_volumes(&spec.plan)?;
             self.settled = true;
         }
-        let mut spec = read_spec(&self.source)?;
         if let (Scene::Container { cgroup, donors, .. }, Some(next)) =
             (&mut spec.plan.scene, self.next.take())
         {

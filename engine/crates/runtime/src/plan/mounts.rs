@@ -4,7 +4,7 @@ use super::INIT_PATH;
 use crate::facts::HostFacts;
 use crate::spec::{LaunchSpec, ResolvedMount};
 use crate::step::{BindPlan, DevPlan, MountFlags, MountStep, MountWhat, Place, SourceIds, Step};
-use dhow_model::mount::{MountSource, Propagation};
+use dhow_model::mount::{MountSource, Propagation, ReadonlyBelow};
 use dhow_model::security::{Ipc, Namespace};
 use dhow_model::{Error, Result};
 use std::path::{Path, PathBuf};
@@ -73,6 +73,8 @@ pub(super) fn own(spec: &LaunchSpec, facts: &HostFacts, steps: &mut Vec<Step>) -
                 recursive: false,
                 create: false,
                 copy_up: false,
+                subpath: String::new(),
+                writable_below: false,
                 ids: SourceIds::Host,
             };
             add(MountWhat::Bind(shm), "/dev/shm", harmless);
@@ -163,6 +165,8 @@ fn file(source: &Path, target: &str, readonly: bool, ids: SourceIds) -> MountSte
             recursive: false,
             create: false,
             copy_up: false,
+            subpath: String::new(),
+            writable_below: false,
             ids,
         }),
         target: target.to_owned(),
@@ -181,12 +185,14 @@ fn user_mount(volume: &ResolvedMount) -> Result<MountStep> {
         })
     };
     let (what, flags, propagation) = match &mount.source {
-        MountSource::Bind { create, recursive, propagation, .. } => {
+        MountSource::Bind { create, recursive, propagation, readonly_below, .. } => {
             let bind = BindPlan {
                 path: path()?,
                 recursive: *recursive,
                 create: *create,
                 copy_up: false,
+                subpath: String::new(),
+                writable_below: *readonly_below == ReadonlyBelow::Never,
                 ids: SourceIds::Host,
             };
             (MountWhat::Bind(bind), MountFlags::default(), *propagation)
@@ -197,6 +203,8 @@ fn user_mount(volume: &ResolvedMount) -> Result<MountStep> {
                 recursive: true,
                 create: false,
                 copy_up: volume.copy_up,
+                subpath: volume.subpath().to_owned(),
+                writable_below: false,
                 ids: SourceIds::Container,
             };
             (MountWhat::Bind(bind), MountFlags::default(), Propagation::Rprivate)

@@ -6,7 +6,7 @@ use crate::exec::plan_exec;
 use crate::facts::{KernelVersion, RlimitFact};
 use crate::spec::{ExecSpec, ResolvedMount};
 use dhow_model::container::{ContainerConfig, HostConfig};
-use dhow_model::mount::{Mount, MountSource, MountSyntax, Propagation};
+use dhow_model::mount::{Mount, MountSource, MountSyntax, Propagation, ReadonlyBelow, VolumeDetails};
 use dhow_model::resources::{Device, DeviceRate, DeviceWeight, RateKind, Resources};
 use dhow_model::security::Security;
 use dhow_model::{ContainerId, Digest, ErrorKind};
@@ -82,20 +82,33 @@ fn spec() -> LaunchSpec {
 }
 
 fn bind(target: &str, readonly: bool, propagation: Propagation) -> ResolvedMount {
-    let source = MountSource::Bind { path: "/host".into(), create: true, recursive: true, propagation };
+    let source = MountSource::Bind {
+        path: "/host".into(),
+        create: true,
+        recursive: true,
+        propagation,
+        readonly_below: ReadonlyBelow::default(),
+    };
     ResolvedMount {
         mount: Mount { target: target.into(), readonly, source, written_as: MountSyntax::Volume },
         host_path: Some("/host".into()),
         copy_up: false,
+        filesystem: None,
     }
 }
 
 fn volume(target: &str) -> ResolvedMount {
-    let source = MountSource::Volume { name: "v".into(), nocopy: false, anonymous: false };
+    let source = MountSource::Volume {
+        name: "v".into(),
+        nocopy: false,
+        anonymous: false,
+        details: VolumeDetails::default(),
+    };
     ResolvedMount {
         mount: Mount { target: target.into(), readonly: false, source, written_as: MountSyntax::Mount },
         host_path: Some("/volumes/v/_data".into()),
         copy_up: true,
+        filesystem: None,
     }
 }
 

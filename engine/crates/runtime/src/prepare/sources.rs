@@ -2,13 +2,14 @@
 
 use crate::rootfs::{c_path, c_string};
 use crate::step::{BindPlan, MountStep};
+use crate::volume_fs::{self, holder};
 use dhow_model::mount::Propagation;
 use dhow_model::{Error, ErrorKind, Result, ResultExt};
 use dhow_sys::mount::{self, FsContext, OPEN_TREE_CLONE, RECURSIVE};
 use dhow_sys::{Errno, OnErrno, clone, openat2, process};
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// A tmpfs with these options, as a detached mount.
 pub(super) fn tmpfs(options: &[String], attributes: u64, target: &str) -> Result<OwnedFd> {
@@ -67,16 +68,7 @@ fn copy_shared_memory(attributes: u64) -> Result<OwnedFd, Errno> {
 /// A copy of the mount tree at a host path, with the flags and the propagation of the step.
 pub(super) fn bind_source(bind: &BindPlan, step: &MountStep) -> Result<OwnedFd> {
     let path = &bind.path;
-    let flags = OPEN_TREE_CLONE | if bind.recursive { RECURSIVE } else { 0 };
-    let text = c_path(path)?;
-    let tree = match mount::open_tree(None, &text, flags) {
-        Err(Errno::ENOENT) if bind.create => {
-            std::fs::create_dir_all(path)
-                .context_kind(ErrorKind::StartFailed, || format!("make bind source {}", path.display()))?;
-            mount::open_tree(None, &text, flags)
-        }
-        other => other,
-    };
+    let tree = if bind.subpath.is_empty() { whole(bind)? } else { part(bind)? };
     let tree = tree.map_err(|errno| match errno {
         Errno::ENOENT => Error::invalid(format!(
             "invalid mount config for type \"bind\": bind source path does not exist: {}",
@@ -100,10 +92,11 @@ pub(super) fn bind_source(bind: &BindPlan, step: &MountStep) -> Result<OwnedFd> 
         check_propagation(path, propagation)?;
     }
     let attributes = step.flags.attributes();
-    let set = if tree_wide == bind.recursive {
-        mount::set_attributes(tree.as_fd(), attributes, 0, propagation, bind.recursive)
+    let deep = bind.recursive && !bind.writable_below;
+    let set = if tree_wide == deep {
+        mount::set_attributes(tree.as_fd(), attributes, 0, propagation, deep)
     } else {
-        mount::set_attributes(tree.as_fd(), attributes, 0, 0, bind.recursive)
+        mount::set_attributes(tree.as_fd(), attributes, 0, 0, deep)
             .and_then(|()| mount::set_attributes(tree.as_fd(), 0, 0, propagation, tree_wide))
     };
     set.on("mount_setattr", path.display())
@@ -111,22 +104,34 @@ pub(super) fn bind_source(bind: &BindPlan, step: &MountStep) -> Result<OwnedFd> 
     Ok(tree)
 }
 
+/// All of a source.
+fn whole(bind: &BindPlan) -> Result<Result<OwnedFd, Errno>> {
+    let path = &bind.path;
+    let flags = OPEN_TREE_CLONE | if bind.recursive { RECURSIVE } else { 0 };
+    let text = c_path(path)?;
+    Ok(match mount::open_tree(None, &text, flags) {
+        Err(Errno::ENOENT) if bind.create => {
+            std::fs::create_dir_all(path)
+                .context_kind(ErrorKind::StartFailed, || format!("make bind source {}", path.display()))?;
+            mount::open_tree(None, &text, flags)
+        }
+        other => other,
+    })
+}
+
+/// What lies below a volume: others may be swapping names in it, and it is looked up once.
+fn part(bind: &BindPlan) -> Result<Result<OwnedFd, Errno>> {
+    let place = volume_fs::below(&bind.path, &bind.subpath).map_err(|errno| {
+        let (path, reason) = (bind.path.join(&bind.subpath), dhow_sys::error::reason(errno));
+        Error::new(ErrorKind::StartFailed, format!("cannot access path {}: {reason}", path.display()))
+    })?;
+    Ok(mount::open_tree(Some(place.as_fd()), c"", OPEN_TREE_CLONE | RECURSIVE))
+}
+
 /// Docker's rule: what is to be shared must lie on a shared mount, what is to be a slave on a shared or slave
 /// one; else nothing would ever travel, silently.
 fn check_propagation(path: &Path, wanted: u64) -> Result<()> {
-    let real = std::fs::canonicalize(path).context(|| format!("resolve {}", path.display()))?;
-    let table =
-        std::fs::read_to_string("/proc/thread-self/mountinfo").context(|| "read mountinfo".to_owned())?;
-    let holder = table
-        .lines()
-        .filter_map(|line| {
-            let (left, _) = line.split_once(" - ")?;
-            let mut fields = left.split(' ');
-            let point = PathBuf::from(fields.nth(4)?);
-            let tags: Vec<&str> = fields.skip(1).collect();
-            real.starts_with(&point).then_some((point, tags))
-        })
-        .max_by_key(|(point, _)| point.components().count());
+    let holder = holder(path)?;
     let has = |tag: &str| holder.as_ref().is_some_and(|(_, tags)| tags.iter().any(|t| t.starts_with(tag)));
     let (fine, word) = if wanted == mount::SHARED {
         (has("shared:"), "a shared")

@@ -2,7 +2,7 @@
 
 use crate::fixture::{Box, finish, make_rootfs};
 use dhow_model::ErrorKind;
-use dhow_model::mount::{Mount, MountSource, MountSyntax, Propagation};
+use dhow_model::mount::{Mount, MountSource, MountSyntax, Propagation, ReadonlyBelow, VolumeDetails};
 use dhow_runtime::Rootfs;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, symlink};
@@ -14,6 +14,7 @@ fn bind(target: &str, readonly: bool, create: bool) -> Mount {
         create,
         recursive: true,
         propagation: Propagation::Rprivate,
+        readonly_below: ReadonlyBelow::default(),
     };
     Mount { target: target.into(), readonly, source, written_as: MountSyntax::Volume }
 }
@@ -152,7 +153,12 @@ fn a_volume_is_filled_from_the_image_once() {
     fs::set_permissions(b.root().join("srv/data"), fs::Permissions::from_mode(0o700)).unwrap();
     let volume = b.dir.path().join("volume");
     fs::create_dir(&volume).unwrap();
-    let source = MountSource::Volume { name: "v".into(), nocopy: false, anonymous: false };
+    let source = MountSource::Volume {
+        name: "v".into(),
+        nocopy: false,
+        anonymous: false,
+        details: VolumeDetails::default(),
+    };
     let mount =
         Mount { target: "/srv/data".into(), readonly: false, source, written_as: MountSyntax::Volume };
     b.mount(mount, Some(volume.clone()));
@@ -207,6 +213,7 @@ fn a_source_that_is_not_shared_cannot_be() {
         create: false,
         recursive: true,
         propagation: Propagation::Rshared,
+        readonly_below: ReadonlyBelow::default(),
     };
     let mount = Mount { target: "/m".into(), readonly: false, source, written_as: MountSyntax::Volume };
     b.mount(mount, Some(host));

@@ -2,7 +2,7 @@
 
 use crate::fixture::{Box, eventually, finish};
 use dhow_model::ErrorKind;
-use dhow_model::mount::{Mount, MountSource, MountSyntax, Propagation};
+use dhow_model::mount::{Mount, MountSource, MountSyntax, Propagation, ReadonlyBelow};
 use dhow_model::security::{Ipc, Namespace, SeccompProfile};
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
@@ -166,6 +166,7 @@ fn mount_target_races_stay_inside() {
             create: false,
             recursive: true,
             propagation: Propagation::Rprivate,
+            readonly_below: ReadonlyBelow::default(),
         },
         written_as: MountSyntax::Volume,
     };

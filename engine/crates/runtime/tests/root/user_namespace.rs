@@ -3,7 +3,7 @@
 use crate::fixture::{Box, finish};
 use dhow_model::ErrorKind;
 use dhow_model::container::NetworkMode;
-use dhow_model::mount::{Mount, MountSource, MountSyntax, Propagation};
+use dhow_model::mount::{Mount, MountSource, MountSyntax, Propagation, ReadonlyBelow, VolumeDetails};
 use dhow_model::resources::Ulimit;
 use dhow_model::security::Namespace;
 use dhow_runtime::{IdMaps, IdRange, ResolvedMount, Rootfs};
@@ -134,15 +134,26 @@ fn a_users_directory_stays_the_hosts_and_a_volume_is_the_containers() {
                 create: false,
                 recursive: true,
                 propagation: Propagation::Rprivate,
+                readonly_below: ReadonlyBelow::default(),
             },
         ),
         host_path: Some(bind),
         copy_up: false,
+        filesystem: None,
     });
     b.spec.volumes.push(ResolvedMount {
-        mount: mount("/volume", MountSource::Volume { name: "v".into(), nocopy: false, anonymous: false }),
+        mount: mount(
+            "/volume",
+            MountSource::Volume {
+                name: "v".into(),
+                nocopy: false,
+                anonymous: false,
+                details: VolumeDetails::default(),
+            },
+        ),
         host_path: Some(volume.clone()),
         copy_up: true,
+        filesystem: None,
     });
     assert_eq!(b.output(), "/bind 65534\n/volume/old 7\n/volume/from 0\nrefused\n0");
     assert_eq!(fs::metadata(volume.join("old")).unwrap().uid(), 7, "a volume keeps the container's ids");

@@ -2,7 +2,7 @@
 
 use super::*;
 use dhow_model::ErrorKind;
-use dhow_model::mount::{Mount, MountSource, MountSyntax, Propagation};
+use dhow_model::mount::{Mount, MountSource, MountSyntax, Propagation, ReadonlyBelow, VolumeDetails};
 use dhow_model::resources::{Device, DeviceRate, DeviceWeight, RateKind, Resources, Ulimit};
 use dhow_model::security::{SeccompProfile, Security, UserNamespace};
 use dhow_runtime::cgroup::support::Support;
@@ -151,9 +151,15 @@ fn any_mount(target: String) -> impl Strategy<Value = Mount> {
             path: "/src".into(),
             create: true,
             recursive: true,
-            propagation
+            propagation,
+            readonly_below: ReadonlyBelow::default()
         }),
-        any::<bool>().prop_map(|nocopy| MountSource::Volume { name: "vol".into(), nocopy, anonymous: false }),
+        any::<bool>().prop_map(|nocopy| MountSource::Volume {
+            name: "vol".into(),
+            nocopy,
+            anonymous: false,
+            details: VolumeDetails::default()
+        }),
     ];
     let tmpfs = (proptest::option::of(1u64..1 << 40), proptest::option::of(1u32..0o7777), any::<bool>())
         .prop_map(|(size_bytes, mode, exec)| MountSource::Tmpfs {
@@ -164,9 +170,20 @@ fn any_mount(target: String) -> impl Strategy<Value = Mount> {
         });
     let mount_syntax = prop_oneof![
         (any::<bool>(), any::<bool>(), propagation).prop_map(|(create, recursive, propagation)| {
-            MountSource::Bind { path: "/src".into(), create, recursive, propagation }
+            MountSource::Bind {
+                path: "/src".into(),
+                create,
+                recursive,
+                propagation,
+                readonly_below: ReadonlyBelow::default(),
+            }
         }),
-        any::<bool>().prop_map(|nocopy| MountSource::Volume { name: "vol".into(), nocopy, anonymous: false }),
+        any::<bool>().prop_map(|nocopy| MountSource::Volume {
+            name: "vol".into(),
+            nocopy,
+            anonymous: false,
+            details: VolumeDetails::default()
+        }),
         tmpfs.clone(),
     ];
     let source = prop_oneof![

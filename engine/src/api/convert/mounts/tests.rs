@@ -20,11 +20,22 @@ fn refusal(value: serde_json::Value) -> String {
 }
 
 fn bind(path: &str, propagation: Propagation) -> MountSource {
-    MountSource::Bind { path: path.into(), create: true, recursive: true, propagation }
+    MountSource::Bind {
+        path: path.into(),
+        create: true,
+        recursive: true,
+        propagation,
+        readonly_below: ReadonlyBelow::default(),
+    }
 }
 
 fn named(name: &str, nocopy: bool) -> MountSource {
-    MountSource::Volume { name: name.into(), nocopy, anonymous: name.is_empty() }
+    MountSource::Volume {
+        name: name.into(),
+        nocopy,
+        anonymous: name.is_empty(),
+        details: VolumeDetails::default(),
+    }
 }
 
 #[test]
@@ -89,7 +100,8 @@ fn mount_objects() {
                 path: "/a".into(),
                 create: false,
                 recursive: false,
-                propagation: Propagation::Rshared
+                propagation: Propagation::Rshared,
+                readonly_below: ReadonlyBelow::default()
             },
             written_as: MountSyntax::Mount,
         }
@@ -126,16 +138,21 @@ fn bad_mount_objects_name_the_field() {
             "field VolumeOptions must not be specified",
         ),
         (
-            json!({"Type": "volume", "Source": "vol", "Target": "/b", "VolumeOptions": {"Subpath": "x"}}),
-            "volume-subpath",
+            json!({"Type": "volume", "Source": "vol", "Target": "/b", "VolumeOptions": {"Subpath": "x/../../y"}}),
+            "invalid mount config for type \"volume\": subpath must be a relative path within the volume",
+        ),
+        (
+            json!({"Type": "volume", "Target": "/b", "VolumeOptions": {"Subpath": "x"}}),
+            "must not set Subpath when using anonymous volumes",
         ),
         (
             json!({"Type": "volume", "Source": "vol", "Target": "/b", "VolumeOptions": {"DriverConfig": {"Name": "nfs"}}}),
             "volume driver \"nfs\"",
         ),
         (
-            json!({"Type": "bind", "Source": "/a", "Target": "/b", "BindOptions": {"ReadOnlyForceRecursive": true}}),
-            "bind-recursive=readonly",
+            json!({"Type": "bind", "Source": "/a", "Target": "/b",
+                "BindOptions": {"ReadOnlyForceRecursive": true, "ReadOnlyNonRecursive": true}}),
+            "exclude each other",
         ),
         (json!({"Type": "image", "Source": "x", "Target": "/b"}), "--mount type=image"),
         (json!({"Type": "tmpfs", "Target": "/b", "TmpfsOptions": {"SizeBytes": -1}}), "invalid tmpfs size"),

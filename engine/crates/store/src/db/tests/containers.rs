@@ -110,7 +110,12 @@ fn what_they_need_must_be_there_and_stays_there() {
     let data = |target: &str| Mount {
         target: target.into(),
         readonly: false,
-        source: MountSource::Volume { name: "data".into(), nocopy: false, anonymous: false },
+        source: MountSource::Volume {
+            name: "data".into(),
+            nocopy: false,
+            anonymous: false,
+            details: dhow_model::mount::VolumeDetails::default(),
+        },
         written_as: MountSyntax::Volume,
     };
     two.config.host.mounts = vec![data("/a"), data("/b")];
