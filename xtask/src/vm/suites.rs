@@ -72,11 +72,7 @@ const SUITES: [Suite; 4] = [
             "tty::",
             "images::many_layers_work",
             "causes::",
-            "devices::",
             "namespaces::",
-            "resources::",
-            "update::",
-            "userns::",
         ],
         subset: &[
             "hello::",
@@ -87,12 +83,7 @@ const SUITES: [Suite; 4] = [
             "run::streams_stay_apart_and_exit_codes_pass_through",
         ],
         threads: 2,
-        skip: &[
-            ("devices::what_is_no_device_is_refused", NO_DOCKER),
-            ("namespaces::docker_joins_too", NO_DOCKER),
-            ("resources::dockers_own_command_sets_them_too", NO_DOCKER),
-            ("update::docker_updates_too", NO_DOCKER),
-        ],
+        skip: &[("namespaces::docker_joins_too", NO_DOCKER)],
     },
 ];
 
