@@ -35,16 +35,16 @@ fn claims_work(status: Status) -> bool {
 pub(crate) fn recover(engine: &Engine) -> Result<()> {
     engine.content().recover()?;
     engine.unpacked().recover()?;
-    let active = engine.db()?.read(|txn| txn.container_summaries_at(&CLAIMS_WORK))?;
-    for summary in active {
+    let active = engine.db()?.read(|txn| txn.container_statuses_at(&CLAIMS_WORK))?;
+    for (id, status) in active {
         // The lock says whether the monitor lives, not its pid: that may be a zombie's, or someone else's.
-        if lock::monitor_alive(engine.layout(), &summary.id)? {
-            if summary.state.status == Status::Paused {
-                container::pause::settle(engine, &summary.id)?;
+        if lock::monitor_alive(engine.layout(), &id)? {
+            if status == Status::Paused {
+                container::pause::settle(engine, &id)?;
             }
             continue;
         }
-        let record = engine.db()?.read(|txn| txn.container(&summary.id))?;
+        let record = engine.db()?.read(|txn| txn.container(&id))?;
         if let Some(record) = record {
             settle(engine, &record)?;
         }

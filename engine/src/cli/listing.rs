@@ -4,7 +4,8 @@ use crate::cli::exit::{Failure, Outcome};
 use crate::cli::table::align;
 use crate::cli::template::{Data, Template, html_safe};
 use serde_json::{Map, Value};
-use std::collections::HashMap;
+use std::borrow::Borrow;
+use std::collections::{BTreeSet, HashMap};
 
 /// Exit code of a template that cannot be parsed.
 const BAD_TEMPLATE: i32 = 64;
@@ -22,7 +23,7 @@ const CONTAINER_CONTEXT: &str = "*formatter.ContainerContext";
 
 impl Row {
     /// A row of named fields.
-    pub(crate) fn new<const N: usize>(fields: [(&str, Value); N]) -> Self {
+    pub(crate) fn new<'a>(fields: impl IntoIterator<Item = (&'a str, Value)>) -> Self {
         let fields: Map<String, Value> =
             fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
         Self { fields: fields.into(), labels: None, kind: CONTAINER_CONTEXT }
@@ -81,6 +82,21 @@ impl Data for Headers {
     }
 }
 
+/// Which fields of a row its list shows; none but these need be made.
+pub(crate) struct Shown(Option<BTreeSet<String>>);
+
+impl Shown {
+    /// A field of a row, if it is shown.
+    pub(crate) fn field(
+        &self,
+        name: &'static str,
+        value: impl FnOnce() -> String,
+    ) -> Option<(&'static str, Value)> {
+        let shown = self.0.as_ref().is_none_or(|names| names.contains(name));
+        shown.then(|| (name, value().into()))
+    }
+}
+
 /// How a list is shown.
 pub(crate) enum Format {
     /// Aligned columns under headers.
@@ -111,16 +127,31 @@ impl Format {
         }
     }
 
+    /// The fields that it shows.
+    pub(crate) fn shown(&self) -> Shown {
+        Shown(match self {
+            Self::Json => None,
+            Self::Table(template) | Self::Lines(template) => template.fields(),
+        })
+    }
+
     /// Shows rows; `headers` names each field's column.
-    pub(crate) fn render(&self, headers: &[(&str, &str)], rows: &[Row]) -> Outcome<String> {
+    ///
+    /// Rows are taken one at a time: a thousand of them need not all be there at once.
+    pub(crate) fn render<R: Borrow<Row>>(
+        &self,
+        headers: &[(&str, &str)],
+        rows: impl IntoIterator<Item = R>,
+    ) -> Outcome<String> {
         match self {
             Self::Json => {
-                Ok(rows.iter().map(|row| format!("{}\n", html_safe(&row.fields.to_string()))).collect())
+                let line = |row: R| format!("{}\n", html_safe(&row.borrow().fields.to_string()));
+                Ok(rows.into_iter().map(line).collect())
             }
             Self::Lines(template) => {
                 let mut text = String::new();
                 for row in rows {
-                    text.push_str(&fill_row(template, row)?);
+                    text.push_str(&fill_row(template, row.borrow())?);
                     text.push('\n');
                 }
                 Ok(text)
@@ -130,7 +161,7 @@ impl Format {
                     headers.iter().map(|(field, header)| ((*field).to_owned(), (*header).into())).collect();
                 let mut table = vec![cells(&fill_row(template, &Headers(names.into()))?)];
                 for row in rows {
-                    table.push(cells(&fill_row(template, row)?));
+                    table.push(cells(&fill_row(template, row.borrow())?));
                 }
                 Ok(align(&table))
             }
@@ -190,7 +221,7 @@ mod tests {
 
     fn shown(format: Option<&str>) -> String {
         let headers = [("ID", "CONTAINER ID"), ("Names", "NAMES")];
-        Format::parse(format, "{{.ID}}\t{{.Names}}").unwrap().render(&headers, &rows()).unwrap()
+        Format::parse(format, "{{.ID}}\t{{.Names}}").unwrap().render(&headers, rows()).unwrap()
     }
 
     #[test]
@@ -207,6 +238,12 @@ mod tests {
             shown(Some("json")),
             "{\"ID\":\"1\",\"Names\":\"web\"}\n{\"ID\":\"2\",\"Names\":\"a-longer-name\"}\n"
         );
+        let shows = |format: &str, field: &'static str| {
+            Format::parse(Some(format), "").unwrap().shown().field(field, String::new).is_some()
+        };
+        assert!(shows("{{.ID}}", "ID") && shows("{{.Id}}", "ID") && !shows("{{.ID}}", "Names"));
+        assert!(shows("{{with $x := .Names}}{{.}}{{end}}", "ID"), "a dot alone may be the whole row");
+        assert!(shows("json", "ID") && shows("{{json .}}", "ID") && shows("{{(index $ \"ID\")}}", "ID"));
         // A row as a whole is what `json` alone shows; a part of it is not made safe for HTML.
         let row = Row::new([("A", "<&>".into())]);
         let shown_as = |format: &str| {

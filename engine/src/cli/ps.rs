@@ -3,7 +3,7 @@
 use crate::cli::arguments::Rules;
 use crate::cli::context::Context;
 use crate::cli::exit::Outcome;
-use crate::cli::listing::{Format, Row, filter_map, parse_filter};
+use crate::cli::listing::{Format, Row, Shown, filter_map, parse_filter};
 use crate::cli::output;
 use crate::cli::table::{ellipsis, short_id};
 use crate::cli::template::print::quote;
@@ -94,9 +94,13 @@ pub(crate) async fn execute(context: &Context, args: Args) -> Outcome {
         output::print(&ids.collect::<String>())?;
         return Ok(0);
     }
-    let view = View { full: args.no_trunc, now: Timestamp::from(SystemTime::now()), zone: Zone::local() };
-    let rows: Vec<Row> = containers.into_iter().map(|c| view.row(c)).collect();
-    output::print(&format.render(&HEADERS, &rows)?)?;
+    let view = View {
+        full: args.no_trunc,
+        now: Timestamp::from(SystemTime::now()),
+        zone: Zone::local(),
+        shown: format.shown(),
+    };
+    output::print(&format.render(&HEADERS, containers.into_iter().map(|c| view.row(c)))?)?;
     Ok(0)
 }
 
@@ -112,42 +116,47 @@ struct View {
     full: bool,
     now: Timestamp,
     zone: Zone,
+    shown: Shown,
 }
 
 impl View {
     fn row(&self, c: ContainerSummary) -> Row {
         let id = c.id.unwrap_or_default();
         let created = Timestamp::from_seconds(c.created.unwrap_or_default());
-        let command = c.command.unwrap_or_default();
-        let command = if self.full { command } else { ellipsis(&command, 20) };
         let mounts = c.mounts.unwrap_or_default();
-        let local = mounts.iter().filter(|m| m.driver.as_deref() == Some("local")).count();
         let labels = c.labels.unwrap_or_default();
-        let mut networks: Vec<String> = c
-            .network_settings
-            .and_then(|settings| settings.networks)
-            .map(|networks| networks.into_keys().collect())
-            .unwrap_or_default();
-        networks.sort();
-        let state = c.state.map(|s| s.to_string()).unwrap_or_default();
-        Row::new([
-            ("ID", if self.full { id } else { short_id(&id) }.into()),
-            ("Names", self.names(&c.names.unwrap_or_default()).into()),
-            ("Image", self.image(&c.image.unwrap_or_default(), &c.image_id.unwrap_or_default()).into()),
-            ("Command", quote(&command).into()),
-            ("CreatedAt", self.zone.go_string(created).into()),
-            ("RunningFor", format!("{} ago", units::human_duration(self.now.since(created))).into()),
-            ("Ports", ports(c.ports.unwrap_or_default()).into()),
-            ("State", state.into()),
-            ("Status", c.status.unwrap_or_default().into()),
-            ("Size", size(c.size_rw.unwrap_or_default(), c.size_root_fs.unwrap_or_default()).into()),
-            ("Labels", sorted_labels(&labels).into()),
-            ("Mounts", self.mounts(&mounts).into()),
-            ("LocalVolumes", local.to_string().into()),
-            ("Networks", networks.join(",").into()),
-            ("Platform", serde_json::Value::Null),
-        ])
-        .with_labels(labels)
+        let field = |name, value: &dyn Fn() -> String| self.shown.field(name, value);
+        let fields = [
+            field("ID", &|| if self.full { id.clone() } else { short_id(&id) }),
+            field("Names", &|| self.names(c.names.as_deref().unwrap_or_default())),
+            field("Image", &|| {
+                self.image(c.image.as_deref().unwrap_or_default(), c.image_id.as_deref().unwrap_or_default())
+            }),
+            field("Command", &|| {
+                let command = c.command.as_deref().unwrap_or_default();
+                if self.full { quote(command) } else { quote(&ellipsis(command, 20)) }
+            }),
+            field("CreatedAt", &|| self.zone.go_string(created)),
+            field("RunningFor", &|| format!("{} ago", units::human_duration(self.now.since(created)))),
+            field("Ports", &|| ports(c.ports.clone().unwrap_or_default())),
+            field("State", &|| c.state.map(|s| s.to_string()).unwrap_or_default()),
+            field("Status", &|| c.status.clone().unwrap_or_default()),
+            field("Size", &|| size(c.size_rw.unwrap_or_default(), c.size_root_fs.unwrap_or_default())),
+            field("Labels", &|| sorted_labels(&labels)),
+            field("Mounts", &|| self.mounts(&mounts)),
+            field("LocalVolumes", &|| {
+                mounts.iter().filter(|m| m.driver.as_deref() == Some("local")).count().to_string()
+            }),
+            field("Networks", &|| {
+                let networks = c.network_settings.as_ref().and_then(|settings| settings.networks.as_ref());
+                let mut names: Vec<_> =
+                    networks.into_iter().flat_map(|n| n.keys().map(String::as_str)).collect();
+                names.sort_unstable();
+                names.join(",")
+            }),
+        ];
+        let platform = ("Platform", serde_json::Value::Null);
+        Row::new(fields.into_iter().flatten().chain([platform])).with_labels(labels)
     }
 
     /// The name without its slash; with `--no-trunc` also those that links gave it.
@@ -283,7 +292,8 @@ mod tests {
     fn cells() {
         assert_eq!(size(0, 1_982_325), "0B (virtual 1.98MB)");
         assert_eq!(size(5, 0), "5B");
-        let view = View { full: false, now: Timestamp(0), zone: Zone::default() };
+        let shown = Format::Json.shown();
+        let view = View { full: false, now: Timestamp(0), zone: Zone::default(), shown };
         assert_eq!(view.names(&["/a/b".into(), "/own".into()]), "own");
         assert_eq!(view.image("sha256:0123456789abcdef", "sha256:0123456789abcdef"), "0123456789ab");
         assert_eq!(view.image("x@sha256:00", "sha256:11"), "x");

@@ -51,6 +51,11 @@ impl Layout {
         self.root.join("state.db")
     }
 
+    /// The file whose lock waiting writers of the database stand in a queue for.
+    pub fn writers_queue(&self) -> PathBuf {
+        self.root.join("writers.lock")
+    }
+
     /// The file that is written to when events were added.
     pub fn notify(&self) -> PathBuf {
         self.root.join("notify")

@@ -331,7 +331,7 @@ fn walk(value: &Value, path: &[String]) -> Result<Value, String> {
 }
 
 /// Go's field names that differ from their JSON names.
-fn go_name(name: &str) -> &str {
+pub(super) fn go_name(name: &str) -> &str {
     match name {
         "ID" => "Id",
         "Id" => "ID",

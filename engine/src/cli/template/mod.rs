@@ -5,6 +5,7 @@
 //! values, `functions` are the named functions, `print` shows a value as Go would.
 
 mod eval;
+mod fields;
 mod functions;
 mod lexer;
 mod order;
@@ -13,6 +14,7 @@ pub(crate) mod print;
 
 pub(crate) use order::KeyOrders;
 use serde_json::Value;
+use std::collections::BTreeSet;
 
 /// A parsed template.
 #[derive(Debug, Clone)]
@@ -80,6 +82,11 @@ impl Template {
         let nodes =
             nodes.map_err(|(at, why)| format!("template: :{}: {why}", line_and_column(text, at).0))?;
         Ok(Self { text: text.to_owned(), nodes })
+    }
+
+    /// The names of the fields that it looks at; `None` for all of them.
+    pub(crate) fn fields(&self) -> Option<BTreeSet<String>> {
+        fields::of(&self.nodes)
     }
 
     /// Fills in the template.

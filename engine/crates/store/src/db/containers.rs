@@ -252,6 +252,20 @@ impl Txn<'_> {
         )
     }
 
+    /// Which containers stand at one of `statuses`, and at which, in no order.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub fn container_statuses_at(&self, statuses: &[Status]) -> Result<Vec<(ContainerId, Status)>> {
+        let wanted = to_json(&statuses.iter().map(|s| status_text(*s)).collect::<Vec<_>>())?;
+        self.rows(
+            || "list containers by status".to_owned(),
+            "SELECT id, status FROM containers WHERE status IN (SELECT value FROM json_each(?1))",
+            [wanted],
+            |row| Ok((id_at(row, 0)?, text_column(row, 1, parse_status)?)),
+        )
+    }
+
     /// The ids of all containers, in no order.
     ///
     /// # Errors

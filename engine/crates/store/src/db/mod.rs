@@ -37,6 +37,7 @@ mod images;
 mod intents;
 mod layers;
 mod schema;
+mod turns;
 mod volumes;
 
 #[cfg(test)]
@@ -54,18 +55,13 @@ use dhow_model::{Error, ErrorKind, Layout, Result, ResultExt};
 use dhow_sys::futex::SharedCounter;
 use error::DbResult;
 use rusqlite::config::DbConfig;
-use rusqlite::{Connection, OpenFlags, Params, Transaction, TransactionBehavior};
+use rusqlite::{Connection, OpenFlags, Params};
 use std::cell::Cell;
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
-
-/// How long a writer waits for its turn. Turns take well under a millisecond: who waits this long has met a
-/// stopped process or a dying disk.
-const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+use std::time::Duration;
+use turns::{Patience, Queue};
 
 /// Size of the WAL from which [`StateDb::tidy`] copies it back: some five `run`s, 0.3 ms for the next reader.
 const WAL_SOFT_LIMIT_BYTES: u64 = 512 << 10;
@@ -79,6 +75,7 @@ const STATEMENTS_KEPT: usize = 96;
 /// A connection to the state database. Each thread that needs one opens its own, or they take turns.
 pub struct StateDb {
     connection: Connection,
+    queue: Queue,
     notify: Notify,
     wal: Wal,
 }
@@ -100,7 +97,7 @@ impl StateDb {
     pub fn open(layout: &Layout) -> Result<Self> {
         make_state_directories(layout)?;
         let path = layout.database();
-        let Opened { connection, patient } = match connect(&path) {
+        let Opened { connection, patience } = match connect(&path) {
             Ok(opened) => {
                 if schema::version(&opened.connection)? == schema::VERSION {
                     opened
@@ -113,7 +110,8 @@ impl StateDb {
             // Missing, or half made by another process at this moment. Whatever else it is, it comes up again.
             Err(_) => create_or_migrate(layout)?,
         };
-        Ok(Self { connection, notify: Notify::new(layout), wal: Wal::new(layout, patient) })
+        let queue = Queue::new(layout, patience);
+        Ok(Self { connection, queue, notify: Notify::new(layout), wal: Wal::new(layout) })
     }
 
     /// Runs `f` in a write transaction, and wakes the followers of events if it added any.
@@ -124,14 +122,14 @@ impl StateDb {
     /// # Errors
     /// What `f` returns, or what the database says.
     pub fn write<T>(&mut self, f: impl FnOnce(&Txn<'_>) -> Result<T>) -> Result<T> {
-        let transaction = begin(&self.connection, TransactionBehavior::Immediate)?;
+        let transaction = self.queue.begin_write(&self.connection)?;
         let txn = Txn { connection: &self.connection, writable: true, events_added: Cell::new(false) };
         let value = f(&txn)?;
         transaction.commit().on(|| "commit to the state database".to_owned())?;
         if txn.events_added.get() {
             self.notify.wake()?;
         }
-        self.wal.copy_back(&self.connection, WAL_HARD_LIMIT_BYTES)?;
+        self.wal.copy_back(&self.connection, self.queue.patience(), WAL_HARD_LIMIT_BYTES)?;
         Ok(value)
     }
 
@@ -142,7 +140,7 @@ impl StateDb {
     /// # Errors
     /// What the database says.
     pub fn tidy(&mut self) -> Result<()> {
-        self.wal.copy_back(&self.connection, WAL_SOFT_LIMIT_BYTES)
+        self.wal.copy_back(&self.connection, self.queue.patience(), WAL_SOFT_LIMIT_BYTES)
     }
 
     /// Like [`StateDb::write`], and on the disk when it returns. For what users trust to be kept once they
@@ -165,7 +163,7 @@ impl StateDb {
     /// # Errors
     /// What `f` returns, or what the database says.
     pub fn read<T>(&mut self, f: impl FnOnce(&Txn<'_>) -> Result<T>) -> Result<T> {
-        let transaction = begin(&self.connection, TransactionBehavior::Deferred)?;
+        let transaction = turns::begin_read(&self.connection)?;
         let txn = Txn { connection: &self.connection, writable: false, events_added: Cell::new(false) };
         let value = f(&txn)?;
         transaction.finish().on(|| "end a read of the state database".to_owned())?;
@@ -290,24 +288,10 @@ fn prefix_end(prefix: &str) -> String {
     format!("{prefix}g")
 }
 
-fn begin(connection: &Connection, behavior: TransactionBehavior) -> Result<Transaction<'_>> {
-    let deadline = Instant::now() + BUSY_TIMEOUT;
-    loop {
-        match Transaction::new_unchecked(connection, behavior) {
-            // Some causes of BUSY (recovery of the WAL by another process, a race for a snapshot) come back
-            // without a call of the busy handler.
-            Err(error) if error::is_busy(&error) && Instant::now() < deadline => {
-                std::thread::sleep(Duration::from_millis(1));
-            }
-            other => return other.on(|| "begin a transaction on the state database".to_owned()),
-        }
-    }
-}
-
-/// A connection, and whether its busy handler waits at all.
+/// A connection, and how long its busy handler waits.
 struct Opened {
     connection: Connection,
-    patient: Arc<AtomicBool>,
+    patience: Patience,
 }
 
 /// Opens an existing file, which may be empty or hold an older schema.
@@ -316,21 +300,7 @@ fn connect(path: &Path) -> Result<Opened> {
     // NO_MUTEX: a connection is used by one thread at a time, as Rust's types see to.
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let mut connection = Connection::open_with_flags(path, flags).on(what)?;
-    let patient = Arc::new(AtomicBool::new(true));
-    let waits = Arc::clone(&patient);
-    let mut since = Instant::now();
-    connection
-        .busy_handler(Some(move |count: i32| {
-            if !waits.load(Ordering::Relaxed) {
-                return false;
-            }
-            if count == 0 {
-                since = Instant::now();
-            }
-            std::thread::sleep(busy_pause(count));
-            since.elapsed() < BUSY_TIMEOUT
-        }))
-        .on(what)?;
+    let patience = Patience::install(&mut connection).on(what)?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS_KEPT);
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_FKEY, true).on(what)?;
     connection.set_db_config(DbConfig::SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, true).on(what)?;
@@ -342,17 +312,7 @@ fn connect(path: &Path) -> Result<Opened> {
             "PRAGMA synchronous=NORMAL; PRAGMA wal_autocheckpoint=0; PRAGMA journal_size_limit={WAL_SOFT_LIMIT_BYTES};"
         ))
         .on(what)?;
-    Ok(Opened { connection, patient })
-}
-
-/// SQLite's own handler sleeps in whole milliseconds, up to 100: far longer than a turn takes. Starting at
-/// 50 µs and ending at 1 ms keeps eight writers busy and costs a waiting one next to nothing.
-fn busy_pause(count: i32) -> Duration {
-    Duration::from_micros(match count {
-        0..=9 => 50,
-        10..=29 => 200,
-        _ => 1000,
-    })
+    Ok(Opened { connection, patience })
 }
 
 /// The slow road: taken once in the life of a root, and once per upgrade. A lock on the root directory
@@ -447,17 +407,16 @@ impl Notify {
 /// The write-ahead log as a file that grows.
 struct Wal {
     path: PathBuf,
-    patient: Arc<AtomicBool>,
     /// Its size after the last attempt to shorten it: who failed because of a slow reader does not try again
     /// after each commit.
     left_at: u64,
 }
 
 impl Wal {
-    fn new(layout: &Layout, patient: Arc<AtomicBool>) -> Self {
+    fn new(layout: &Layout) -> Self {
         let mut path = layout.database().into_os_string();
         path.push("-wal");
-        Self { path: path.into(), patient, left_at: 0 }
+        Self { path: path.into(), left_at: 0 }
     }
 
     /// 0 when there is none.
@@ -465,7 +424,7 @@ impl Wal {
         std::fs::metadata(&self.path).map_or(0, |m| m.len())
     }
 
-    fn copy_back(&mut self, connection: &Connection, limit: u64) -> Result<()> {
+    fn copy_back(&mut self, connection: &Connection, patience: &Patience, limit: u64) -> Result<()> {
         let size = self.size();
         if size < limit {
             self.left_at = 0;
@@ -476,15 +435,15 @@ impl Wal {
         }
         // PASSIVE does the slow part beside the writers; TRUNCATE then finds nothing left to copy, and needs
         // the log for itself for an instant only. If it does not get it, the next attempt will.
-        self.patient.store(false, Ordering::Relaxed);
-        let result = ["PASSIVE", "TRUNCATE"].into_iter().try_for_each(|mode| {
-            let done = connection.query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], |_| Ok(()));
-            match done {
-                Err(error) if error::is_busy(&error) => Ok(()),
-                other => other.on(|| "copy the write-ahead log back".to_owned()),
-            }
+        let result = patience.with(Duration::ZERO, || {
+            ["PASSIVE", "TRUNCATE"].into_iter().try_for_each(|mode| {
+                let done = connection.query_row(&format!("PRAGMA wal_checkpoint({mode})"), [], |_| Ok(()));
+                match done {
+                    Err(error) if error::is_busy(&error) => Ok(()),
+                    other => other.on(|| "copy the write-ahead log back".to_owned()),
+                }
+            })
         });
-        self.patient.store(true, Ordering::Relaxed);
         self.left_at = self.size();
         result
     }

@@ -181,7 +181,7 @@ pub(super) fn migrate(connection: &mut Connection, path: &Path) -> Result<()> {
 
 /// The change to WAL needs the file for itself, and SQLite does not wait for that on its own.
 fn use_wal(connection: &Connection, path: &Path) -> Result<()> {
-    let deadline = Instant::now() + super::BUSY_TIMEOUT;
+    let deadline = Instant::now() + super::turns::TIMEOUT;
     loop {
         let mode = connection.query_row("PRAGMA journal_mode=WAL", [], |row| row.get::<_, String>(0));
         match mode {

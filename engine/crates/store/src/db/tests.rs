@@ -20,6 +20,7 @@ use dhow_model::{ContainerId, Digest, Reference, Timestamp};
 use std::collections::BTreeMap;
 use std::os::unix::fs::PermissionsExt;
 use std::process::{Child, Command, Stdio};
+use std::time::Instant;
 
 fn place() -> (tempfile::TempDir, Layout) {
     let dir = tempfile::tempdir().unwrap();

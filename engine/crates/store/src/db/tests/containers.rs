@@ -35,6 +35,9 @@ fn all_of_a_record_comes_back() {
     assert_eq!((now.state.status, now.config), (Status::Running, changed));
     assert_eq!(db.read(|t| t.container_summaries_at(&[Status::Running, Status::Dead])).unwrap().len(), 1);
     assert_eq!(db.read(|t| t.container_summaries_at(&[Status::Exited])).unwrap().len(), 0);
+    let running = db.read(|t| t.container_summaries_at(&[Status::Running])).unwrap();
+    let statuses = db.read(|t| t.container_statuses_at(&[Status::Running, Status::Dead])).unwrap();
+    assert_eq!(statuses, [(running[0].id.clone(), Status::Running)]);
     assert_eq!(db.read(|t| t.count_containers()).unwrap().running, 1);
     assert!(db.write(|t| t.delete_container(&one.id)).unwrap());
     assert!(!db.write(|t| t.delete_container(&one.id)).unwrap());

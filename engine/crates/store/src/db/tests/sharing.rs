@@ -155,3 +155,24 @@ fn a_new_root_is_made_once_by_many() {
         assert!(ids.iter().all(|id| *id == ids[0]));
     }
 }
+
+/// A crowd of writers that all come at once, as when many containers are stopped together.
+#[test]
+fn a_crowd_of_writers_is_served() {
+    const CROWD: usize = 200;
+    let (_dir, layout, mut db) = opened();
+    let start = std::sync::Barrier::new(CROWD);
+    std::thread::scope(|scope| {
+        for writer in 0..CROWD {
+            let (start, layout) = (&start, &layout);
+            scope.spawn(move || {
+                let mut db = StateDb::open(layout).unwrap();
+                start.wait();
+                for n in 0..10 {
+                    db.write(|t| t.append_event(&event(&format!("{writer}-{n}")), Timestamp(1))).unwrap();
+                }
+            });
+        }
+    });
+    assert_eq!(usize::try_from(db.read(|t| t.last_seq()).unwrap()).unwrap(), 10 * CROWD);
+}
