@@ -78,6 +78,7 @@ fn others() -> Router<Engine> {
         .route("/_ping", get(system::ping).head(system::ping_head))
         .route("/version", get(system::version))
         .route("/info", get(system::info))
+        .route("/system/df", get(system::df))
         .route("/events", get(events::events))
         .route("/auth", post(registry::auth))
         .route("/dhow/trace", get(trace::trace))

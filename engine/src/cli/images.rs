@@ -42,7 +42,7 @@ pub(crate) struct Args {
 
 pub(crate) const RULES: Rules = Rules { stop_at_first: false, refused: &[("--tree", ONE_PLATFORM)] };
 
-const HEADERS: [(&str, &str); 11] = [
+pub(crate) const HEADERS: [(&str, &str); 11] = [
     ("ID", "IMAGE ID"),
     ("Repository", "REPOSITORY"),
     ("Tag", "TAG"),

@@ -29,6 +29,11 @@ impl Row {
         Self { fields: fields.into(), labels: None, kind: CONTAINER_CONTEXT }
     }
 
+    /// One JSON object, as Go writes it.
+    pub(crate) fn json(&self) -> String {
+        html_safe(&self.fields.to_string())
+    }
+
     /// The name that Docker's Go type of such a row has.
     #[must_use]
     pub(crate) fn of_type(mut self, kind: &'static str) -> Self {
@@ -86,6 +91,10 @@ impl Data for Headers {
 pub(crate) struct Shown(Option<BTreeSet<String>>);
 
 impl Shown {
+    pub(crate) fn everything() -> Self {
+        Self(None)
+    }
+
     /// A field of a row, if it is shown.
     pub(crate) fn field(
         &self,
@@ -145,7 +154,7 @@ impl Format {
     ) -> Outcome<String> {
         match self {
             Self::Json => {
-                let line = |row: R| format!("{}\n", html_safe(&row.borrow().fields.to_string()));
+                let line = |row: R| format!("{}\n", row.borrow().json());
                 Ok(rows.into_iter().map(line).collect())
             }
             Self::Lines(template) => {

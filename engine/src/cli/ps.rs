@@ -48,7 +48,7 @@ pub(crate) struct Args {
 pub(crate) const RULES: Rules = Rules { stop_at_first: false, refused: &[] };
 
 const TABLE: &str = "{{.ID}}\t{{.Image}}\t{{.Command}}\t{{.RunningFor}}\t{{.Status}}\t{{.Ports}}\t{{.Names}}";
-const HEADERS: [(&str, &str); 16] = [
+pub(crate) const HEADERS: [(&str, &str); 16] = [
     ("ID", "CONTAINER ID"),
     ("Names", "NAMES"),
     ("Image", "IMAGE"),
@@ -112,7 +112,7 @@ fn shows_size(format: &str) -> bool {
 }
 
 /// How rows are shown.
-struct View {
+pub(crate) struct View {
     full: bool,
     now: Timestamp,
     zone: Zone,
@@ -120,7 +120,12 @@ struct View {
 }
 
 impl View {
-    fn row(&self, c: ContainerSummary) -> Row {
+    /// Every field, cut to what a table has room for.
+    pub(crate) fn whole(now: Timestamp) -> Self {
+        Self { full: false, now, zone: Zone::local(), shown: Shown::everything() }
+    }
+
+    pub(crate) fn row(&self, c: ContainerSummary) -> Row {
         let id = c.id.unwrap_or_default();
         let created = Timestamp::from_seconds(c.created.unwrap_or_default());
         let mounts = c.mounts.unwrap_or_default();
@@ -292,8 +297,7 @@ mod tests {
     fn cells() {
         assert_eq!(size(0, 1_982_325), "0B (virtual 1.98MB)");
         assert_eq!(size(5, 0), "5B");
-        let shown = Format::Json.shown();
-        let view = View { full: false, now: Timestamp(0), zone: Zone::default(), shown };
+        let view = View::whole(Timestamp(0));
         assert_eq!(view.names(&["/a/b".into(), "/own".into()]), "own");
         assert_eq!(view.image("sha256:0123456789abcdef", "sha256:0123456789abcdef"), "0123456789ab");
         assert_eq!(view.image("x@sha256:00", "sha256:11"), "x");

@@ -1,3 +1,4 @@
 //! Verbs that only the group `system` has.
 
+pub(crate) mod df;
 pub(crate) mod prune;

@@ -59,6 +59,7 @@ mod crash;
 mod crowd;
 mod debian;
 mod devices;
+mod df;
 mod events;
 mod files;
 mod fixtures;

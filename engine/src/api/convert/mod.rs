@@ -17,6 +17,7 @@
 //! and ignored is a lie. Fields that Docker itself does not know are ignored, as Docker ignores them.
 
 pub(super) mod create;
+pub(super) mod df;
 pub(super) mod event;
 pub(super) mod exec;
 mod extension;

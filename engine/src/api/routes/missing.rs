@@ -7,7 +7,7 @@ use dhow_model::Error;
 use http::Method;
 
 /// First words of paths that are wholly missing.
-const NOUNS: [(&str, &str); 15] = [
+const NOUNS: [(&str, &str); 14] = [
     ("networks", "networks"),
     ("build", "building images"),
     ("session", "building images"),
@@ -21,7 +21,6 @@ const NOUNS: [(&str, &str); 15] = [
     ("tasks", "swarm mode"),
     ("secrets", "swarm mode"),
     ("configs", "swarm mode"),
-    ("system", "system df"),
     ("debug", "debugging routes"),
 ];
 

@@ -2,11 +2,14 @@
 
 use crate::Engine;
 use crate::api::body::ok_json;
+use crate::api::params::Params;
 use crate::api::router::plain_text;
 use crate::api::status::ApiResult;
-use crate::api::{blocking, convert};
+use crate::api::{Version, blocking, convert};
+use crate::system::df::{self, Kinds};
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
+use dhow_model::{Error, ResultExt};
 use http::{HeaderName, HeaderValue, header};
 
 /// What every answer to a ping carries. `Builder-Version` is left out: there is no builder to recommend.
@@ -40,4 +43,32 @@ pub(in crate::api) async fn version(State(engine): State<Engine>) -> ApiResult {
 pub(in crate::api) async fn info(State(engine): State<Engine>) -> ApiResult {
     let info = blocking(move || crate::system::info::info(&engine)).await?;
     ok_json(&convert::system::info(&info, crate::events::now().to_string()))
+}
+
+/// The first version whose answer has sums, and lists only when it is asked for them.
+const SUMS_SINCE: Version = Version { major: 1, minor: 52 };
+
+/// `GET /system/df`
+pub(in crate::api) async fn df(State(engine): State<Engine>, version: Version, params: Params) -> ApiResult {
+    let types = params.all("type");
+    if let Some(unknown) =
+        types.iter().find(|t| !["container", "image", "volume", "build-cache"].contains(&t.as_str()))
+    {
+        return Err(Error::invalid(format!("unknown object type: {unknown}")).into());
+    }
+    let wanted = |kind: &str| types.is_empty() || types.iter().any(|t| t == kind);
+    let kinds = Kinds { images: wanted("image"), containers: wanted("container"), volumes: wanted("volume") };
+    let (build_cache, verbose) = (wanted("build-cache"), params.flag("verbose"));
+    let answer = blocking(move || {
+        let usage = df::usage(&engine, kinds)?;
+        let now = crate::events::now();
+        let answer = if version < SUMS_SINCE {
+            convert::df::lists(&engine, &usage, now)
+        } else {
+            convert::df::sums(&engine, &usage, build_cache, verbose, now)
+        };
+        answer.context(|| "show the use of the disk".to_owned())
+    })
+    .await?;
+    ok_json(&answer)
 }

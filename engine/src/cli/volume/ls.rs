@@ -9,6 +9,7 @@ use crate::cli::listing::{Format, Row, filter_map, parse_filter};
 use crate::cli::output;
 use bollard::models::{Volume, VolumeListResponse};
 use clap::Parser;
+use dhow_model::units;
 use serde_json::Value;
 
 /// List volumes
@@ -28,7 +29,7 @@ pub(crate) struct Args {
 
 pub(crate) const RULES: Rules = Rules { stop_at_first: false, refused: &[("--cluster", CLUSTER)] };
 
-const HEADERS: [(&str, &str); 10] = [
+pub(crate) const HEADERS: [(&str, &str); 10] = [
     ("Name", "VOLUME NAME"),
     ("Driver", "DRIVER"),
     ("Scope", "SCOPE"),
@@ -63,19 +64,26 @@ pub(crate) async fn execute(context: &Context, args: Args) -> Outcome {
     Ok(0)
 }
 
-fn row(volume: Volume) -> Row {
+pub(crate) fn row(volume: Volume) -> Row {
     let mut labels: Vec<String> = volume.labels.iter().map(|(k, v)| format!("{k}={v}")).collect();
     labels.sort();
-    // Docker has the last five only for `system df` and for volumes of a cluster.
+    // Docker measures for `system df` alone, and has the last three for volumes of a cluster.
     let none = || Value::from("N/A");
+    let (links, size) = volume.usage_data.map_or_else(
+        || (none(), none()),
+        |usage| {
+            let bytes = u64::try_from(usage.size).unwrap_or(0);
+            (usage.ref_count.to_string().into(), units::human_size_long(bytes).into())
+        },
+    );
     Row::new([
         ("Name", volume.name.into()),
         ("Driver", volume.driver.into()),
         ("Scope", volume.scope.map(|s| s.to_string()).unwrap_or_default().into()),
         ("Mountpoint", volume.mountpoint.into()),
         ("Labels", labels.join(",").into()),
-        ("Links", none()),
-        ("Size", none()),
+        ("Links", links),
+        ("Size", size),
         ("Group", none()),
         ("Availability", none()),
         ("Status", none()),
