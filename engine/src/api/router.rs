@@ -81,6 +81,7 @@ fn others() -> Router<Engine> {
         .route("/system/df", get(system::df))
         .route("/events", get(events::events))
         .route("/auth", post(registry::auth))
+        .route("/dhow/check", post(system::check))
         .route("/dhow/trace", get(trace::trace))
         .route("/dhow/trace/probe", get(trace::probe))
         .route("/volumes", get(volumes::list))

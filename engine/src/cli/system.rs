@@ -1,4 +1,5 @@
 //! Verbs that only the group `system` has.
 
+pub(crate) mod check;
 pub(crate) mod df;
 pub(crate) mod prune;

@@ -1,5 +1,6 @@
 //! `image prune`: removes images that nothing names, or with `all` that nothing uses.
 
+use super::gc;
 use super::remove::{Removed, remove};
 use crate::Engine;
 use crate::filters::Filters;
@@ -42,6 +43,10 @@ pub fn prune(engine: &Engine, filters: &Filters) -> Result<PrunedImages> {
             Err(error) if matches!(error.kind(), ErrorKind::Conflict | ErrorKind::NotFound) => {}
             Err(error) => return Err(error),
         }
+    }
+    // What killed verbs have left; while somebody installs, it is left to them.
+    if let Some(lock) = gc::try_collecting(engine)? {
+        pruned.reclaimed_bytes += gc::sweep(engine, &lock)?.bytes;
     }
     crate::events::record_prune(engine, EventType::Image, pruned.reclaimed_bytes)?;
     Ok(pruned)

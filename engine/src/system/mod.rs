@@ -1,5 +1,6 @@
 //! What concerns the engine as a whole.
 
+pub mod check;
 pub mod df;
 pub(crate) mod disk;
 pub mod info;

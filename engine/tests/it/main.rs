@@ -53,6 +53,7 @@
 
 mod bad_input;
 mod causes;
+mod check;
 mod completion;
 mod cp;
 mod crash;

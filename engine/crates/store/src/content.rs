@@ -143,6 +143,23 @@ impl Content {
         }
     }
 
+    /// Hashes a blob again.
+    ///
+    /// # Errors
+    /// `Corrupt` when its bytes have another digest; `NotFound`.
+    pub fn verify(&self, digest: &Digest) -> Result<()> {
+        let mut file = self.open_blob(digest)?;
+        let mut hasher = sha2::Sha256::new();
+        let mut buffer = vec![0; 64 << 10];
+        loop {
+            match file.read(&mut buffer).context(|| format!("read blob {digest}"))? {
+                0 => break,
+                length => hasher.update(&buffer[..length]),
+            }
+        }
+        verify(&format!("blob {digest}"), Some(digest), &finish(hasher))
+    }
+
     /// All blobs, with their sizes in bytes.
     ///
     /// # Errors

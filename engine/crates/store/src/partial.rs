@@ -90,6 +90,23 @@ impl Partials {
         }
     }
 
+    /// The blobs that are kept in part, and how many bytes of each.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn list(&self) -> Result<Vec<(Digest, u64)>> {
+        let what = || format!("list {}", self.directory.display());
+        let mut partial = Vec::new();
+        for entry in std::fs::read_dir(&self.directory).context(what)? {
+            let entry = entry.context(what)?;
+            let digest = Digest::parse(&format!("sha256:{}", entry.file_name().to_string_lossy()));
+            // One that is no longer there was fetched to its end.
+            partial.extend(digest.ok().zip(entry.metadata().ok().map(|metadata| metadata.len())));
+        }
+        partial.sort();
+        Ok(partial)
+    }
+
     /// Takes away everything that nobody fetches now. Returns how many bytes that frees.
     ///
     /// # Errors

@@ -72,3 +72,10 @@ pub(in crate::api) async fn df(State(engine): State<Engine>, version: Version, p
     .await?;
     ok_json(&answer)
 }
+
+/// `POST /dhow/check`: one answer when everything was read.
+pub(in crate::api) async fn check(State(engine): State<Engine>, params: Params) -> ApiResult {
+    let repair = params.flag("repair");
+    let report = blocking(move || crate::system::check::check(&engine, repair)).await?;
+    ok_json(&convert::check::show(&report))
+}

@@ -3,6 +3,7 @@
 
 mod faults;
 mod fixture;
+mod killed;
 
 use crate::fixtures::{self, Tar};
 use crate::sandbox::{Ended, Sandbox, finish};
