@@ -7,7 +7,7 @@ use dhow_model::{ContainerId, Layout, Result, ResultExt};
 use dhow_runtime::HostFacts;
 use dhow_store::content::Content;
 use dhow_store::db::StateDb;
-use dhow_store::layer::{LayerStore, UnpackedLayers};
+use dhow_store::layer::{LayerStore, Layers};
 use std::collections::HashMap;
 use std::ops::{Deref, DerefMut};
 use std::os::unix::net::UnixStream;
@@ -50,7 +50,7 @@ struct Services {
     /// Idle connections. A verb takes one, so that no verb waits for another's transaction in our own process.
     connections: Mutex<Vec<StateDb>>,
     content: Content,
-    layers: UnpackedLayers,
+    layers: Layers,
     facts: OnceLock<HostFacts>,
     bell: Bell,
     trace: Hub,
@@ -81,7 +81,8 @@ impl Engine {
         let db = StateDb::open(&layout)?;
         let engine = Self(Arc::new(Services {
             content: Content::open(&layout)?,
-            layers: UnpackedLayers::open(&layout)?,
+            layers: Layers::open(&layout)?
+                .with_form(config.settings.layer_form, Arc::new(crate::image::HostMounter)),
             layout,
             helper,
             settings: config.settings,
@@ -129,8 +130,8 @@ impl Engine {
         &self.0.layers
     }
 
-    /// The concrete layer store, for the archive functions.
-    pub(crate) fn unpacked(&self) -> &UnpackedLayers {
+    /// The concrete layer store, for recovery and collection.
+    pub(crate) fn layer_store(&self) -> &Layers {
         &self.0.layers
     }
 

@@ -34,7 +34,7 @@ fn claims_work(status: Status) -> bool {
 /// Settles every container that needs it. Cheap when nothing does: one query, and one look per live monitor.
 pub(crate) fn recover(engine: &Engine) -> Result<()> {
     engine.content().recover()?;
-    engine.unpacked().recover()?;
+    engine.layer_store().recover()?;
     let active = engine.db()?.read(|txn| txn.container_statuses_at(&CLAIMS_WORK))?;
     for (id, status) in active {
         // The lock says whether the monitor lives, not its pid: that may be a zombie's, or someone else's.

@@ -4,7 +4,7 @@ use crate::Engine;
 use dhow_model::health::ProbeResult;
 use dhow_model::image::Image;
 use dhow_model::log::LogDriver;
-use dhow_model::{ContainerId, Result};
+use dhow_model::{ContainerId, LowerLayer, Result};
 use dhow_store::db::ContainerRecord;
 use std::path::PathBuf;
 
@@ -32,7 +32,7 @@ pub struct Inspected {
     /// Overlayfs' work directory.
     pub work: PathBuf,
     /// The image's layers, top first.
-    pub lower: Vec<PathBuf>,
+    pub lower: Vec<LowerLayer>,
     /// Where each mount comes from on the host: targets to paths.
     pub volume_paths: Vec<(String, PathBuf)>,
     /// Bytes of the writable layer, and of that and the image together.

@@ -42,7 +42,7 @@ pub fn import(engine: &Engine, input: &mut dyn Read, request: &ImportRequest) ->
         created: crate::events::now(),
     };
     super::gc::install(engine, || {
-        let mut loaded = dhow_store::archive::import(engine.content(), engine.unpacked(), input, options)?;
+        let mut loaded = dhow_store::archive::import(engine.content(), engine.layer_store(), input, options)?;
         loaded.references = request.reference.iter().cloned().collect();
         let id = loaded.image.id.clone();
         super::load::record(engine, vec![loaded], "import")?;

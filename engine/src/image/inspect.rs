@@ -2,8 +2,7 @@
 
 use crate::Engine;
 use dhow_model::image::Image;
-use dhow_model::{Reference, Result};
-use std::path::PathBuf;
+use dhow_model::{LowerLayer, Reference, Result};
 
 /// What is known of an image.
 #[derive(Debug, Clone)]
@@ -13,7 +12,7 @@ pub struct InspectedImage {
     /// Its tags.
     pub references: Vec<Reference>,
     /// Its layers' directories, top first.
-    pub lower: Vec<PathBuf>,
+    pub lower: Vec<LowerLayer>,
     /// The configuration blob as it came, for the fields that the engine does not act on.
     pub raw_config: Vec<u8>,
 }

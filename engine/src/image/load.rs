@@ -23,7 +23,7 @@ pub struct LoadedImage {
 /// `Unsupported` for a form that nobody writes. Nothing is tagged unless everything was installed.
 pub fn load(engine: &Engine, archive: File) -> Result<Vec<LoadedImage>> {
     super::gc::install(engine, || {
-        let loaded = dhow_store::archive::load(engine.content(), engine.unpacked(), archive)?;
+        let loaded = dhow_store::archive::load(engine.content(), engine.layer_store(), archive)?;
         record(engine, loaded, "load")
     })
 }

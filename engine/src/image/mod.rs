@@ -9,6 +9,7 @@ pub mod import;
 pub mod inspect;
 pub mod list;
 pub mod load;
+mod mounter;
 pub mod prune;
 pub mod pull;
 pub mod push;
@@ -17,6 +18,8 @@ pub mod save;
 pub mod search;
 pub mod tag;
 pub mod transfer;
+
+pub(crate) use mounter::HostMounter;
 
 use crate::Engine;
 use dhow_model::image::Image;

@@ -12,6 +12,7 @@
 //! | `detach-keys` | for clients that name none |
 //! | `insecure-registries` | hosts and networks that are asked without TLS, or without checking who answers |
 //! | `registry-mirrors` | hosts, or URLs, that are asked before Docker Hub |
+//! | `layer-store` | `auto`, `indexed` or `unpacked`: the form of layers that are installed from now on. Ours, not Docker's |
 //! | `userns-remap` | `default`, or `user[:group]` of /etc/subuid and /etc/subgid |
 //! | `userns-ids` | `{"first": 1000000, "count": 655360}`: the host's ids that user namespaces take theirs from. Ours, not Docker's |
 //!
@@ -25,6 +26,7 @@ use dhow_model::log::LogConfig;
 use dhow_model::resources::Ulimit;
 use dhow_model::security::IdShift;
 use dhow_model::{Error, ErrorKind, Result};
+use dhow_store::layer::LayerForm;
 use lines::Lines;
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
@@ -60,6 +62,8 @@ pub struct Settings {
     pub insecure_registries: Vec<String>,
     /// `registry-mirrors`: `host[:port]`.
     pub registry_mirrors: Vec<String>,
+    /// `layer-store`.
+    pub layer_form: LayerForm,
     /// `userns-remap`; empty: containers share the host's ids.
     pub userns_remap: String,
     /// `userns-ids`; `None`: those of /etc/subuid and /etc/subgid.
@@ -181,6 +185,14 @@ impl Settings {
             }
             "insecure-registries" => self.insecure_registries = hosts(key, value)?,
             "registry-mirrors" => self.registry_mirrors = hosts(key, value)?,
+            "layer-store" => {
+                self.layer_form = match text(key, value)?.as_str() {
+                    "auto" => LayerForm::Auto,
+                    "indexed" => LayerForm::Indexed,
+                    "unpacked" => LayerForm::Unpacked,
+                    _ => return Err(wrong(key, "want \"auto\", \"indexed\" or \"unpacked\"")),
+                }
+            }
             "userns-remap" => self.userns_remap = text(key, value)?,
             "userns-ids" => self.userns_ids = Some(ids(key, value)?),
             known if NOT_YET.contains(&known) => {

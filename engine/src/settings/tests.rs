@@ -52,6 +52,7 @@ fn what_is_wrong_is_told_with_line_and_key() {
             "{\n\"userns-ids\": {\"first\": 0, \"count\": 5}}",
             "line 2: \"userns-ids\": want a number: \"first\"",
         ),
+        ("{\n\"layer-store\": \"zip\"}", "line 2: \"layer-store\": want \"auto\", \"indexed\" or"),
         ("{\"detach-keys\": \"ctrl-\"}", "line 1: \"detach-keys\": Invalid detach keys"),
         ("{\"a\\\"b\": 1}", "line 1: \"a\\\"b\": unknown key"),
         ("{\"data-root\": \"/a\",\n\"data-root\": \"/b\"}", "line 2: \"data-root\" is there twice"),

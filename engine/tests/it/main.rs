@@ -6,6 +6,7 @@
 //! | `hello` | the first command of a new user |
 //! | `debian` | a real distribution, by batch and by terminal |
 //! | `images` | archives that other tools made, saved archives, tags, history, corrupt input |
+//! | `layers` | layers in both forms: the same to every verb, mounted once, gone with the last image |
 //! | `run` | the flags of `run`, seen from inside the container |
 //! | `lifecycle` | create to rm, names, `ps`, `logs`, `wait`, `events`, restart policies |
 //! | `server` | a real server: logs, exec, graceful stop, restart, and the docker command line |
@@ -69,6 +70,7 @@ mod health;
 mod hello;
 mod http;
 mod images;
+mod layers;
 mod leaks;
 mod lifecycle;
 mod limits;

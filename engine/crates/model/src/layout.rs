@@ -6,7 +6,8 @@
 //!   notify                       a counter that processes map and sleep on; advanced after each commit of events
 //!   content/sha256/HEX           manifests and configs, whole and verified
 //!   content/tmp/                 half-written blobs; emptied by recovery
-//!   layers/HEX/                  one per diff id: diff/ (the tree), split (all of the tar but file data)
+//!   layers/HEX/                  one per diff id: diff/ (the tree), split (all of the tar but file data), or
+//!                                tar (as it was), index (an EROFS image over it)
 //!   layers/tmp/                  half-unpacked layers; emptied by recovery
 //!   containers/ID/               upper/ work/ ID-json.log
 //!   volumes/NAME/_data           named and anonymous volumes
@@ -17,6 +18,7 @@
 //!   containers/ID/attach.sock    the monitor's socket
 //!   containers/ID/hostname, …    hosts, resolv.conf: written anew by each start, mounted on those of /etc
 //!   containers/ID/monitor.lock   flock held by the monitor for its whole life
+//!   layers/                      the namespace of the indexed layers' mounts is pinned here, while there are any
 //!   execs/ID/attach.sock         the same for an exec session
 //! ```
 
@@ -124,6 +126,11 @@ impl Layout {
     /// The program behind `--init`.
     pub fn init(&self) -> PathBuf {
         self.root.join("init")
+    }
+
+    /// Where the namespace of the indexed layers' mounts is pinned.
+    pub fn layer_mounts(&self) -> PathBuf {
+        self.state.join("layers")
     }
 
     /// A container's run-time directory.

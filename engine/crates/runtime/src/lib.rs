@@ -26,6 +26,7 @@ mod future_root;
 pub mod host_usage;
 pub mod idmap;
 pub mod launch;
+pub mod layers;
 pub mod log;
 pub mod monitor;
 pub mod plan;

@@ -285,7 +285,7 @@ impl fmt::Display for LaunchPlan {
                     Rootfs::Directory(path) => writeln!(f, "rootfs directory {}", path.display())?,
                     Rootfs::Overlay { lower, upper, work } => {
                         writeln!(f, "rootfs overlay upper={} work={}", upper.display(), work.display())?;
-                        lower.iter().try_for_each(|l| writeln!(f, "  lower {}", l.display()))?;
+                        lower.iter().try_for_each(|l| writeln!(f, "  lower {}", l.path().display()))?;
                     }
                 }
                 write!(f, "namespaces")?;

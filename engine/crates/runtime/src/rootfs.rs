@@ -2,9 +2,9 @@
 
 mod one_string;
 
-use crate::facts;
 use crate::spec::Rootfs;
-use dhow_model::{Error, ErrorKind, Result, ResultExt};
+use crate::{facts, layers};
+use dhow_model::{Error, ErrorKind, LowerLayer, Result, ResultExt};
 use dhow_sys::mount::{self, FsContext, OPEN_TREE_CLONE, RECURSIVE};
 use dhow_sys::{Errno, fsat, openat2};
 use std::collections::VecDeque;
@@ -90,22 +90,18 @@ fn clone_tree(path: &Path) -> Result<OwnedFd> {
 
 /// The same without a writable directory. `scratch` is any directory of ours (older kernels need a place).
 pub(crate) fn readonly_overlay(layers: &[Layer<'_>], scratch: &Path) -> Result<OwnedFd> {
-    let mut mapped = Vec::new();
-    if layers.iter().any(|layer| layer.mapping.is_some()) {
-        for layer in layers {
-            let tree = clone_tree(layer.path)?;
-            layer.mapping.map_or(Ok(()), |mapping| mapping.apply(tree.as_fd(), layer.path))?;
-            mapped.push(tree);
-        }
-    }
-    let paths: Vec<PathBuf> = layers.iter().map(|layer| layer.path.to_owned()).collect();
-    overlay_of(&paths, None, scratch, &mapped)
+    overlay_of(&Lower::open(layers)?, None, scratch)
 }
 
-/// A directory to be looked at, and whose ids it has.
+fn overlay(lower: &[LowerLayer], upper: &Path, work: &Path, mapping: Option<Mapping<'_>>) -> Result<OwnedFd> {
+    let layers: Vec<Layer<'_>> = lower.iter().map(|layer| Layer { layer, mapping }).collect();
+    overlay_of(&Lower::open(&layers)?, Some(upper), work)
+}
+
+/// A layer to be looked at, and whose ids its files have.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Layer<'a> {
-    pub path: &'a Path,
+    pub layer: &'a LowerLayer,
     /// `None`: as they are.
     pub mapping: Option<Mapping<'a>>,
 }
@@ -113,41 +109,80 @@ pub(crate) struct Layer<'a> {
 impl Layer<'_> {
     /// It alone, for walking.
     pub(crate) fn open(self) -> Result<OwnedFd> {
-        match self.mapping {
-            None => mount::open_path(&c_path(self.path)?).context(|| format!("open {}", self.path.display())),
-            Some(mapping) => {
-                let tree = clone_tree(self.path)?;
-                mapping.apply(tree.as_fd(), self.path)?;
-                Ok(tree)
+        let path = self.layer.path();
+        let tree = match (self.layer, self.mapping) {
+            (LowerLayer::Indexed(layer), _) => layers::mount_of(layer)?,
+            (LowerLayer::Directory(_), Some(_)) => clone_tree(path)?,
+            (LowerLayer::Directory(_), None) => {
+                return mount::open_path(&c_path(path)?).context(|| format!("open {}", path.display()));
             }
+        };
+        self.mapping.map_or(Ok(()), |mapping| mapping.apply(tree.as_fd(), path))?;
+        Ok(tree)
+    }
+}
+
+/// Layers as the mount takes them.
+pub(crate) struct Lower {
+    /// Topmost first. Where a layer is mounted: the way to that mount.
+    paths: Vec<PathBuf>,
+    /// For messages.
+    names: Vec<PathBuf>,
+    /// If ids are mapped: a copy of the mount of each directory, mapped or not. Overlayfs takes them from 5.19 on.
+    mapped: Vec<OwnedFd>,
+    /// Mounts of indexed layers.
+    indexed: Vec<OwnedFd>,
+}
+
+impl Lower {
+    fn open(layers: &[Layer<'_>]) -> Result<Self> {
+        let names: Vec<PathBuf> = layers.iter().map(|layer| layer.layer.path().to_owned()).collect();
+        let mut lower = Self { paths: names.clone(), names, mapped: Vec::new(), indexed: Vec::new() };
+        let maps = layers.iter().any(|layer| layer.mapping.is_some());
+        let all: Vec<&LowerLayer> = layers.iter().map(|layer| layer.layer).collect();
+        for (number, mount) in layers::mounts_of(&all)?.into_iter().enumerate() {
+            let name = &lower.names[number];
+            let (tree, kept) = match mount {
+                Some(mount) => (mount, &mut lower.indexed),
+                None if maps => (clone_tree(name)?, &mut lower.mapped),
+                None => continue,
+            };
+            layers[number].mapping.map_or(Ok(()), |mapping| mapping.apply(tree.as_fd(), name))?;
+            lower.paths[number] = through(&tree);
+            kept.push(tree);
         }
+        Ok(lower)
+    }
+
+    /// One layer that is mounted already, over an empty directory.
+    pub(crate) fn of_one(mount: OwnedFd, empty: &Path) -> Self {
+        let paths = vec![through(&mount), empty.to_owned()];
+        Self { names: paths.clone(), paths, mapped: Vec::new(), indexed: vec![mount] }
     }
 }
 
-fn overlay(lower: &[PathBuf], upper: &Path, work: &Path, mapping: Option<Mapping<'_>>) -> Result<OwnedFd> {
-    let mut mapped = Vec::new();
-    if let Some(mapping) = mapping {
-        mapped_layers(lower, mapping, &mut mapped)?;
-    }
-    overlay_of(lower, Some(upper), work, &mapped)
+/// A path to what a descriptor holds.
+fn through(fd: &OwnedFd) -> PathBuf {
+    PathBuf::from(format!("/proc/self/fd/{}", fd.as_raw_fd()))
 }
 
-/// `mapped` has a detached copy of each layer that is used instead of it, or nothing.
-fn overlay_of(lower: &[PathBuf], upper: Option<&Path>, work: &Path, mapped: &[OwnedFd]) -> Result<OwnedFd> {
-    if lower.len() > OVERLAY_LAYERS_MAX {
+pub(crate) fn overlay_of(lower: &Lower, upper: Option<&Path>, work: &Path) -> Result<OwnedFd> {
+    if lower.paths.len() > OVERLAY_LAYERS_MAX {
         return Err(Error::unsupported(format!(
             "root filesystem: {} layers: an overlay takes {OVERLAY_LAYERS_MAX} at most",
-            lower.len()
+            lower.paths.len()
         )));
     }
     // Descriptors behind /proc/self/fd paths must live until the superblock is made.
     let mut held = Vec::new();
-    if !facts::overlay_takes_layers_one_by_one(&short_path(&lower[0], &mut held)?)? {
-        return one_string::overlay(lower, mapped, upper, work);
+    if !facts::overlay_takes_layers_one_by_one(&short_path(&lower.paths[0], &mut held)?)? {
+        if !lower.indexed.is_empty() {
+            return Err(Error::unsupported(
+                "this kernel cannot use indexed layers: pull or load the image anew",
+            ));
+        }
+        return one_string::overlay(&lower.names, &lower.mapped, upper, work);
     }
-    let copies: Vec<PathBuf> =
-        mapped.iter().map(|fd| PathBuf::from(format!("/proc/self/fd/{}", fd.as_raw_fd()))).collect();
-    let lower = if copies.is_empty() { lower } else { &copies };
     let failed = |context: Option<&FsContext>, what: String, errno: Errno| {
         let message = context.and_then(FsContext::message).map(|m| format!(" ({m})")).unwrap_or_default();
         Error::caused(ErrorKind::StartFailed, format!("root filesystem: {what}{message}"), errno)
@@ -158,9 +193,9 @@ fn overlay_of(lower: &[PathBuf], upper: Option<&Path>, work: &Path, mapped: &[Ow
         let text = short_path(path, held)?;
         Ok(context.set(key, &text))
     };
-    for layer in lower {
-        set(c"lowerdir+", layer, &mut held)?
-            .map_err(|errno| failed(Some(&context), format!("layer {}", layer.display()), errno))?;
+    for (path, name) in lower.paths.iter().zip(&lower.names) {
+        set(c"lowerdir+", path, &mut held)?
+            .map_err(|errno| failed(Some(&context), format!("layer {}", name.display()), errno))?;
     }
     let writable = upper.map(|upper| [(c"upperdir", upper), (c"workdir", work)]);
     for (key, path) in writable.into_iter().flatten() {
@@ -168,27 +203,22 @@ fn overlay_of(lower: &[PathBuf], upper: Option<&Path>, work: &Path, mapped: &[Ow
             failed(Some(&context), format!("{} {}", key.to_string_lossy(), path.display()), errno)
         })?;
     }
+    if !lower.indexed.is_empty() {
+        // Several filesystems below: without it, files and directories would seem to lie on different devices, and
+        // `find -xdev`, `du -x` and `cp -x` would take the one for the other (overlayfs.rst, "Inode properties").
+        context.set(c"xino", c"on").map_err(|errno| failed(Some(&context), "xino".to_owned(), errno))?;
+    }
     context.mount(0).map_err(|errno| {
         failed(
             Some(&context),
-            format!("overlay of {} layers at {}", lower.len(), upper.unwrap_or(work).display()),
+            format!("overlay of {} layers at {}", lower.paths.len(), upper.unwrap_or(work).display()),
             errno,
         )
     })
 }
 
-/// Id-mapped copies of the mounts that the layers lie on; overlayfs takes them from 5.19 on.
-fn mapped_layers(lower: &[PathBuf], mapping: Mapping<'_>, mapped: &mut Vec<OwnedFd>) -> Result<()> {
-    for layer in lower {
-        let tree = clone_tree(layer)?;
-        mapping.apply(tree.as_fd(), layer)?;
-        mapped.push(tree);
-    }
-    Ok(())
-}
-
 /// The path itself, or a way to it through a descriptor when it is too long for fsconfig(2).
-fn short_path(path: &Path, held: &mut Vec<OwnedFd>) -> Result<CString> {
+pub(crate) fn short_path(path: &Path, held: &mut Vec<OwnedFd>) -> Result<CString> {
     let text = c_path(path)?;
     if text.count_bytes() <= FSCONFIG_STRING_MAX {
         return Ok(text);

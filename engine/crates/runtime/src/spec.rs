@@ -3,10 +3,10 @@
 use crate::cgroup::CgroupPaths;
 use crate::idmap::IdMaps;
 use crate::volume_fs::VolumeFilesystem;
-use dhow_model::ContainerId;
 use dhow_model::container::ContainerConfig;
 use dhow_model::mount::{Mount, MountSource};
 use dhow_model::resources::Ulimit;
+use dhow_model::{ContainerId, LowerLayer};
 use serde::{Deserialize, Serialize};
 use std::path::PathBuf;
 
@@ -66,7 +66,7 @@ pub enum Rootfs {
     /// An overlay of read-only layers with a writable one on top.
     Overlay {
         /// The layers, topmost first. May be empty (an image without layers), and longer than 127.
-        lower: Vec<PathBuf>,
+        lower: Vec<LowerLayer>,
         /// What the container writes.
         upper: PathBuf,
         /// The overlay's scratch directory, on the same filesystem as `upper`.

@@ -16,13 +16,13 @@ use crate::spec::{ResolvedMount, Rootfs};
 use crate::user::{self, InRoot};
 use crate::volume_fs::{self, Stay};
 use dhow_model::mount::MountSource;
-use dhow_model::{Error, ErrorKind, Result, ResultExt};
+use dhow_model::{Error, ErrorKind, LowerLayer, Result, ResultExt};
 use dhow_sys::mount::{self, OPEN_TREE_CLONE, RECURSIVE};
 use dhow_sys::{Errno, clone, fsat, openat2, process};
 use nix::libc::{O_DIRECTORY, O_PATH};
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 /// What of a running container is to be seen.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -123,8 +123,9 @@ fn assemble_stopped(
         Access::Read if !upper.exists() && lower.is_empty() => return Ok(None),
         // What the container wrote has the host's ids for it already.
         Access::Read => {
-            let own = upper.exists().then_some(Layer { path: upper, mapping: None });
-            let layers = own.into_iter().chain(lower.iter().map(|path| Layer { path, mapping }));
+            let own = LowerLayer::Directory(upper.clone());
+            let own = upper.exists().then_some(Layer { layer: &own, mapping: None });
+            let layers = own.into_iter().chain(lower.iter().map(|layer| Layer { layer, mapping }));
             of_layers(&layers.collect::<Vec<_>>(), scratch)?
         }
     };
@@ -195,13 +196,13 @@ impl<'a> Shifted<'a> {
 ///
 /// # Errors
 /// Names the layer that is at fault.
-pub fn of_image(lower: &[PathBuf], ids: Option<&IdMaps>, scratch: &Path) -> Result<Option<OwnedFd>> {
+pub fn of_image(lower: &[LowerLayer], ids: Option<&IdMaps>, scratch: &Path) -> Result<Option<OwnedFd>> {
     if lower.is_empty() {
         return Ok(None);
     }
     let ids = ids.map(Shifted::new).transpose()?;
     let mapping = ids.as_ref().map(Shifted::mapping);
-    let layers: Vec<Layer<'_>> = lower.iter().map(|path| Layer { path, mapping }).collect();
+    let layers: Vec<Layer<'_>> = lower.iter().map(|layer| Layer { layer, mapping }).collect();
     of_layers(&layers, scratch).map(Some)
 }
 

@@ -6,7 +6,7 @@ use dhow_model::{ErrorKind, Layout, Reference, Timestamp};
 use dhow_store::archive::{self, ImportOptions};
 use dhow_store::content::{Content, digest_of};
 use dhow_store::install::Loaded;
-use dhow_store::layer::{LayerStore, UnpackedLayers};
+use dhow_store::layer::{LayerStore, Layers};
 use serde_json::{Value, json};
 use std::fs::File;
 
@@ -126,7 +126,7 @@ fn what_we_save_others_load_and_so_do_we() {
 
     // Our own door, into an empty store.
     let other = Layout::new(scratch.path("other"), scratch.path("other-run"));
-    let (content, layers) = (Content::open(&other).unwrap(), UnpackedLayers::open(&other).unwrap());
+    let (content, layers) = (Content::open(&other).unwrap(), Layers::open(&other).unwrap());
     let again = archive::load(&content, &layers, File::open(scratch.path("saved.tar")).unwrap()).unwrap();
     for ((image, references), loaded) in images.iter().zip(&again) {
         assert_eq!(

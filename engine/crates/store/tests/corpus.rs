@@ -1,7 +1,7 @@
 //! Layers that GNU tar made of nasty files: the tree is what GNU tar itself extracts, the exported tar is the same
 //! to the byte, and so is the tree when the layer comes compressed.
 
-use crate::support::{Scratch, Tar, assert_same, facts, sh};
+use crate::support::{Facted, Scratch, Tar, assert_same, facts, sh};
 use dhow_store::content::digest_of;
 use dhow_store::layer::{Expected, LayerSource, LayerStore};
 use std::io::Write;
@@ -57,8 +57,8 @@ const FORMS: &[(&str, &str)] = &[
 ];
 
 #[test]
-fn unpacked_and_exported_as_gnu_tar_does() {
-    let scratch = Scratch::new();
+fn installed_and_exported_as_gnu_tar_does() {
+    let [scratch, indexed] = Scratch::both();
     let dir = scratch.dir.path();
     sh(dir, MAKE);
     for (name, options) in FORMS {
@@ -76,6 +76,10 @@ fn unpacked_and_exported_as_gnu_tar_does() {
         assert!(want.len() > 2000, "{name}: {}", want.len());
         assert_same(&want, &got, name);
         assert!(scratch.export(&layer.diff_id) == tar, "{name}: the exported tar differs");
+        same_when_indexed(&indexed, &tar, &want, name);
+        let mut through_overlay = facts(&scratch.overlay(std::slice::from_ref(&layer.diff_id)).path, &[]);
+        through_overlay.insert(Vec::new(), want[&b""[..]].clone());
+        assert_same(&want, &through_overlay, &format!("{name} through an overlay"));
         let info = scratch.layers.info(&layer.diff_id).unwrap();
         assert_eq!(info.tar_bytes, tar.len() as u64);
         assert_eq!(info.size_bytes, layer.size_bytes);
@@ -90,6 +94,22 @@ fn unpacked_and_exported_as_gnu_tar_does() {
         assert!(!scratch.layers.contains(&layer.diff_id));
     }
     assert_eq!(scratch.leftovers(), Vec::<std::path::PathBuf>::new());
+}
+
+/// The same tar as an indexed layer: the same tree, by itself and through an overlay, and the same tar again.
+fn same_when_indexed(indexed: &Scratch, tar: &[u8], want: &Facted, name: &str) {
+    let layer = indexed.install(tar).unwrap();
+    assert!(indexed.is_indexed(&layer.diff_id), "{name}: it was unpacked");
+    assert_same(want, &facts(&indexed.tree(&layer.diff_id).path, &[]), &format!("{name}, indexed"));
+    let mut merged = facts(&indexed.overlay(std::slice::from_ref(&layer.diff_id)).path, &[]);
+    // The root is the upper directory's.
+    merged.insert(Vec::new(), want[&b""[..]].clone());
+    assert_same(want, &merged, &format!("{name}, indexed, through an overlay"));
+    assert!(indexed.export(&layer.diff_id) == tar, "{name}: the exported tar differs");
+    let info = indexed.layers.info(&layer.diff_id).unwrap();
+    assert_eq!((info.tar_bytes, info.size_bytes), (tar.len() as u64, layer.size_bytes));
+    indexed.layers.remove(&layer.diff_id).unwrap();
+    assert!(!indexed.layers.contains(&layer.diff_id) && indexed.leftovers().is_empty());
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use crate::support::{Scratch, Tar, facts};
 use dhow_model::ErrorKind;
-use dhow_store::layer::LayerStore;
+use dhow_store::layer::{LayerForm, LayerStore};
 use std::path::{Path, PathBuf};
 
 /// A directory beside the store that no archive may touch.
@@ -13,7 +13,13 @@ fn victim(scratch: &Scratch) -> PathBuf {
     victim
 }
 
-fn refused(scratch: &Scratch, tar: &[u8], why: &str) {
+fn refused(both: &[Scratch; 2], tar: &[u8], why: &str) {
+    for scratch in both {
+        refused_by(scratch, tar, why);
+    }
+}
+
+fn refused_by(scratch: &Scratch, tar: &[u8], why: &str) {
     let error = scratch.install(tar).unwrap_err();
     assert!(error.to_string().contains(why), "{error}");
     assert!(matches!(error.kind(), ErrorKind::Corrupt | ErrorKind::Unsupported), "{error:?}");
@@ -23,7 +29,7 @@ fn refused(scratch: &Scratch, tar: &[u8], why: &str) {
 
 #[test]
 fn names_and_links_that_lead_out_are_refused() {
-    let scratch = Scratch::new();
+    let scratch = Scratch::both();
     refused(&scratch, &Tar::new().file("../evil", b"x").end(), "\"../evil\" leads out of the layer");
     refused(&scratch, &Tar::new().file("a/../../evil", b"x").end(), "leads out of the layer");
     refused(
@@ -47,8 +53,13 @@ fn names_and_links_that_lead_out_are_refused() {
 
 #[test]
 fn symbolic_links_are_followed_inside_the_layer_only() {
-    let scratch = Scratch::new();
-    let victim = victim(&scratch);
+    for scratch in Scratch::both() {
+        symbolic_links_in(&scratch);
+    }
+}
+
+fn symbolic_links_in(scratch: &Scratch) {
+    let victim = victim(scratch);
     let before = facts(&victim, &[]);
     let outside = victim.to_str().unwrap();
     let up = "../".repeat(12);
@@ -68,7 +79,8 @@ fn symbolic_links_are_followed_inside_the_layer_only() {
         .end();
     let layer = scratch.install(&tar).unwrap();
     assert_eq!(facts(&victim, &[]), before);
-    let diff = scratch.layers.lower_dir(&layer.diff_id);
+    let tree = scratch.tree(&layer.diff_id);
+    let diff = &tree.path;
     let inside = |path: &str| std::fs::read_to_string(diff.join(path.trim_start_matches('/'))).unwrap();
     assert_eq!(inside(&format!("{outside}/passwd")), "evil");
     assert_eq!(inside(&format!("{outside}/evil")), "evil");
@@ -81,7 +93,12 @@ fn symbolic_links_are_followed_inside_the_layer_only() {
 
 #[test]
 fn attributes_that_would_steer_the_overlay_are_dropped() {
-    let scratch = Scratch::new();
+    for scratch in Scratch::both() {
+        attributes_that_in(&scratch);
+    }
+}
+
+fn attributes_that_in(scratch: &Scratch) {
     let tar = Tar::new()
         .pax(&[("SCHILY.xattr.trusted.overlay.redirect", b"/etc"), ("SCHILY.xattr.user.fine", b"1")])
         .dir("d", 0o755)
@@ -89,7 +106,7 @@ fn attributes_that_would_steer_the_overlay_are_dropped() {
         .file("f", b"x")
         .end();
     let layer = scratch.install(&tar).unwrap();
-    let all = facts(&scratch.layers.lower_dir(&layer.diff_id), &[]);
+    let all = facts(&scratch.tree(&layer.diff_id).path, &[]);
     assert_eq!(all[&b"d"[..]].xattrs, [("user.fine".to_owned(), b"1".to_vec())]);
     assert!(all[&b"f"[..]].xattrs.is_empty());
     assert!(scratch.export(&layer.diff_id) == tar);
@@ -97,7 +114,12 @@ fn attributes_that_would_steer_the_overlay_are_dropped() {
 
 #[test]
 fn what_does_not_fit_is_refused_before_the_disk_is_full() {
-    let scratch = Scratch::new();
+    for scratch in Scratch::both() {
+        what_does_in(&scratch);
+    }
+}
+
+fn what_does_in(scratch: &Scratch) {
     // A member that claims an exbibyte: refused by its header alone.
     let tar = Tar::new().pax(&[("size", b"1152921504606846976")]).file("bomb", b"x").end();
     let error = scratch.install(&tar).unwrap_err();
@@ -107,7 +129,7 @@ fn what_does_not_fit_is_refused_before_the_disk_is_full() {
     let records: [(&str, &[u8]); 3] =
         [("GNU.sparse.size", b"1099511627776"), ("GNU.sparse.map", b""), ("GNU.sparse.name", b"huge")];
     let layer = scratch.install(&Tar::new().pax(&records).file("x", b"").end()).unwrap();
-    assert_eq!(scratch.layers.lower_dir(&layer.diff_id).join("huge").metadata().unwrap().len(), 1 << 40);
+    assert_eq!(scratch.tree(&layer.diff_id).path.join("huge").metadata().unwrap().len(), 1 << 40);
     assert_eq!(scratch.leftovers(), Vec::<PathBuf>::new());
 }
 
@@ -118,13 +140,20 @@ fn a_small_filesystem_fills_up_and_is_clean_again() {
     std::fs::create_dir(&small).unwrap();
     let mount = Mounted::tmpfs(&small, "size=48m,nr_inodes=5000");
     let layout = dhow_model::Layout::new(small.join("root"), small.join("run"));
-    let layers = dhow_store::layer::UnpackedLayers::open(&layout).unwrap();
+    let layers = dhow_store::layer::Layers::open(&layout).unwrap();
     let mut tar = Tar::new();
     for n in 0..40 {
         tar = tar.file(&format!("f{n}"), &vec![1; 1_000_000]);
     }
     let tar = tar.end();
     let error = layers
+        .install(dhow_store::layer::LayerSource::Bytes(&tar), dhow_store::layer::Expected::default(), &())
+        .unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
+    assert!(error.to_string().contains("no room for the layer"), "{error}");
+    let error = layers
+        .clone()
+        .with_form(LayerForm::Indexed, std::sync::Arc::new(crate::support::NoMounts))
         .install(dhow_store::layer::LayerSource::Bytes(&tar), dhow_store::layer::Expected::default(), &())
         .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unavailable);

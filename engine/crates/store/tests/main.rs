@@ -6,6 +6,7 @@
 mod archives;
 mod corpus;
 mod hostile;
+mod indexed;
 mod merged;
 mod store;
 mod support;

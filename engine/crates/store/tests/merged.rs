@@ -5,18 +5,9 @@ use dhow_model::Digest;
 use dhow_store::layer::LayerStore;
 use std::path::Path;
 
-/// The tree that an overlay of these layers shows: mounted in a namespace of its own, and copied out by tar.
-fn merged(scratch: &Scratch, layers: &[Digest], name: &str) -> Facted {
-    let out = scratch.path(name);
-    std::fs::create_dir(&out).unwrap();
-    let lower: Vec<String> =
-        scratch.layers.lower_dirs(layers).unwrap().iter().map(|p| p.display().to_string()).collect();
-    let script = format!(
-        "mkdir -p upper work m; unshare -m --propagation private bash -euc 'mount -t overlay overlay -o lowerdir={},upperdir=upper,workdir=work m; tar --xattrs --xattrs-include=\"*\" --format=posix -cf - -C m . | tar --xattrs --xattrs-include=\"*\" --numeric-owner -p -xf - -C {name}'",
-        lower.join(":")
-    );
-    sh(scratch.dir.path(), &script);
-    let mut all = facts(&out, &[]);
+/// The tree that an overlay of these layers shows.
+fn merged(scratch: &Scratch, layers: &[Digest]) -> Facted {
+    let mut all = facts(&scratch.overlay(layers).path, &[]);
     // The root is the upper directory's.
     all.remove(&b""[..]);
     all
@@ -32,7 +23,12 @@ fn install(scratch: &Scratch, tars: &[Vec<u8>]) -> Vec<Digest> {
 
 #[test]
 fn three_layers_merge_as_their_makers_meant() {
-    let scratch = Scratch::new();
+    for scratch in Scratch::both() {
+        three_layers_in(&scratch);
+    }
+}
+
+fn three_layers_in(scratch: &Scratch) {
     let base = Tar::new()
         .dir("etc", 0o755)
         .file("etc/keep", b"base")
@@ -69,8 +65,8 @@ fn three_layers_merge_as_their_makers_meant() {
         .end();
     let top =
         Tar::new().file("again", b"top").file("etc/gone/reborn", b"top").file("etc/.wh.nothing", b"").end();
-    let layers = install(&scratch, &[base, middle.clone(), top]);
-    let tree = merged(&scratch, &layers, "out");
+    let layers = install(scratch, &[base, middle.clone(), top]);
+    let tree = merged(scratch, &layers);
     assert_eq!(
         names(&tree),
         [
@@ -96,7 +92,12 @@ fn three_layers_merge_as_their_makers_meant() {
 
 #[test]
 fn implied_directories_take_their_attributes_from_below() {
-    let scratch = Scratch::new();
+    for scratch in Scratch::both() {
+        implied_directories_in(&scratch);
+    }
+}
+
+fn implied_directories_in(scratch: &Scratch) {
     let base = Tar::new()
         .pax(&[("uid", b"11"), ("gid", b"22"), ("mtime", b"1234.5"), ("SCHILY.xattr.user.base", b"1")])
         .dir("root", 0o700)
@@ -106,9 +107,9 @@ fn implied_directories_take_their_attributes_from_below() {
         .end();
     let implying = Tar::new().file("root/.bashrc", b"x").file("tmp/f", b"x").file("a/b/c/d", b"x").end();
     let above = Tar::new().file("root/more", b"x").file("fresh/f", b"x").end();
-    let layers = install(&scratch, &[base.clone(), implying, above]);
+    let layers = install(scratch, &[base.clone(), implying, above]);
 
-    let tree = merged(&scratch, &layers, "out");
+    let tree = merged(scratch, &layers);
     let root = &tree[&b"root"[..]];
     assert_eq!((root.mode & 0o7777, root.owner, root.mtime), (0o700, (11, 22), (1234, 500_000_000)));
     assert_eq!(root.xattrs, [("user.base".to_owned(), b"1".to_vec())]);
@@ -130,24 +131,34 @@ fn implied_directories_take_their_attributes_from_below() {
 
 #[test]
 fn implied_attributes_do_not_come_from_what_is_hidden() {
-    let scratch = Scratch::new();
+    for scratch in Scratch::both() {
+        implied_attributes_in(&scratch);
+    }
+}
+
+fn implied_attributes_in(scratch: &Scratch) {
     let base = Tar::new().dir("a", 0o700).dir("b", 0o700).dir("b/c", 0o700).dir("k", 0o700).end();
     let hiding =
         Tar::new().file(".wh.a", b"").dir("b", 0o750).file("b/.wh..wh..opq", b"").file(".wh.k", b"").end();
     let implying = Tar::new().file("a/x", b"").file("b/c/x", b"").file("k/x", b"").end();
-    let layers = install(&scratch, &[base, hiding, implying]);
-    let tree = merged(&scratch, &layers, "out");
+    let layers = install(scratch, &[base, hiding, implying]);
+    let tree = merged(scratch, &layers);
     let mode = |name: &str| tree[name.as_bytes()].mode & 0o7777;
     assert_eq!((mode("a"), mode("b"), mode("b/c"), mode("k")), (0o755, 0o750, 0o755, 0o755));
 }
 
 #[test]
 fn an_opaque_root_hides_all_below() {
-    let scratch = Scratch::new();
+    for scratch in Scratch::both() {
+        an_opaque_in(&scratch);
+    }
+}
+
+fn an_opaque_in(scratch: &Scratch) {
     let base = Tar::new().file("old", b"x").end();
     let opaque = Tar::new().file(".wh..wh..opq", b"").file("new", b"x").end();
-    let layers = install(&scratch, &[base, opaque]);
-    assert_eq!(names(&merged(&scratch, &layers, "out")), ["new"]);
+    let layers = install(scratch, &[base, opaque]);
+    assert_eq!(names(&merged(scratch, &layers)), ["new"]);
 }
 
 #[test]
@@ -179,13 +190,15 @@ fn buildahs_layers_merge_to_what_buildah_shows() {
     buildah $opts push -q localhost/top oci-archive:$PWD/top.tar:localhost/top:latest >/dev/null
     "#;
     sh(dir, script);
-    let archive = std::fs::File::open(scratch.path("top.tar")).unwrap();
-    let loaded = dhow_store::archive::load(&scratch.content, &scratch.layers, archive).unwrap();
-    assert_eq!(loaded[0].references[0].to_string(), "localhost/top:latest");
-    assert_eq!(loaded[0].image.layers.len(), 3);
     let mut want = facts(&scratch.path("want"), &[]);
     want.remove(&b""[..]);
-    assert_same(&want, &merged(&scratch, &loaded[0].image.layers, "out"), "buildah's tree and ours");
+    for store in Scratch::both() {
+        let archive = std::fs::File::open(scratch.path("top.tar")).unwrap();
+        let loaded = dhow_store::archive::load(&store.content, &store.layers, archive).unwrap();
+        assert_eq!(loaded[0].references[0].to_string(), "localhost/top:latest");
+        assert_eq!(loaded[0].image.layers.len(), 3);
+        assert_same(&want, &merged(&store, &loaded[0].image.layers), "buildah's tree and ours");
+    }
     clean(dir);
 }
 

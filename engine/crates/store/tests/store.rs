@@ -4,7 +4,7 @@ use crate::support::{Scratch, Tar};
 use dhow_model::{Digest, ErrorKind};
 use dhow_store::content::digest_of;
 use dhow_store::layer::{
-    Durability, Expected, LayerProgress, LayerSource, LayerState, LayerStore, Progress, UnpackedLayers,
+    Durability, Expected, LayerProgress, LayerSource, LayerState, LayerStore, Layers, Progress,
 };
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::sync::Mutex;
@@ -30,8 +30,7 @@ fn many_install_one_layer_at_once_and_one_does() {
                 // Half of them do not know the diff id beforehand.
                 let diff_id = digest_of(tar);
                 let expected = Expected { diff_id: (n % 2 == 0).then_some(&diff_id), blob: None };
-                let layers =
-                    UnpackedLayers::open(&scratch.layout).unwrap().with_durability(Durability::Memory);
+                let layers = Layers::open(&scratch.layout).unwrap().with_durability(Durability::Memory);
                 let layer = layers.install(LayerSource::Bytes(tar), expected, &()).unwrap();
                 assert_eq!((layer.diff_id, layer.size_bytes), (diff_id, 1_000_000));
                 fresh.fetch_add(u32::from(!layer.was_present), Ordering::Relaxed);
@@ -45,7 +44,12 @@ fn many_install_one_layer_at_once_and_one_does() {
 
 #[test]
 fn wrong_digests_are_corrupt_and_leave_nothing() {
-    let scratch = Scratch::new();
+    for scratch in Scratch::both() {
+        wrong_digests(&scratch);
+    }
+}
+
+fn wrong_digests(scratch: &Scratch) {
     let tar = some_layer(2);
     let other = Digest::from_sha256([7; 32]);
     for expected in
@@ -79,6 +83,21 @@ fn damage_on_disk_is_noticed_by_export() {
     let missing = Digest::from_sha256([1; 32]);
     assert_eq!(scratch.layers.export_tar(&missing, &mut Vec::new()).unwrap_err().kind(), ErrorKind::NotFound);
     assert_eq!(scratch.layers.lower_dirs(&[missing]).unwrap_err().kind(), ErrorKind::NotFound);
+}
+
+#[test]
+fn damage_of_an_indexed_layer_is_noticed_by_export() {
+    let scratch = Scratch::indexed();
+    let layer = scratch.install(&some_layer(3)).unwrap();
+    let tar = scratch.layout.layer(&layer.diff_id).join("tar");
+    let mut bytes = std::fs::read(&tar).unwrap();
+    bytes[2000] ^= 1;
+    std::fs::write(&tar, &bytes).unwrap();
+    let error = scratch.layers.export_tar(&layer.diff_id, &mut Vec::new()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Corrupt);
+    std::fs::write(&tar, &bytes[..5000]).unwrap();
+    let error = scratch.layers.export_tar(&layer.diff_id, &mut Vec::new()).unwrap_err();
+    assert!(error.to_string().contains("is shorter than it was"), "{error}");
 }
 
 #[test]

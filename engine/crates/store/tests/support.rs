@@ -1,12 +1,15 @@
 //! A scratch root, commands that must succeed, tar archives by hand, and trees compared file by file.
 
-use dhow_model::{Digest, Layout, Result};
+use dhow_model::{Digest, IndexedLayer, Layout, LowerLayer, Result};
 use dhow_store::content::{Content, digest_of};
-use dhow_store::layer::{Durability, Expected, InstalledLayer, LayerSource, LayerStore, UnpackedLayers};
+use dhow_store::layer::{
+    Durability, Expected, InstalledLayer, LayerForm, LayerSource, LayerStore, Layers, Mounter,
+};
+use dhow_sys::mount::{self, FsContext};
 use dhow_sys::{fsat, xattr};
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
-use std::os::fd::AsFd;
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -16,16 +19,94 @@ pub(crate) struct Scratch {
     pub(crate) dir: tempfile::TempDir,
     pub(crate) layout: Layout,
     pub(crate) content: Content,
-    pub(crate) layers: UnpackedLayers,
+    pub(crate) layers: Layers,
+}
+
+/// Mounts of indexed layers are these tests' own, and end with them.
+pub(crate) struct NoMounts;
+
+impl Mounter for NoMounts {
+    fn works(&self, _layer: &IndexedLayer, _scratch: &Path) -> bool {
+        true
+    }
+
+    fn release(&self, _layer: &IndexedLayer) -> Result<()> {
+        Ok(())
+    }
+}
+
+/// A tree that is looked at where it is, or through a mount that ends with this.
+pub(crate) struct Shown {
+    pub(crate) path: PathBuf,
+    _mount: Option<OwnedFd>,
+}
+
+impl Shown {
+    fn mounted(mount: OwnedFd) -> Self {
+        Self { path: format!("/proc/self/fd/{}", mount.as_raw_fd()).into(), _mount: Some(mount) }
+    }
+}
+
+/// A layer's own tree.
+pub(crate) fn shown(layer: &LowerLayer) -> Shown {
+    match layer {
+        LowerLayer::Directory(path) => Shown { path: path.clone(), _mount: None },
+        LowerLayer::Indexed(layer) => {
+            let text = |path: &Path| std::ffi::CString::new(path.as_os_str().as_bytes()).unwrap();
+            let context = FsContext::of_source(c"erofs", &text(&layer.index)).unwrap();
+            context.set(c"device", &text(&layer.tar)).unwrap();
+            let mount = context.mount(mount::ATTR_RDONLY);
+            Shown::mounted(mount.unwrap_or_else(|errno| panic!("{errno}: {:?}", context.message())))
+        }
+    }
 }
 
 impl Scratch {
+    /// One for each form of layers.
+    pub(crate) fn both() -> [Self; 2] {
+        [Self::new(), Self::indexed()]
+    }
+
+    /// Layers are indexed where that is possible.
+    pub(crate) fn indexed() -> Self {
+        let scratch = Self::new();
+        let layers = scratch.layers.clone().with_form(LayerForm::Indexed, std::sync::Arc::new(NoMounts));
+        Self { layers, ..scratch }
+    }
+
+    pub(crate) fn is_indexed(&self, diff_id: &Digest) -> bool {
+        matches!(self.layers.lower_dirs(std::slice::from_ref(diff_id)).unwrap()[..], [LowerLayer::Indexed(_)])
+    }
+
+    /// The tree of one layer.
+    pub(crate) fn tree(&self, diff_id: &Digest) -> Shown {
+        shown(&self.layers.lower_dirs(std::slice::from_ref(diff_id)).unwrap()[0])
+    }
+
+    /// What an overlay of these layers shows, base first.
+    pub(crate) fn overlay(&self, layers: &[Digest]) -> Shown {
+        let text = |path: &Path| std::ffi::CString::new(path.as_os_str().as_bytes()).unwrap();
+        let lower: Vec<Shown> = self.layers.lower_dirs(layers).unwrap().iter().map(shown).collect();
+        let context = FsContext::open(c"overlay").unwrap();
+        for layer in &lower {
+            context.set(c"lowerdir+", &text(&layer.path)).unwrap();
+        }
+        let directory = tempfile::tempdir_in(self.dir.path()).unwrap().keep();
+        for (key, name) in [(c"upperdir", "upper"), (c"workdir", "work")] {
+            std::fs::create_dir(directory.join(name)).unwrap();
+            context.set(key, &text(&directory.join(name))).unwrap();
+        }
+        context.set(c"xino", c"on").unwrap();
+        let mount = context.mount(0);
+        Shown::mounted(mount.unwrap_or_else(|errno| panic!("{errno}: {:?}", context.message())))
+    }
+
     pub(crate) fn new() -> Self {
         assert!(nix::unistd::geteuid().is_root(), "these tests need root");
         let dir = tempfile::Builder::new().prefix("dhow-store-").tempdir().unwrap();
         let layout = Layout::new(dir.path().join("root"), dir.path().join("run"));
         let content = Content::open(&layout).unwrap();
-        let layers = UnpackedLayers::open(&layout).unwrap().with_durability(Durability::Memory);
+        let layers = Layers::open(&layout).unwrap().with_durability(Durability::Memory);
         Self { dir, layout, content, layers }
     }
 
@@ -95,6 +176,10 @@ pub(crate) fn facts(root: &Path, ignore_xattrs: &[&str]) -> Facted {
             fsat::list_directory(dir.as_fd()).unwrap().into_iter().map(|l| l.name).collect();
         names.sort();
         for name in names {
+            // Overlayfs lists whiteouts of directories that it has nothing to merge with, but finds nothing there.
+            if fsat::stat_at(dir.as_fd(), Path::new(&name)).is_err() {
+                continue;
+            }
             let mut path = prefix.clone();
             if !path.is_empty() {
                 path.push(b'/');
@@ -118,6 +203,14 @@ pub(crate) fn facts(root: &Path, ignore_xattrs: &[&str]) -> Facted {
             );
             all.insert(path, one);
         }
+    }
+    // Through an overlay a file keeps the links that a layer above has deleted: one name is no group.
+    let mut groups: BTreeMap<Vec<u8>, usize> = BTreeMap::new();
+    for one in all.values().filter(|one| !one.same_as.is_empty()) {
+        *groups.entry(one.same_as.clone()).or_default() += 1;
+    }
+    for one in all.values_mut().filter(|one| groups.get(&one.same_as) == Some(&1)) {
+        one.same_as.clear();
     }
     all
 }

@@ -19,6 +19,7 @@ pub mod inherited;
 pub mod memfd;
 pub mod memory;
 pub mod mount;
+pub mod mount_namespace;
 pub mod openat2;
 pub mod process;
 pub mod pty;

@@ -6,11 +6,11 @@ use crate::image::list::ImageSummary;
 use crate::image::remove::Removed;
 use bollard_stubs::models as wire;
 use dhow_model::image::{History, Image, ImageConfig};
-use dhow_model::{Digest, Reference};
+use dhow_model::{Digest, LowerLayer, Reference};
 use serde::Serialize;
 use serde_json::Value;
 use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 fn tags(references: &[Reference]) -> Vec<String> {
     references.iter().filter(|r| r.tag().is_some()).map(Reference::familiar).collect()
@@ -131,7 +131,7 @@ fn config(image: &Image, raw: &Value) -> wire::ImageConfig {
 }
 
 /// Where the layers lie, in the words of Docker's overlay2 driver.
-pub(super) fn graph_driver(lower: &[PathBuf], writable: Option<(&Path, &Path)>) -> wire::DriverData {
+pub(super) fn graph_driver(lower: &[LowerLayer], writable: Option<(&Path, &Path)>) -> wire::DriverData {
     let mut data = HashMap::new();
     let text = |path: &Path| path.display().to_string();
     let (upper, below) = match writable {
@@ -139,13 +139,16 @@ pub(super) fn graph_driver(lower: &[PathBuf], writable: Option<(&Path, &Path)>) 
             data.insert("WorkDir".to_owned(), text(work));
             (Some(upper), lower)
         }
-        None => (lower.first().map(PathBuf::as_path), lower.get(1..).unwrap_or_default()),
+        None => (lower.first().map(LowerLayer::path), lower.get(1..).unwrap_or_default()),
     };
     if let Some(upper) = upper {
         data.insert("UpperDir".to_owned(), text(upper));
     }
     if !below.is_empty() {
-        data.insert("LowerDir".to_owned(), below.iter().map(|p| text(p)).collect::<Vec<_>>().join(":"));
+        data.insert(
+            "LowerDir".to_owned(),
+            below.iter().map(|layer| text(layer.path())).collect::<Vec<_>>().join(":"),
+        );
     }
     wire::DriverData { name: "overlay2".to_owned(), data }
 }

@@ -70,7 +70,10 @@ pub fn run<R: Recorder>(recorder_from: impl FnOnce(&MonitorSpec) -> Result<R>) -
         own = KernelLauncher::new(source, plan);
         &mut own
     };
-    match supervise(rest, clients, probes, launcher, &mut recorder, tell) {
+    let outcome = supervise(rest, clients, probes, launcher, &mut recorder, tell);
+    // Everything is told and recorded: nobody waits for this.
+    launcher.settle();
+    match outcome {
         Ok(()) => 0,
         Err(_) => 1,
     }

@@ -628,6 +628,7 @@ impl<'a> Monitor<'a> {
         if let Some(log) = &mut self.log {
             log.shrink();
         }
+        self.launcher.settle();
         dhow_sys::memory::trim_heap();
     }
 }

@@ -5,6 +5,7 @@ use super::spec::MonitorSpec;
 use crate::cgroup::Cgroup;
 use crate::external::{self, ExternalGroup};
 use crate::launch::{ChildStdio, launch_while};
+use crate::layers;
 use crate::plan::{LaunchPlan, Scene};
 use crate::volume_fs::{self, Stay};
 use dhow_model::{Error, Result, ResultExt};
@@ -12,6 +13,7 @@ use dhow_sys::{clone, process};
 use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::FileExt;
+use std::path::PathBuf;
 
 /// Starts the process, again and again if need be.
 pub(super) trait Launcher {
@@ -20,6 +22,9 @@ pub(super) trait Launcher {
 
     /// Starts it; its program runs when this returns. Calls `meanwhile` while it waits for that.
     fn launch(&mut self, stdio: ChildStdio, meanwhile: &mut dyn FnMut()) -> Result<Process>;
+
+    /// Nothing happens for a while, or the last run is over: gives back what the start took of the machine's memory.
+    fn settle(&self) {}
 }
 
 /// Once in a monitor's life: what its container's volumes are, in the mount namespace that is its own.
@@ -73,11 +78,17 @@ pub(super) struct KernelLauncher {
     plan: Option<LaunchPlan>,
     next: Option<NextRun>,
     settled: bool,
+    /// Of the container's indexed layers.
+    tars: Vec<PathBuf>,
 }
 
 impl KernelLauncher {
     pub(super) fn new(source: File, plan: LaunchPlan) -> Self {
-        Self { source, plan: Some(plan), next: None, settled: false }
+        let tars = match &plan.scene {
+            Scene::Container { rootfs, .. } => layers::tars_of(rootfs),
+            Scene::Exec { .. } => Vec::new(),
+        };
+        Self { source, plan: Some(plan), next: None, settled: false, tars }
     }
 }
 
@@ -110,6 +121,10 @@ impl Launcher for KernelLauncher {
             pty: launched.pty,
             group: launched.cgroup.map(|cgroup| Box::new(cgroup) as Box<dyn Group>),
         })
+    }
+
+    fn settle(&self) {
+        layers::drop_pages_of(&self.tars);
     }
 }
 

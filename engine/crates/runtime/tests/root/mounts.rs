@@ -134,6 +134,7 @@ fn an_overlay_of_many_layers() {
             layer
         })
         .chain([b.root()])
+        .map(dhow_model::LowerLayer::from)
         .collect();
     let (upper, work) = (b.dir.path().join("upper"), b.dir.path().join("work"));
     fs::create_dir(&upper).unwrap();
@@ -231,7 +232,7 @@ fn nothing_is_left_in_the_hosts_mount_table_by_a_kill() {
     let (upper, work) = (b.dir.path().join("upper"), b.dir.path().join("work"));
     fs::create_dir(&upper).unwrap();
     fs::create_dir(&work).unwrap();
-    b.spec.rootfs = Rootfs::Overlay { lower: vec![b.root()], upper, work };
+    b.spec.rootfs = Rootfs::Overlay { lower: vec![b.root().into()], upper, work };
     let launched = b.start().unwrap();
     let table = fs::read_to_string("/proc/self/mountinfo").unwrap();
     assert!(!table.contains("overlay"), "{table}");

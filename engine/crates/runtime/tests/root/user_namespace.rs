@@ -27,7 +27,7 @@ fn over_overlay(b: &mut Box) {
     let (upper, work) = (b.dir.path().join("upper"), b.dir.path().join("work"));
     fs::create_dir(&upper).unwrap();
     fs::create_dir(&work).unwrap();
-    b.spec.rootfs = Rootfs::Overlay { lower: vec![b.root()], upper, work };
+    b.spec.rootfs = Rootfs::Overlay { lower: vec![b.root().into()], upper, work };
 }
 
 #[test]
@@ -97,7 +97,7 @@ fn many_layers_are_mapped() {
         fs::create_dir_all(&dir).unwrap();
         fs::write(dir.join(layer.to_string()), format!("{layer}\n")).unwrap();
         chown(dir.join(layer.to_string()), Some(layer), Some(0)).unwrap();
-        lower.push(b.dir.path().join(format!("layer{layer}")));
+        lower.push(b.dir.path().join(format!("layer{layer}")).into());
     }
     over_overlay(&mut b);
     let Rootfs::Overlay { lower: layers, .. } = &mut b.spec.rootfs else { unreachable!() };

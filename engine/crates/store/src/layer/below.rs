@@ -16,12 +16,13 @@
 //! Overlayfs merges the roots of all layers, whatever their attributes: a layer whose root is opaque simply ends
 //! the list of lower directories.
 
+use super::indexed::{self, read::Index};
 use super::stage::Stage;
 use super::tree::{Tree, path};
-use super::unpack::{OPAQUE, Unpacked};
+use super::unpack::OPAQUE;
 use crate::content::digest_of;
-use dhow_model::{Digest, Error, Layout, Result, ResultExt};
-use dhow_sys::fsat::{self, Stat};
+use dhow_model::{Digest, Error, IndexedLayer, Layout, LowerLayer, Result, ResultExt};
+use dhow_sys::fsat::{self, Stat, Time};
 use dhow_sys::{Errno, xattr};
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
@@ -38,12 +39,12 @@ struct Notes {
 }
 
 /// Writes `notes`, if there is anything to note.
-pub(super) fn write_notes(layer: &Path, unpacked: &Unpacked) -> Result<()> {
-    if unpacked.implied.is_empty() && !unpacked.opaque_root {
+pub(super) fn write_notes(layer: &Path, implied: &[Vec<u8>], opaque_root: bool) -> Result<()> {
+    if implied.is_empty() && !opaque_root {
         return Ok(());
     }
-    let mut text = if unpacked.opaque_root { b"opaque\0".to_vec() } else { b"merged\0".to_vec() };
-    for name in &unpacked.implied {
+    let mut text = if opaque_root { b"opaque\0".to_vec() } else { b"merged\0".to_vec() };
+    for name in implied {
         text.extend_from_slice(name);
         text.push(0);
     }
@@ -55,7 +56,7 @@ fn read_notes(layout: &Layout, diff_id: &Digest) -> Result<Option<Notes>> {
     let text = match std::fs::read(layer.join("notes")) {
         Ok(text) => text,
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
-            if layer.join("diff").exists() {
+            if layer.exists() {
                 return Ok(None);
             }
             return Err(Error::not_found(format!("no such layer: {diff_id}")));
@@ -68,25 +69,39 @@ fn read_notes(layout: &Layout, diff_id: &Digest) -> Result<Option<Notes>> {
 }
 
 /// The lower directories for a chain of layers (base first), topmost first.
-pub(super) fn lower_dirs(layout: &Layout, layers: &[Digest]) -> Result<Vec<PathBuf>> {
+pub(super) fn lower_dirs(layout: &Layout, layers: &[Digest]) -> Result<Vec<LowerLayer>> {
     let mut dirs = Vec::with_capacity(layers.len());
     for (height, diff_id) in layers.iter().enumerate().rev() {
         let notes = read_notes(layout, diff_id)?;
-        let diff = layout.layer(diff_id).join("diff");
+        let own = own_files(layout, diff_id);
         let Some(notes) = notes else {
-            dirs.push(diff);
+            dirs.push(own);
             continue;
         };
         let below = &layers[..height];
         if !notes.implied.is_empty() && !below.is_empty() && !notes.opaque_root {
-            dirs.extend(ensure_correction(layout, diff_id, &notes, below)?);
+            dirs.extend(ensure_correction(layout, diff_id, &notes, below)?.map(LowerLayer::from));
         }
-        dirs.push(diff);
+        dirs.push(own);
         if notes.opaque_root {
             break;
         }
     }
     Ok(dirs)
+}
+
+/// A layer's files, in either form.
+pub(super) fn own_files(layout: &Layout, diff_id: &Digest) -> LowerLayer {
+    let layer = layout.layer(diff_id);
+    if indexed::is_indexed(layout, diff_id) {
+        return LowerLayer::Indexed(IndexedLayer {
+            name: diff_id.hex().to_owned(),
+            index: layer.join("index"),
+            tar: layer.join("tar"),
+            mounts: layout.layer_mounts(),
+        });
+    }
+    LowerLayer::Directory(layer.join("diff"))
 }
 
 /// The tree that corrects a layer on this chain, if it needs one.
@@ -123,23 +138,22 @@ fn ensure_correction(
 
 /// Fills `tree`; `false` when no layer below has any of the directories.
 fn correct(layout: &Layout, diff_id: &Digest, notes: &Notes, below: &[Digest], tree: &Path) -> Result<bool> {
-    let lower: Vec<Lower> = below.iter().rev().map(|id| Lower::open(layout, id)).collect::<Result<_>>()?;
-    let mut lower = lower;
+    let mut lower: Vec<Lower> =
+        below.iter().rev().map(|id| Lower::open(layout, id)).collect::<Result<_>>()?;
     let mut found = Vec::new();
     for name in &notes.implied {
-        if let Some(source) = look_up(&mut lower, name)? {
-            found.push((name, source));
+        if let Some(attributes) = look_up(&mut lower, name)? {
+            found.push((name, attributes));
         }
     }
     if found.is_empty() {
         return Ok(false);
     }
-    let mut diff = Tree::open(&layout.layer(diff_id).join("diff"))?;
+    let mut own = Lower::open(layout, diff_id)?;
     let mut target = Tree::open(tree)?;
-    // What was made, and what its attributes come from; parents before children.
-    let mut made: Vec<(Vec<u8>, OwnedFd)> =
-        vec![(Vec::new(), open_again(&diff.directory(b"").context(correcting)?)?)];
-    for (name, source) in found {
+    // What was made, and its attributes; parents before children.
+    let mut made: Vec<(Vec<u8>, Attributes)> = vec![(Vec::new(), own.directory(b"")?)];
+    for (name, attributes) in found {
         let slashes = name.iter().enumerate().filter(|(_, b)| **b == b'/').map(|(at, _)| at);
         for end in slashes.chain([name.len()]) {
             let part = &name[..end];
@@ -153,38 +167,60 @@ fn correct(layout: &Layout, diff_id: &Digest, notes: &Notes, below: &[Digest], t
             let dir = target.directory(parent).context(correcting)?;
             fsat::mkdir_at(dir.as_fd(), path(last), 0o700).context(correcting)?;
             // A parent that nobody has to correct keeps what the layer says.
-            let from = if end == name.len() {
-                source.try_clone().context(correcting)?
-            } else {
-                open_again(&diff.directory(part).context(correcting)?)?
-            };
-            made.push((part.to_vec(), from));
+            let wanted = if end == name.len() { attributes.clone() } else { own.directory(part)? };
+            made.push((part.to_vec(), wanted));
         }
     }
-    for (name, from) in made.iter().rev() {
-        let dir = open_again(&target.directory(name).context(correcting)?)?;
-        copy_attributes(from, &dir)?;
+    for (name, attributes) in made.iter().rev() {
+        attributes.apply(&open_again(&target.directory(name).context(correcting)?)?)?;
     }
     Ok(true)
 }
 
 /// One layer below, topmost first in their list.
 struct Lower {
-    tree: Tree,
+    files: Files,
     notes: Notes,
+}
+
+/// Where a layer's files are looked up.
+enum Files {
+    Tree(Tree),
+    Index(Index),
 }
 
 impl Lower {
     fn open(layout: &Layout, diff_id: &Digest) -> Result<Self> {
         let notes = read_notes(layout, diff_id)?.unwrap_or_default();
-        Ok(Self { tree: Tree::open(&layout.layer(diff_id).join("diff"))?, notes })
+        let files = match own_files(layout, diff_id) {
+            LowerLayer::Directory(path) => Files::Tree(Tree::open(&path)?),
+            LowerLayer::Indexed(layer) => Files::Index(Index::open(&layer.index)?),
+        };
+        Ok(Self { files, notes })
+    }
+
+    /// The attributes of a directory that the layer has.
+    fn directory(&mut self, name: &[u8]) -> Result<Attributes> {
+        match self.see(name)? {
+            Seen::Directory { attributes, .. } => Ok(attributes),
+            Seen::Hidden | Seen::Nothing => {
+                Err(Error::corrupt("a layer lacks a directory that its notes name"))
+            }
+        }
+    }
+
+    fn see(&mut self, name: &[u8]) -> Result<Seen> {
+        match &mut self.files {
+            Files::Tree(tree) => see_in_tree(tree, name),
+            Files::Index(index) => see_in_index(index, name),
+        }
     }
 }
 
 /// What one layer says about a directory.
 enum Seen {
     /// It has it; whether what is below still counts.
-    Directory { dir: OwnedFd, opaque: bool },
+    Directory { attributes: Attributes, opaque: bool },
     /// It hides it.
     Hidden,
     /// It says nothing.
@@ -192,17 +228,17 @@ enum Seen {
 }
 
 /// The directory as the merged layers show it.
-fn look_up(lower: &mut [Lower], name: &[u8]) -> Result<Option<OwnedFd>> {
+fn look_up(lower: &mut [Lower], name: &[u8]) -> Result<Option<Attributes>> {
     let mut best = None;
     for layer in lower {
-        match see(layer, name)? {
+        match layer.see(name)? {
             Seen::Hidden => break,
             Seen::Nothing => {}
-            Seen::Directory { dir, opaque } => {
+            Seen::Directory { attributes, opaque } => {
                 let stop = opaque || !layer.notes.implied.contains(name);
                 // An implied one only stands in for those further down.
                 if best.is_none() || stop {
-                    best = Some(dir);
+                    best = Some(attributes);
                 }
                 if stop {
                     break;
@@ -216,10 +252,14 @@ fn look_up(lower: &mut [Lower], name: &[u8]) -> Result<Option<OwnedFd>> {
     Ok(best)
 }
 
-fn see(layer: &mut Lower, name: &[u8]) -> Result<Seen> {
-    let mut here: Rc<OwnedFd> = layer.tree.directory(b"").context(correcting)?;
+fn parts(name: &[u8]) -> impl Iterator<Item = &[u8]> {
+    name.split(|&b| b == b'/').filter(|part| !part.is_empty())
+}
+
+fn see_in_tree(tree: &mut Tree, name: &[u8]) -> Result<Seen> {
+    let mut here = open_again(&tree.directory(b"").context(correcting)?)?;
     let mut opaque = false;
-    for part in name.split(|&b| b == b'/') {
+    for part in parts(name) {
         let stat: Stat = match fsat::stat_at(here.as_fd(), path(part)) {
             Ok(stat) => stat,
             Err(error) if error.errno == Errno::ENOENT => {
@@ -232,27 +272,61 @@ fn see(layer: &mut Lower, name: &[u8]) -> Result<Seen> {
         }
         let mark = xattr::get_at(here.as_fd(), path(part), OsStr::new(OPAQUE)).context(correcting)?;
         opaque |= mark.is_some_and(|value| value == b"y");
-        here = Rc::new(
-            fsat::open_at(here.as_fd(), path(part), libc::O_RDONLY | libc::O_DIRECTORY, 0)
-                .context(correcting)?,
-        );
+        here = fsat::open_at(here.as_fd(), path(part), libc::O_RDONLY | libc::O_DIRECTORY, 0)
+            .context(correcting)?;
     }
-    Ok(Seen::Directory { dir: here.try_clone().context(correcting)?, opaque })
+    Ok(Seen::Directory { attributes: Attributes::of(&here)?, opaque })
 }
 
-fn copy_attributes(from: &OwnedFd, to: &OwnedFd) -> Result<()> {
-    let stat = fsat::stat(from.as_fd()).context(correcting)?;
-    fsat::chown(to.as_fd(), stat.uid, stat.gid).context(correcting)?;
-    fsat::chmod(to.as_fd(), stat.mode & 0o7777).context(correcting)?;
-    for name in xattr::list(from.as_fd()).context(correcting)? {
-        if name.as_bytes().starts_with(b"trusted.overlay.") {
-            continue;
+fn see_in_index(index: &Index, name: &[u8]) -> Result<Seen> {
+    let mut here = index.root()?;
+    let mut opaque = false;
+    for part in parts(name) {
+        let Some(next) = index.find(here, part)? else {
+            return Ok(if opaque { Seen::Hidden } else { Seen::Nothing });
+        };
+        if !index.is_dir(next)? {
+            return Ok(Seen::Hidden);
         }
-        if let Some(value) = xattr::get(from.as_fd(), &name).context(correcting)? {
-            xattr::set(to.as_fd(), &name, &value).context(correcting)?;
-        }
+        let marked = |(name, value): &(Vec<u8>, Vec<u8>)| name == OPAQUE.as_bytes() && value == b"y";
+        opaque |= index.attributes(next)?.xattrs.iter().any(marked);
+        here = next;
     }
-    fsat::set_times(to.as_fd(), stat.mtime, stat.mtime).context(correcting)
+    Ok(Seen::Directory { attributes: index.attributes(here)?, opaque })
+}
+
+/// What a directory passes on to one that is only implied above it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Attributes {
+    pub(super) mode: u32,
+    pub(super) uid: u32,
+    pub(super) gid: u32,
+    pub(super) mtime: Time,
+    pub(super) xattrs: Vec<(Vec<u8>, Vec<u8>)>,
+}
+
+impl Attributes {
+    fn of(dir: &OwnedFd) -> Result<Self> {
+        let stat = fsat::stat(dir.as_fd()).context(correcting)?;
+        let mut xattrs = Vec::new();
+        for name in xattr::list(dir.as_fd()).context(correcting)? {
+            if let Some(value) = xattr::get(dir.as_fd(), &name).context(correcting)? {
+                xattrs.push((name.as_bytes().to_vec(), value));
+            }
+        }
+        Ok(Self { mode: stat.mode, uid: stat.uid, gid: stat.gid, mtime: stat.mtime, xattrs })
+    }
+
+    fn apply(&self, to: &OwnedFd) -> Result<()> {
+        fsat::chown(to.as_fd(), self.uid, self.gid).context(correcting)?;
+        fsat::chmod(to.as_fd(), self.mode & 0o7777).context(correcting)?;
+        for (name, value) in &self.xattrs {
+            if !name.starts_with(b"trusted.overlay.") {
+                xattr::set(to.as_fd(), OsStr::from_bytes(name), value).context(correcting)?;
+            }
+        }
+        fsat::set_times(to.as_fd(), self.mtime, self.mtime).context(correcting)
+    }
 }
 
 /// For reading: those of a [`Tree`] are only for walking.

@@ -5,9 +5,15 @@
 //!                                                            └─► split ─► layers/tmp/X/split
 //!   verified, synced ─► rename to layers/HEX         (HEX: the diff id, the hash of the uncompressed tar)
 //!
+//!   unpacked
 //!   ROOT/layers/HEX/diff/    the tree; whiteouts as character devices 0/0, opaque directories by xattr
 //!   ROOT/layers/HEX/split    all of the tar but file data: with `diff/` it gives the exact tar back
 //!   ROOT/layers/HEX/kept/    data of members that a later member of the same tar replaced; mostly missing
+//!   indexed
+//!   ROOT/layers/HEX/tar      the exact tar, read-only, its end padded to a whole block
+//!   ROOT/layers/HEX/index    an EROFS image of everything but file data, with the tar as its device
+//!   ROOT/layers/HEX/info     sizes, in decimal: the tar's, the files', the number of members
+//!   both
 //!   ROOT/layers/HEX/notes    directories that the tar only implies, and whether `/` is opaque; mostly missing
 //!   ROOT/layers/HEX/below/   directories with attributes from the layers below, by chain; mostly missing
 //!   ROOT/layers/tmp/X/       being made or removed; locked (flock) by its process
@@ -18,22 +24,27 @@
 //! `below/`. **A layer is known by its diff id alone**, whatever image it belongs to; what depends on the layers
 //! below it is decided when the chain is known, in [`LayerStore::lower_dirs`].
 //!
-//! [`LayerStore`] is what the rest of the engine sees; [`UnpackedLayers`] is the implementation that works on
-//! every kernel. Another one may keep the tar as it is and mount an index over it.
+//! [`LayerStore`] is what the rest of the engine sees. [`Layers`] keeps each layer in one of two forms, side by side
+//! in one chain if need be: unpacked, which works everywhere, or indexed, where [`Mounter`] can mount that. The form
+//! is decided when a layer is installed, and seen by what its directory holds.
 
 mod below;
 mod export;
+pub(crate) mod indexed;
+mod probe;
+mod room;
 mod split;
 mod stage;
+mod store;
 pub(crate) mod stream;
 pub(crate) mod tree;
 mod unpack;
-mod unpacked;
 
+pub use probe::{Mounter, PROBE};
+pub use store::{Durability, LayerForm, Layers};
 pub use stream::LayerSource;
-pub use unpacked::{Durability, UnpackedLayers};
 
-use dhow_model::{Digest, Result};
+use dhow_model::{Digest, LowerLayer, Result};
 use std::io::Write;
 use std::path::PathBuf;
 
@@ -130,7 +141,7 @@ pub trait LayerStore: Send + Sync {
     /// `NotFound` when it is not installed.
     fn info(&self, diff_id: &Digest) -> Result<LayerInfo>;
 
-    /// The directory of one layer, for those who look into a single layer.
+    /// The directory of one unpacked layer, for those who look into a single layer.
     fn lower_dir(&self, diff_id: &Digest) -> PathBuf;
 
     /// The lower directories of an overlay mount for a chain of layers (base first), topmost first.
@@ -139,7 +150,7 @@ pub trait LayerStore: Send + Sync {
     ///
     /// # Errors
     /// `NotFound` when a layer is not installed.
-    fn lower_dirs(&self, layers: &[Digest]) -> Result<Vec<PathBuf>>;
+    fn lower_dirs(&self, layers: &[Digest]) -> Result<Vec<LowerLayer>>;
 
     /// Writes the exact uncompressed tar, and verifies it on the way.
     ///

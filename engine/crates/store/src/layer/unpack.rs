@@ -14,9 +14,9 @@ mod replace;
 
 use super::split::{Payload, SplitWriter};
 use super::tree::{Clean, Tree, breakout, path};
-use super::{InstalledLayer, LayerInfo};
-use crate::tarball::{Entry, Kind, Mtime, Reader};
-use dhow_model::{Digest, Error, ErrorKind, Result, ResultExt};
+use super::{LayerInfo, room};
+use crate::tarball::{Entry, Kind, Mtime, Observer, Reader};
+use dhow_model::{Error, ErrorKind, Result, ResultExt};
 use dhow_sys::fsat::{self, Stat, Time};
 use dhow_sys::{Errno, xattr};
 use std::collections::HashMap;
@@ -29,13 +29,7 @@ use std::rc::Rc;
 /// A layer with more members is refused: the largest public images have some hundred thousand files, and each
 /// member costs us about a hundred bytes of memory until the layer is whole.
 const ENTRIES_MAX: u64 = 8_000_000;
-/// So much room is left on the disk for everybody else.
-const RESERVE_BYTES: u64 = 32 << 20;
-/// How many files everybody else may still make.
-const RESERVE_INODES: u64 = 1000;
-/// The room is looked at again after so much data (less than the reserve, or it would be used up in between),
-const CHECK_BYTES: u64 = 16 << 20;
-/// or so many members.
+/// The room is looked at again after so many members.
 const CHECK_ENTRIES: u64 = 8192;
 /// Files from this size on are reserved in one piece before they are written.
 const ALLOCATE_FROM: u64 = 8 << 20;
@@ -55,17 +49,6 @@ pub(super) struct Unpacked {
     /// Whether the layer hides everything below it.
     pub(super) opaque_root: bool,
     pub(super) warnings: Vec<String>,
-}
-
-impl Unpacked {
-    pub(super) fn installed(&self, diff_id: Digest) -> InstalledLayer {
-        InstalledLayer {
-            diff_id,
-            size_bytes: self.info.size_bytes,
-            was_present: false,
-            warnings: self.warnings.clone(),
-        }
-    }
 }
 
 /// How to unpack.
@@ -91,15 +74,21 @@ pub(super) fn unpack(
             .member(&entry, &mut reader)
             .map_err(|error| Error::caused(error.kind(), format!("unpack {:?}", entry.display()), error))?;
     }
+    check_end(&reader, how)?;
+    let tar_bytes = reader.finish()?;
+    let unpacked = unpacker.finish(tar_bytes)?;
+    Ok((unpacked, reader.into_observer()))
+}
+
+/// Where nothing else tells that an archive is whole, its end marker must.
+pub(super) fn check_end<R: BufRead, O: Observer>(reader: &Reader<R, O>, how: How) -> Result<()> {
     if how.need_end_marker && !reader.has_end_marker() {
         return Err(Error::corrupt(format!(
             "the archive ends at byte {} without an end marker: it is empty or truncated",
             reader.position()
         )));
     }
-    let tar_bytes = reader.finish()?;
-    let unpacked = unpacker.finish(tar_bytes)?;
-    Ok((unpacked, reader.into_observer()))
+    Ok(())
 }
 
 /// A directory's name and time, to be set at the end.
@@ -209,7 +198,7 @@ impl Unpacker {
         reader: &mut Reader<R, SplitWriter>,
     ) -> Result<()> {
         let stored = entry.stored();
-        if stored >= 1 << 20 {
+        if stored >= room::LARGE {
             self.check_room(stored)?;
         }
         let flags = libc::O_WRONLY | libc::O_CREAT | libc::O_EXCL;
@@ -228,7 +217,7 @@ impl Unpacker {
         while let Some((offset, bytes)) = reader.next_chunk()? {
             fsat::write_all_at(out, bytes, offset).map_err(no_room)?;
             self.unchecked_bytes += bytes.len() as u64;
-            if self.unchecked_bytes >= CHECK_BYTES {
+            if self.unchecked_bytes >= room::CHECK_BYTES {
                 self.unchecked_bytes = 0;
                 self.check_room(0)?;
             }
@@ -343,23 +332,7 @@ impl Unpacker {
 
     /// Refuses to go on when the disk would be full after `wanted` more bytes.
     fn check_room(&self, wanted: u64) -> Result<()> {
-        let free = fsat::space(self.tree.root()).context(unpacking)?;
-        if free.bytes < wanted.saturating_add(RESERVE_BYTES) {
-            return Err(Error::new(
-                ErrorKind::Unavailable,
-                format!(
-                    "no room for the layer: {wanted} more bytes are wanted, {} are free, {RESERVE_BYTES} of them kept in reserve",
-                    free.bytes
-                ),
-            ));
-        }
-        match free.inodes {
-            Some(inodes) if inodes < RESERVE_INODES => Err(Error::new(
-                ErrorKind::Unavailable,
-                format!("no room for the layer: only {inodes} more files can be made on this filesystem"),
-            )),
-            _ => Ok(()),
-        }
+        room::check(self.tree.root(), wanted)
     }
 
     fn finish(mut self, tar_bytes: u64) -> Result<Unpacked> {
@@ -412,7 +385,7 @@ fn other(entry: &Entry) -> Result<()> {
 }
 
 /// aufs's own names, which are never part of the tree (the opaque marker is one of them).
-fn is_aufs(part: &[u8]) -> bool {
+pub(super) fn is_aufs(part: &[u8]) -> bool {
     part.starts_with(b".wh..wh.")
 }
 

@@ -209,7 +209,8 @@ impl<R: BufRead, O: Observer> Reader<R, O> {
         self.take_handed_out();
         let data: u64 = self.pieces.drain(..).map(|p| p.length).sum();
         let padding = std::mem::take(&mut self.padding);
-        self.pass(data.saturating_add(padding), data > 0)
+        self.pass(data, true)?;
+        self.pass(padding, false)
     }
 
     fn pass(&mut self, mut length: u64, data: bool) -> Result<()> {

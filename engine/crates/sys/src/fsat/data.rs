@@ -136,6 +136,18 @@ pub fn start_writeback(file: BorrowedFd<'_>) -> Result<()> {
         .on("sync_file_range", Descriptor(file))
 }
 
+/// posix_fadvise(2) with `POSIX_FADV_DONTNEED`: the kernel forgets the file's pages that nobody uses and that are on
+/// the disk.
+///
+/// # Errors
+/// As the manual has it.
+pub fn drop_pages(file: BorrowedFd<'_>) -> Result<()> {
+    // SAFETY: numbers only; a length of 0 means up to the end.
+    let errno = unsafe { libc::posix_fadvise(file.as_raw_fd(), 0, 0, libc::POSIX_FADV_DONTNEED) };
+    let result = if errno == 0 { Ok(()) } else { Err(Errno::from_raw(errno)) };
+    result.on("posix_fadvise", Descriptor(file))
+}
+
 fn offset_of(value: u64) -> crate::error::Result<libc::off_t> {
     libc::off_t::try_from(value).map_err(|_| Errno::EFBIG)
 }

@@ -1,22 +1,26 @@
-//! Layers as directories: [`UnpackedLayers`].
+//! Installing, finding and removing layers of both forms: [`Layers`].
 
+use super::indexed::{self, Kept};
+use super::probe::{self, Mounter};
 use super::split::{SplitReader, SplitWriter};
 use super::stage::Stage;
 use super::stream::read_hashed;
+use super::unpack::{How, Unpacked};
 use super::{
     Expected, InstalledLayer, LayerInfo, LayerProgress, LayerSource, LayerState, LayerStore, Progress, below,
     export, unpack,
 };
 use crate::content::verify;
 use crate::db::private_directory;
-use dhow_model::{Digest, Error, Layout, Result, ResultExt};
+use dhow_model::{Digest, Error, Layout, LowerLayer, Result, ResultExt};
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, fcntl};
 use std::fs::{File, Permissions};
-use std::io::Write;
+use std::io::{BufRead, Write};
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 /// What must have happened before a layer becomes visible.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -28,27 +32,65 @@ pub enum Durability {
     Memory,
 }
 
-/// Layers as directories below one root.
-#[derive(Debug, Clone)]
-pub struct UnpackedLayers {
-    layout: Layout,
-    durability: Durability,
+/// In which form layers are installed. What is installed stays as it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum LayerForm {
+    /// Indexed where a small one could be mounted, unpacked elsewhere.
+    #[default]
+    Auto,
+    /// As the tar that came, with an index over it; unpacked when an index cannot say what is in it.
+    Indexed,
+    /// As files in directories.
+    Unpacked,
 }
 
-impl UnpackedLayers {
-    /// The layers of `layout`; makes the directories when they are missing.
+/// Layers below one root.
+#[derive(Clone)]
+pub struct Layers {
+    layout: Layout,
+    durability: Durability,
+    form: LayerForm,
+    mounter: Option<Arc<dyn Mounter>>,
+    works: Arc<OnceLock<bool>>,
+}
+
+impl Layers {
+    /// The layers of `layout`; makes the directories when they are missing. Nobody mounts, so new ones are unpacked.
     ///
     /// # Errors
     /// What the kernel says.
     pub fn open(layout: &Layout) -> Result<Self> {
         private_directory(&layout.layers().join("tmp"))?;
-        Ok(Self { layout: layout.clone(), durability: Durability::Disk })
+        Ok(Self {
+            layout: layout.clone(),
+            durability: Durability::Disk,
+            form: LayerForm::Unpacked,
+            mounter: None,
+            works: Arc::default(),
+        })
     }
 
     /// The same with another promise.
     #[must_use]
     pub fn with_durability(self, durability: Durability) -> Self {
         Self { durability, ..self }
+    }
+
+    /// The same, with who mounts indexed layers, and the form of new ones.
+    #[must_use]
+    pub fn with_form(self, form: LayerForm, mounter: Arc<dyn Mounter>) -> Self {
+        Self { form, mounter: Some(mounter), ..self }
+    }
+
+    /// Whether the next layer is to be indexed.
+    fn indexes(&self) -> bool {
+        match (self.form, &self.mounter) {
+            (LayerForm::Unpacked, _) | (_, None) => false,
+            (LayerForm::Indexed, _) => true,
+            (LayerForm::Auto, Some(mounter)) => {
+                *self.works.get_or_init(|| probe::works(&self.layout, &**mounter).unwrap_or(false))
+            }
+        }
     }
 
     /// Removes the layers that `is_used` does not know, and gives them. The caller sees to it that nobody installs
@@ -122,7 +164,51 @@ impl UnpackedLayers {
     }
 }
 
-impl LayerStore for UnpackedLayers {
+/// A layer on its way, verified or not.
+enum Made {
+    Unpacked(Unpacked, SplitWriter),
+    Kept(Kept),
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Form {
+    Unpacked,
+    Indexed,
+}
+
+impl Made {
+    /// Everything that belongs to the layer is in `layer` afterwards. Its bytes are verified by now.
+    fn finish(self, layer: &Path, how: How) -> Result<(LayerInfo, Vec<String>, Form)> {
+        let (unpacked, split) = match self {
+            Made::Unpacked(unpacked, split) => (unpacked, split),
+            Made::Kept(kept) => {
+                if let Ok(info) = kept.write_index(layer)? {
+                    return Ok((info, Vec::new(), Form::Indexed));
+                }
+                let tar = indexed::mapped_tar(layer)?;
+                let length = usize::try_from(kept.tar_bytes).unwrap_or(tar.len()).min(tar.len());
+                let unpacked = unpack_into(layer, &mut &tar[..length], how)?;
+                std::fs::remove_file(layer.join("tar")).context(|| "remove the kept tar".to_owned())?;
+                unpacked
+            }
+        };
+        split.finish(&unpacked.info, &unpacked.payloads)?;
+        below::write_notes(layer, &unpacked.implied, unpacked.opaque_root)?;
+        Ok((unpacked.info, unpacked.warnings, Form::Unpacked))
+    }
+}
+
+fn unpack_into(layer: &Path, input: &mut dyn BufRead, how: How) -> Result<(Unpacked, SplitWriter)> {
+    let diff = layer.join("diff");
+    // 0755 whatever the umask; nobody gets here through `layers`, which is 0700.
+    std::fs::create_dir(&diff)
+        .and_then(|()| std::fs::set_permissions(&diff, Permissions::from_mode(0o755)))
+        .context(|| "make the layer's directory".to_owned())?;
+    let split = SplitWriter::create(&layer.join("split"))?;
+    unpack::unpack(input, layer, split, how)
+}
+
+impl LayerStore for Layers {
     fn install(
         &self,
         source: LayerSource<'_>,
@@ -142,35 +228,37 @@ impl LayerStore for UnpackedLayers {
         }
 
         let stage = Stage::create(&self.layout)?;
-        let diff = stage.path().join("diff");
-        // 0755 whatever the umask; nobody gets here through `layers`, which is 0700.
-        std::fs::create_dir(&diff)
-            .and_then(|()| std::fs::set_permissions(&diff, Permissions::from_mode(0o755)))
-            .context(|| "make the layer's directory".to_owned())?;
-        let split = SplitWriter::create(&stage.path().join("split"))?;
         let read = AtomicU64::new(0);
         let count = |bytes| {
             read.store(bytes, Ordering::Relaxed);
             report(LayerState::Unpacking, bytes);
         };
-        let how = unpack::How {
+        let how = How {
             need_end_marker: expected.diff_id.is_none(),
             early_writeback: self.durability == Durability::Disk,
         };
-        let ((unpacked, split), digests) = read_hashed(source, expected.blob.is_some(), &count, |input| {
-            unpack::unpack(input, stage.path(), split, how)
+        let indexes = self.indexes();
+        let (made, digests) = read_hashed(source, expected.blob.is_some(), &count, |input| {
+            if indexes {
+                indexed::keep(input, stage.path(), how).map(Made::Kept)
+            } else {
+                unpack_into(stage.path(), input, how).map(|(unpacked, split)| Made::Unpacked(unpacked, split))
+            }
         })?;
         if let Some(got) = &digests.blob {
             verify("the layer blob", expected.blob, got)?;
         }
         verify("the uncompressed layer", expected.diff_id, &digests.diff_id)?;
 
-        split.finish(&unpacked.info, &unpacked.payloads)?;
-        below::write_notes(stage.path(), &unpacked)?;
+        let (info, warnings, form) = made.finish(stage.path(), how)?;
         let read = read.into_inner();
         if self.durability == Durability::Disk {
             report(LayerState::Syncing, read);
-            stage.sync()?;
+            match form {
+                // Thousands of files, with their directories.
+                Form::Unpacked => stage.sync()?,
+                Form::Indexed => indexed::sync(stage.path())?,
+            }
         }
         if lock.is_none() {
             lock = Some(self.lock_layer(&digests.diff_id)?);
@@ -180,7 +268,12 @@ impl LayerStore for UnpackedLayers {
         }
         drop(lock);
         report(LayerState::Done, read);
-        Ok(unpacked.installed(digests.diff_id))
+        Ok(InstalledLayer {
+            diff_id: digests.diff_id,
+            size_bytes: info.size_bytes,
+            was_present: false,
+            warnings,
+        })
     }
 
     fn contains(&self, diff_id: &Digest) -> bool {
@@ -191,6 +284,9 @@ impl LayerStore for UnpackedLayers {
         if !self.contains(diff_id) {
             return Err(Error::not_found(format!("no such layer: {diff_id}")));
         }
+        if indexed::is_indexed(&self.layout, diff_id) {
+            return indexed::info(&self.layout, diff_id);
+        }
         SplitReader::info(&self.layout.layer(diff_id).join("split"))
     }
 
@@ -198,7 +294,7 @@ impl LayerStore for UnpackedLayers {
         self.layout.layer(diff_id).join("diff")
     }
 
-    fn lower_dirs(&self, layers: &[Digest]) -> Result<Vec<PathBuf>> {
+    fn lower_dirs(&self, layers: &[Digest]) -> Result<Vec<LowerLayer>> {
         below::lower_dirs(&self.layout, layers)
     }
 
@@ -206,11 +302,19 @@ impl LayerStore for UnpackedLayers {
         if !self.contains(diff_id) {
             return Err(Error::not_found(format!("no such layer: {diff_id}")));
         }
+        if indexed::is_indexed(&self.layout, diff_id) {
+            return indexed::export(&self.layout, diff_id, out);
+        }
         export::export(&self.layout.layer(diff_id), diff_id, out)
     }
 
     fn remove(&self, diff_id: &Digest) -> Result<()> {
         let lock = self.lock_layer(diff_id)?;
+        if let (Some(mounter), LowerLayer::Indexed(layer)) =
+            (&self.mounter, below::own_files(&self.layout, diff_id))
+        {
+            mounter.release(&layer)?;
+        }
         let stage = Stage::create(&self.layout)?;
         stage.swallow(&self.layout.layer(diff_id))?;
         // Out of sight: who installs it anew need not wait until it is gone.
