@@ -13,7 +13,8 @@ use crate::Engine;
 use crate::filters::Filters;
 use dhow_model::event::{Event, EventType, NewEvent};
 use dhow_model::mount::MountSource;
-use dhow_model::{Digest, Error, Layout, Result, ResultExt, Timestamp};
+use dhow_model::network::Network;
+use dhow_model::{ContainerId, Digest, Error, Layout, Result, ResultExt, Timestamp};
 use dhow_store::db::ContainerRecord;
 use dhow_store::watch::EventWatch;
 use futures_util::Stream;
@@ -53,6 +54,27 @@ pub(crate) fn image(action: &str, id: &Digest, name: &str) -> NewEvent {
 pub(crate) fn volume(action: &str, name: &str) -> NewEvent {
     let attributes = BTreeMap::from([("driver".to_owned(), "local".to_owned())]);
     NewEvent { kind: EventType::Volume, action: action.to_owned(), actor: name.to_owned(), attributes }
+}
+
+/// A container that comes to a network, or leaves it.
+pub(crate) fn network_member(action: &str, network: &Network, container: &ContainerId) -> NewEvent {
+    let mut event = self::network(action, network);
+    event.attributes.insert("container".to_owned(), container.to_string());
+    event
+}
+
+/// An event about a network.
+pub(crate) fn network(action: &str, network: &Network) -> NewEvent {
+    let attributes = BTreeMap::from([
+        ("name".to_owned(), network.name.clone()),
+        ("type".to_owned(), network.config.driver.as_str().to_owned()),
+    ]);
+    NewEvent {
+        kind: EventType::Network,
+        action: action.to_owned(),
+        actor: network.id.to_string(),
+        attributes,
+    }
 }
 
 /// Mounts of a container's volumes, or their end, as it starts or has ended.

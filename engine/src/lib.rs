@@ -25,6 +25,7 @@ pub mod events;
 pub mod filters;
 pub mod image;
 mod local_time;
+pub mod network;
 mod random;
 pub mod recover;
 #[doc(hidden)]

@@ -73,7 +73,7 @@ fn images() -> Router<Engine> {
 }
 
 fn others() -> Router<Engine> {
-    use routes::{events, registry, system, trace, volumes};
+    use routes::{events, networks, registry, system, trace, volumes};
     Router::new()
         .route("/_ping", get(system::ping).head(system::ping_head))
         .route("/version", get(system::version))
@@ -84,6 +84,12 @@ fn others() -> Router<Engine> {
         .route("/dhow/check", post(system::check))
         .route("/dhow/trace", get(trace::trace))
         .route("/dhow/trace/probe", get(trace::probe))
+        .route("/networks", get(networks::list))
+        .route("/networks/create", post(networks::create))
+        .route("/networks/prune", post(networks::prune))
+        .route("/networks/{name}", get(networks::inspect).delete(networks::remove))
+        .route("/networks/{name}/connect", post(networks::connect))
+        .route("/networks/{name}/disconnect", post(networks::disconnect))
         .route("/volumes", get(volumes::list))
         .route("/volumes/create", post(volumes::create))
         .route("/volumes/prune", post(volumes::prune))
@@ -230,7 +236,7 @@ mod tests {
         for (path, status, message) in [
             ("/v1.50/nonsense", 404, "page not found"),
             ("/v1.99/info", 400, "client version 1.99 is too new"),
-            ("/networks", 501, "not supported by dhow yet: networks (GET /networks)"),
+            ("/swarm", 501, "not supported by dhow yet: swarm mode (GET /swarm)"),
             ("/v1.44/containers/x/logs", 400, "you must choose at least one stream"),
             ("/containers/json?filters=x", 400, "invalid filter: x"),
             ("/images/a%2Fb:c/json", 404, "No such image: a/b:c"),

@@ -40,6 +40,7 @@ mod logout;
 mod logs;
 mod man;
 mod moment;
+mod network;
 mod output;
 mod pause;
 mod port;

@@ -70,6 +70,13 @@ pub(crate) const VERBS: &[(&str, &str, &[&str])] = &[
     ("system check", "Check that what is stored is what its digests and the database say", &[]),
     ("system df", "Show docker disk usage", &[]),
     ("system prune", "Remove unused data", &[]),
+    ("network connect", "Connect a container to a network", &[]),
+    ("network create", "Create a network", &[]),
+    ("network disconnect", "Disconnect a container from a network", &[]),
+    ("network inspect", "Display detailed information on one or more networks", &[]),
+    ("network ls", "List networks", &["network list"]),
+    ("network prune", "Remove all unused networks", &[]),
+    ("network rm", "Remove one or more networks", &["network remove"]),
     ("volume create", "Create a volume", &[]),
     ("volume inspect", "Display detailed information on one or more volumes", &[]),
     ("volume ls", "List volumes", &["volume list"]),
@@ -80,7 +87,6 @@ pub(crate) const VERBS: &[(&str, &str, &[&str])] = &[
 ];
 
 const REGISTRIES: &str = "manifests of registries come later";
-const NETWORKS: &str = "networks come later; containers run with --network none or host";
 const BUILDS: &str = "builds come later; make images elsewhere and load them with dhow load";
 const LATER: &str = "it comes with a later version";
 const SWARM: &str = "dhow has no cluster mode";
@@ -94,7 +100,6 @@ pub(crate) const NOT_YET: &[(&str, &str)] = &[
     ("buildx", BUILDS),
     ("bake", BUILDS),
     ("image build", BUILDS),
-    ("network", NETWORKS),
     ("compose", LATER),
     ("volume update", SWARM),
     ("system dial-stdio", LATER),
@@ -116,6 +121,7 @@ pub(crate) const NOT_YET: &[(&str, &str)] = &[
 pub(crate) const GROUPS: &[(&str, &str)] = &[
     ("container", "Manage containers"),
     ("image", "Manage images"),
+    ("network", "Manage networks"),
     ("system", "Manage dhow"),
     ("volume", "Manage volumes"),
 ];
@@ -298,6 +304,13 @@ verbs! {
     "system check" => system::check,
     "system df" => system::df,
     "system prune" => system::prune,
+    "network connect" => network::connect,
+    "network create" => network::create,
+    "network disconnect" => network::disconnect,
+    "network inspect" => network::inspect,
+    "network ls" => network::ls,
+    "network prune" => network::prune,
+    "network rm" => network::rm,
     "volume create" => volume::create,
     "volume inspect" => volume::inspect,
     "volume ls" => volume::ls,

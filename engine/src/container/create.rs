@@ -1,6 +1,6 @@
 //! `create`: merges a request with its image into a complete configuration, and records it.
 
-use crate::{Engine, events, image, random, volume};
+use crate::{Engine, events, image, network, random, volume};
 use dhow_model::container::{ContainerConfig, CreateSpec};
 use dhow_model::image::{Image, ImageConfig};
 use dhow_model::mount::{Mount, MountSource, MountSyntax, VolumeDetails, parse_target};
@@ -47,6 +47,7 @@ pub fn create(
     }
     super::volumes_from::add(&mut *engine.db()?, &mut config)?;
     super::join::name_by_id(&mut *engine.db()?, &mut config.host)?;
+    network::request::settle(engine, &mut config.host)?;
     super::health::check(&config)?;
     super::userns::choose(settings, &mut config)?;
     super::oci::choose(settings, &mut config)?;
@@ -81,6 +82,7 @@ fn insert(engine: &Engine, mut record: ContainerRecord, volumes: &[VolumeRecord]
             if txn.image(&record.config.image_id)?.is_none() {
                 return Err(Error::not_found(format!("No such image: {}", record.config.image)));
             }
+            network::request::check(txn, &mut record.config.host)?;
             super::userns::allot(engine.settings(), txn, &mut record.config.host)?;
             for volume in volumes {
                 if txn.volume(&volume.name)?.is_none() {

@@ -1,9 +1,11 @@
 //! `inspect`: everything that is known of one container.
 
 use crate::Engine;
+use crate::network::Joined;
 use dhow_model::health::ProbeResult;
 use dhow_model::image::Image;
 use dhow_model::log::LogDriver;
+use dhow_model::network::Published;
 use dhow_model::{ContainerId, LowerLayer, Result};
 use dhow_store::db::ContainerRecord;
 use std::path::PathBuf;
@@ -37,6 +39,10 @@ pub struct Inspected {
     pub volume_paths: Vec<(String, PathBuf)>,
     /// Bytes of the writable layer, and of that and the image together.
     pub size: Option<(u64, u64)>,
+    /// Its networks, and its addresses on them while it runs.
+    pub joined: Vec<Joined>,
+    /// The ports that it publishes now.
+    pub published: Vec<Published>,
 }
 
 /// Looks a container up.
@@ -45,9 +51,11 @@ pub struct Inspected {
 /// `NotFound`, or `InvalidArgument` for an ambiguous prefix.
 pub fn inspect(engine: &Engine, who: &str, size: bool) -> Result<Inspected> {
     let record = super::find_settled(engine, who)?;
-    let (image, execs, health_log) = engine.db()?.read(|txn| {
+    let (image, execs, health_log, joined, published) = engine.db()?.read(|txn| {
         let log = if record.state.life.health.is_some() { txn.health_log(&record.id)? } else { Vec::new() };
-        Ok((txn.image(&record.config.image_id)?, txn.execs_of(&record.id)?, log))
+        let joined = Joined::of(txn, &record.id, &record.name, &record.config.host)?;
+        let published = txn.published_by(&record.id)?;
+        Ok((txn.image(&record.config.image_id)?, txn.execs_of(&record.id)?, log, joined, published))
     })?;
     let layout = engine.layout();
     let directory = layout.container(&record.id);
@@ -83,6 +91,8 @@ pub fn inspect(engine: &Engine, who: &str, size: bool) -> Result<Inspected> {
         lower,
         volume_paths,
         size,
+        joined,
+        published,
         image,
         record,
     })

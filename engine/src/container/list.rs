@@ -3,8 +3,10 @@
 
 use crate::Engine;
 use crate::filters::Filters;
+use crate::network::{Joined, Places};
 use dhow_model::image::Image;
 use dhow_model::mount::MountSource;
+use dhow_model::network::Published;
 use dhow_model::state::Status;
 use dhow_model::{ContainerId, Digest, Error, Result, Timestamp};
 use dhow_store::db::{ContainerSummary, Txn};
@@ -31,6 +33,10 @@ pub struct Summary {
     pub container: ContainerSummary,
     /// Bytes of its writable layer, and of that and its image together.
     pub size: Option<(u64, u64)>,
+    /// Its networks.
+    pub joined: Vec<Joined>,
+    /// The ports that it publishes now.
+    pub published: Vec<Published>,
 }
 
 const FILTERS: [&str; 15] = [
@@ -62,26 +68,37 @@ const RUNNING: [Status; 3] = [Status::Running, Status::Paused, Status::Restartin
 pub fn list(engine: &Engine, options: &ListOptions) -> Result<Vec<Summary>> {
     let wanted = Wanted::parse(&options.filters)?;
     let all = options.all || options.limit.is_some() || wanted.names_states();
-    let (rows, edges) = engine.db()?.read(|txn| {
+    let (rows, edges, places, ports) = engine.db()?.read(|txn| {
+        let (places, mut ports) = (Places::read(txn)?, BTreeMap::<ContainerId, Vec<Published>>::new());
+        for port in txn.published()? {
+            ports.entry(port.container.clone()).or_default().push(port);
+        }
         let edges = Edges::read(txn, &options.filters)?;
         let rows = if all { txn.container_summaries()? } else { txn.container_summaries_at(&RUNNING)? };
-        Ok((rows, edges))
+        Ok((rows, edges, places, ports))
     })?;
     let chosen = rows
         .into_iter()
-        .filter(|row| edges.hold(row, &options.filters) && wanted.accepts(row))
+        .filter(|row| edges.hold(row, &options.filters))
+        .map(|container| {
+            let about = &container.about;
+            let joined = places.of(&container.id, &container.name, &about.network, &about.endpoints);
+            let published = ports.get(&container.id).cloned().unwrap_or_default();
+            Summary { container, size: None, joined, published }
+        })
+        .filter(|row| wanted.accepts(row))
         .take(options.limit.unwrap_or(usize::MAX));
     if !options.size {
-        return Ok(chosen.map(|container| Summary { container, size: None }).collect());
+        return Ok(chosen.collect());
     }
     let images = engine.db()?.read(|txn| txn.images())?;
     let image_sizes: BTreeMap<_, _> =
         images.into_iter().map(|(image, _)| (image.id, image.size_bytes)).collect();
     chosen
-        .map(|container| {
-            let rw = writable_bytes(engine, &container.id)?;
-            let size = Some((rw, rw + image_sizes.get(&container.image_id).copied().unwrap_or(0)));
-            Ok(Summary { container, size })
+        .map(|row| {
+            let rw = writable_bytes(engine, &row.container.id)?;
+            let size = Some((rw, rw + image_sizes.get(&row.container.image_id).copied().unwrap_or(0)));
+            Ok(Summary { size, ..row })
         })
         .collect()
 }
@@ -177,8 +194,18 @@ impl<'a> Wanted<'a> {
         !self.filters.values("status").is_empty() || !self.exit_codes.is_empty()
     }
 
-    fn accepts(&self, row: &ContainerSummary) -> bool {
+    fn accepts(&self, summary: &Summary) -> bool {
+        let row = &summary.container;
         let (state, about) = (&row.state, &row.about);
+        let on = |want: &str| {
+            let is = |joined: &Joined| {
+                joined.name == want
+                    || joined.network.as_ref().is_some_and(|n| n.id.as_str().starts_with(want))
+            };
+            about.network.word() == want || summary.joined.iter().any(is)
+        };
+        let published: Vec<String> =
+            summary.published.iter().map(|p| format!("{}/{}", p.host_port, p.protocol.as_str())).collect();
         let any = |patterns: &[Pattern], text: &str| {
             patterns.is_empty() || patterns.iter().any(|pattern| pattern.matches(text))
         };
@@ -193,13 +220,13 @@ impl<'a> Wanted<'a> {
                     mount.target == want || matches!(&mount.source, MountSource::Volume { name, .. } if name == want)
                 })
             })
-            && self.filters.any("network", |want| about.network.word() == want)
+            && self.filters.any("network", on)
             && self.filters.any("health", |want| {
                 state.life.health.map_or("none", |health| health.status.as_str()) == want
             })
             && (self.exposed.is_empty() || about.exposed_ports.iter().any(|port| self.exposed.contains(port)))
-            // No port is published without networks, no container is a service's, and all are isolated one way.
-            && self.published.is_empty()
+            && (self.published.is_empty() || published.iter().any(|port| self.published.contains(port)))
+            // No container is a service's, and all are isolated one way.
             && self.task != Some(true)
             && self.filters.any("isolation", |want| want == "default")
             && self.filters.labels_match(&about.labels)

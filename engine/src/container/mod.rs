@@ -14,7 +14,7 @@ pub mod commit;
 pub mod copy;
 pub mod create;
 pub mod diff;
-mod etc;
+pub(crate) mod etc;
 pub mod exec;
 pub mod export;
 pub(crate) mod files;

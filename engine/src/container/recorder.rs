@@ -3,7 +3,8 @@
 //! The monitor (in `dhow-runtime`) knows processes and bytes; what a start or an exit means for the record
 //! is decided here. The database is opened for each record and closed again: an idle monitor holds none.
 
-use crate::events;
+use crate::network::companion::Companion;
+use crate::{events, network};
 use dhow_model::event::NewEvent;
 use dhow_model::health::Health;
 use dhow_model::life::Ender;
@@ -14,7 +15,8 @@ use dhow_runtime::monitor::restart::Backoff;
 use dhow_runtime::monitor::{
     AfterExit, AfterProbe, Exit, MonitorKind, MonitorSpec, NextRun, Probed, Recorder,
 };
-use dhow_store::db::{ContainerRecord, StateDb};
+use dhow_store::db::{ContainerRecord, StateDb, Txn};
+use std::os::fd::BorrowedFd;
 
 /// The entry of `dhow monitor`.
 pub fn monitor_main() -> i32 {
@@ -28,6 +30,7 @@ pub fn monitor_main() -> i32 {
                 id: spec.id.clone(),
                 backoff: Backoff::default(),
                 kept: None,
+                companion: None,
             }) as Box<dyn Recorder>,
             MonitorKind::Probe => Box::new(super::health::ProbeRecorder),
             MonitorKind::Exec { container } => Box::new(super::exec::ExecRecorder {
@@ -51,12 +54,23 @@ struct ContainerRecorder {
     backoff: Backoff,
     /// Open while a process is being launched, and between an exit and the removal that follows at once.
     kept: Option<StateDb>,
+    /// What the run has beside its processes.
+    companion: Option<Companion>,
 }
 
 impl ContainerRecorder {
     /// Changes the record and appends events, in one transaction.
     fn update<T>(
         &mut self,
+        change: impl FnOnce(&ContainerRecord, &mut ContainerState) -> Result<(T, Vec<NewEvent>)>,
+    ) -> Result<T> {
+        self.update_and(|_, _| Ok(()), change)
+    }
+
+    /// The same, and `also` in the same transaction.
+    fn update_and<T>(
+        &mut self,
+        also: impl FnOnce(&Txn<'_>, &ContainerId) -> Result<()>,
         change: impl FnOnce(&ContainerRecord, &mut ContainerState) -> Result<(T, Vec<NewEvent>)>,
     ) -> Result<T> {
         let mut db = self.open()?;
@@ -68,10 +82,20 @@ impl ContainerRecorder {
             for event in events {
                 txn.append_event(&event, events::now())?;
             }
+            also(txn, &self.id)?;
             Ok((value, state.status == Status::Removing))
         })?;
         self.kept = removing.then_some(db);
         Ok(value)
+    }
+
+    /// The kernel forgets what it still has of the container's networks. What it refuses, recovery tries again.
+    fn disconnect(&mut self) {
+        self.companion = None;
+        if let Ok(mut db) = self.open() {
+            let _ = network::start::disconnect(&self.layout, &mut db, &self.id);
+            self.kept = Some(db);
+        }
     }
 
     fn open(&mut self) -> Result<StateDb> {
@@ -83,12 +107,32 @@ impl ContainerRecorder {
 }
 
 impl Recorder for ContainerRecorder {
-    fn launching(&mut self) {
-        self.kept = StateDb::open(&self.layout).ok();
-        if let Some(db) = &mut self.kept {
-            // Reads the schema, which costs as much as the opening. The answer is asked for again by `started`.
-            let _ = db.read(|txn| txn.container(&self.id));
+    fn launching(&mut self, pid: i32) -> Result<()> {
+        let mut db = StateDb::open(&self.layout)?;
+        // Reads the schema, too, which costs as much as the opening.
+        let record = db.read(|txn| txn.container(&self.id))?;
+        let record = record.ok_or_else(|| super::no_such(self.id.as_str()))?;
+        self.companion = network::start::connect(&self.layout, &mut db, &record, pid)?;
+        self.kept = Some(db);
+        Ok(())
+    }
+
+    fn companion(&self) -> Option<BorrowedFd<'_>> {
+        self.companion.as_ref().map(Companion::fd)
+    }
+
+    fn attend(&mut self) {
+        if let Some(companion) = &mut self.companion {
+            companion.attend();
         }
+    }
+
+    fn woken(&mut self) {
+        let Ok(mut db) = self.open() else { return };
+        let companion = self.companion.take();
+        // What fails here is one service less: the container itself runs on.
+        self.companion =
+            network::start::rejoin(&self.layout, &mut db, &self.id, companion).unwrap_or_default();
     }
 
     fn started(&mut self, pid: i32, start_ticks: u64) -> Result<()> {
@@ -111,7 +155,8 @@ impl Recorder for ContainerRecorder {
     }
 
     fn start_failed(&mut self, error: &Error, exit_code: i32) -> Result<AfterExit> {
-        self.update(|record, state| {
+        self.disconnect();
+        self.update_and(network::start::release, |record, state| {
             state.status = state.status.after(Move::StartFailed)?;
             state.pid = 0;
             state.monitor_pid = 0;
@@ -126,7 +171,8 @@ impl Recorder for ContainerRecorder {
 
     fn exited(&mut self, exit: &Exit) -> Result<AfterExit> {
         let delay = self.backoff.next(exit.ran_for);
-        self.update(|record, state| {
+        self.disconnect();
+        self.update_and(network::start::release, |record, state| {
             state.pid = 0;
             state.exit_code = exit.code;
             state.oom_killed |= exit.oom_killed;

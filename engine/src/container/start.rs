@@ -12,6 +12,7 @@ use super::streams::{MonitorEnds, Started, WantedStreams};
 use crate::{Engine, volume};
 use dhow_model::image::Image;
 use dhow_model::mount::MountSource;
+use dhow_model::network::Network;
 use dhow_model::state::{Move, Status};
 use dhow_model::{Error, ErrorKind, Result, ResultExt};
 use dhow_runtime::monitor::{MonitorKind, MonitorSpec, Report, spawn_monitor};
@@ -100,7 +101,9 @@ fn settle_failed_start(engine: &Engine, record: &ContainerRecord, error: &Error)
         return Ok(());
     }
     super::clear_cgroup(engine, record)?;
+    crate::network::start::disconnect(engine.layout(), &mut *engine.db()?, &record.id)?;
     let removed = engine.db()?.write(|txn| {
+        crate::network::start::release(txn, &record.id)?;
         let Some(mut now) = txn.container(&record.id)? else { return Ok(None) };
         if now.state.status != Status::Starting {
             return Ok(None);
@@ -169,9 +172,19 @@ fn launch_spec(engine: &Engine, record: &ContainerRecord, image: &Image) -> Resu
     let directory = engine.layout().container(&record.id);
     let mut config = record.config.clone();
     let (donors, (hostname_file, hosts_file, resolv_conf_file)) = {
-        let files = super::etc::write(&engine.layout().container_state(&record.id), &config)
-            .context(|| format!("prepare container {}", record.id.short()))?;
         let mut db = engine.db()?;
+        let (resolves, gateway) = db.read(|txn| {
+            let linked = crate::network::start::link_variables(txn, record)?;
+            config.env = super::create::merge_env(&linked, &config.env);
+            let networks = crate::network::of_config(txn, &config.host)?;
+            Ok((
+                networks.iter().any(Network::resolves_names),
+                crate::network::host_gateway(txn, &config.host)?,
+            ))
+        })?;
+        let files =
+            super::etc::write(&engine.layout().container_state(&record.id), &config, resolves, gateway)
+                .context(|| format!("prepare container {}", record.id.short()))?;
         let donors = super::join::donors(&mut db, &config.host)?;
         (donors, super::join::share_names(&mut db, engine.layout(), &mut config, files)?)
     };

@@ -89,7 +89,9 @@ impl Sampler {
         }
         let run = (state.pid, state.pid_start_ticks);
         let networks = match record.config.host.network {
-            NetworkMode::None | NetworkMode::Container(_) => network_usage(run.0, run.1)?,
+            NetworkMode::None | NetworkMode::Container(_) | NetworkMode::Network(_) => {
+                network_usage(run.0, run.1)?
+            }
             NetworkMode::Host => BTreeMap::new(),
         };
         let usage = super::cgroup(&self.engine, record)?.usage()?;

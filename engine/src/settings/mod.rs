@@ -11,6 +11,9 @@
 //! | `default-runtime`, `runtimes` | `{"crun": {"path": "/usr/bin/crun", "runtimeArgs": []}}` |
 //! | `detach-keys` | for clients that name none |
 //! | `insecure-registries` | hosts and networks that are asked without TLS, or without checking who answers |
+//! | `bridge`, `bip`, `icc`, `ip-masq`, `mtu`, `ip` | the default bridge: its interface (`none`: there is none), its address, and what holds on it |
+//! | `default-address-pools` | `[{"base": "10.0.0.0/16", "size": 24}]`: where networks get their subnets from |
+//! | `dns`, `dns-opts`, `dns-search` | for containers that name none |
 //! | `registry-mirrors` | hosts, or URLs, that are asked before Docker Hub |
 //! | `layer-store` | `auto`, `indexed` or `unpacked`: the form of layers that are installed from now on. Ours, not Docker's |
 //! | `userns-remap` | `default`, or `user[:group]` of /etc/subuid and /etc/subgid |
@@ -21,6 +24,7 @@
 //! new containers only.
 
 mod lines;
+mod network;
 
 use dhow_model::log::LogConfig;
 use dhow_model::resources::Ulimit;
@@ -28,6 +32,7 @@ use dhow_model::security::IdShift;
 use dhow_model::{Error, ErrorKind, Result};
 use dhow_store::layer::LayerForm;
 use lines::Lines;
+pub use network::NetworkSettings;
 use serde_json::{Map, Value};
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -68,6 +73,8 @@ pub struct Settings {
     pub userns_remap: String,
     /// `userns-ids`; `None`: those of /etc/subuid and /etc/subgid.
     pub userns_ids: Option<IdShift>,
+    /// What concerns networks.
+    pub network: NetworkSettings,
 }
 
 /// An OCI runtime beside the engine's own.
@@ -80,18 +87,7 @@ pub struct RuntimeSettings {
 }
 
 /// Keys of Docker's file that nothing here acts on.
-const NOT_YET: [&str; 10] = [
-    "dns",
-    "dns-opts",
-    "dns-search",
-    "bip",
-    "hosts",
-    "iptables",
-    "storage-driver",
-    "init",
-    "default-shm-size",
-    "labels",
-];
+const NOT_YET: [&str; 6] = ["hosts", "iptables", "storage-driver", "init", "default-shm-size", "labels"];
 
 impl Settings {
     /// Reads a file. One that was not asked for by name may be absent.
@@ -195,6 +191,7 @@ impl Settings {
             }
             "userns-remap" => self.userns_remap = text(key, value)?,
             "userns-ids" => self.userns_ids = Some(ids(key, value)?),
+            key if NetworkSettings::KEYS.contains(&key) => self.network.take(key, value)?,
             known if NOT_YET.contains(&known) => {
                 return Err(wrong(key, "Docker has this key, but nothing in dhow acts on it yet"));
             }

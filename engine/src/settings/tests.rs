@@ -30,7 +30,7 @@ fn everything_is_read() {
 fn what_is_wrong_is_told_with_line_and_key() {
     for (text, message) in [
         ("{\n \"odd\": 1}", "line 2: \"odd\": unknown key"),
-        ("{\n\n\"dns\": []}", "line 3: \"dns\": Docker has this key"),
+        ("{\n\n\"hosts\": []}", "line 3: \"hosts\": Docker has this key"),
         ("{\"registry-mirrors\": [5]}", "line 1: \"registry-mirrors\": want hosts"),
         ("{\"data-root\":\n 5}", "line 1: \"data-root\": want a text in quotes"),
         ("{\"data-root\": \"here\"}", "line 1: \"data-root\": want an absolute path"),

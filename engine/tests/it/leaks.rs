@@ -43,6 +43,11 @@ pub(crate) fn find(directory: &Path, root: &Path, state: &Path, ids: &[String]) 
     }
 }
 
+/// Whether the machine has an interface of this name.
+pub(crate) fn link_exists(name: &str) -> bool {
+    !name.is_empty() && Path::new("/sys/class/net").join(name).exists()
+}
+
 /// Ends what still runs and removes what is still there, so that the next test finds a clean machine.
 pub(crate) fn clean_up_by_force(directory: &Path) {
     let processes = processes(directory);

@@ -29,6 +29,7 @@
 //! | `update` | other limits for what runs, and after a restart |
 //! | `devices` | what may be opened, and nothing else |
 //! | `volumes_from` | the mounts of other containers |
+//! | `networks` | addresses, names, routes, joining and leaving |
 //! | `namespaces` | the host's, and those of other containers |
 //! | `stats` | what containers use: rows, rates, Docker's body |
 //! | `ps` | every filter, counts, columns |
@@ -77,6 +78,7 @@ mod limits;
 mod live;
 mod logging;
 mod namespaces;
+mod networks;
 mod pause;
 mod prune;
 mod ps;

@@ -179,6 +179,18 @@ impl Sandbox {
         }
     }
 
+    /// The bridges of networks.
+    fn bridges(&self, ids: &str) -> Vec<String> {
+        let format =
+            "{{if eq .Driver \"bridge\"}}{{index .Options \"com.docker.network.bridge.name\"}}{{end}}";
+        let of = |id: &str| {
+            let ended = finish(self.command(["network", "inspect", "--format", format, id]), b"");
+            let name = ended.stdout.trim().trim_matches('\"').to_owned();
+            if name.is_empty() || name == "<no value>" { format!("br-{id}") } else { name }
+        };
+        ids.split_whitespace().map(of).collect()
+    }
+
     /// Removes every container and image, then looks for what is left. `Err` tells what.
     fn take_down(&self) -> Result<(), String> {
         let run = |arguments: &[&str]| {
@@ -197,10 +209,21 @@ impl Sandbox {
         }
         let events = Self::all_events();
         let events = run(&events.iter().map(String::as_str).collect::<Vec<_>>());
+        let networks = events.as_deref().is_ok_and(|text| text.contains("\"Type\":\"network\""));
         let ids = events.map(|text| leaks::containers_of_events(&text));
         let removed = remove_all(&["ps", "-aq"], &["rm", "-f", "-v"])
             .and_then(|_| remove_all(&["images", "-aq", "--no-trunc"], &["rmi", "-f"]));
-        let left = leaks::find(
+        // Bridges outlive containers, as Docker's do; so the engine is told to take down what it made.
+        let bridges = if networks {
+            run(&["network", "ls", "-q"]).map(|ids| self.bridges(&ids))
+        } else {
+            Ok(Vec::new())
+        };
+        let removed = match removed {
+            Ok(_) if networks => run(&["network", "prune", "--all", "--force"]),
+            other => other,
+        };
+        let mut left = leaks::find(
             self.directory.path(),
             &self.root(),
             &self.state(),
@@ -208,6 +231,9 @@ impl Sandbox {
         );
         ids.map_err(|e| format!("cannot list events: {e}"))?;
         removed?;
+        left.extend(
+            bridges?.into_iter().filter(|b| leaks::link_exists(b)).map(|b| format!("interface: {b}")),
+        );
         if left.is_empty() { Ok(()) } else { Err(left.join("\n")) }
     }
 }

@@ -8,6 +8,7 @@
 use crate::health::HealthCheck;
 pub use crate::log::{LOG_MAX_FILES, LOG_MAX_SIZE_BYTES, LogConfig, LogDriver, LogRequest};
 use crate::mount::Mount;
+use crate::network::{EndpointConfig, PortBinding};
 use crate::resources::Resources;
 use crate::security::Security;
 use crate::signal::Signal;
@@ -138,6 +139,9 @@ impl ContainerConfig {
 /// The annotation that `--restart-unhealthy` is, with the value `true`: any client of the API can ask for it.
 pub const RESTART_UNHEALTHY: &str = "dhow.restart-unhealthy";
 
+/// In place of an address in `--add-host`: the host's on the container's network.
+pub const HOST_GATEWAY: &str = "host-gateway";
+
 /// The part of a configuration that concerns the host.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct HostConfig {
@@ -148,6 +152,18 @@ pub struct HostConfig {
     pub volumes_from: Vec<String>,
     /// Which network namespace.
     pub network: NetworkMode,
+    /// The networks that it is on, the one of [`HostConfig::network`] among them.
+    #[serde(default)]
+    pub endpoints: Vec<EndpointConfig>,
+    /// Ports to publish.
+    #[serde(default)]
+    pub ports: Vec<PortBinding>,
+    /// Publish every exposed port.
+    #[serde(default)]
+    pub publish_all: bool,
+    /// `--link`: other containers on the default bridge, and what they are called here.
+    #[serde(default)]
+    pub links: Vec<(String, String)>,
     /// When the monitor starts it again.
     pub restart: RestartPolicy,
     /// Remove the container when it ends.
@@ -189,13 +205,16 @@ pub struct HostConfig {
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum NetworkMode {
-    /// A new one with only loopback. The default until bridges exist.
+    /// A new one with only loopback.
     #[default]
     None,
     /// The host's.
     Host,
     /// That of another container: its name in a request, its id in a configuration.
     Container(String),
+    /// A new one on a network, by the name or id that the user typed, and on whatever else
+    /// [`HostConfig::endpoints`] tells.
+    Network(String),
 }
 
 impl NetworkMode {
@@ -205,7 +224,13 @@ impl NetworkMode {
             NetworkMode::None => "none".into(),
             NetworkMode::Host => "host".into(),
             NetworkMode::Container(id) => format!("container:{id}").into(),
+            NetworkMode::Network(name) => name.clone().into(),
         }
+    }
+
+    /// Whether the container has a network namespace of its own.
+    pub fn is_own(&self) -> bool {
+        matches!(self, NetworkMode::None | NetworkMode::Network(_))
     }
 }
 

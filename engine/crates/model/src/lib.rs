@@ -19,6 +19,7 @@ pub mod life;
 pub mod log;
 pub mod mount;
 pub mod name;
+pub mod network;
 pub mod reference;
 pub mod resources;
 pub mod security;

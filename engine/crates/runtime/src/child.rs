@@ -29,6 +29,8 @@ pub(crate) enum Op {
     NewSession,
     NewCgroupNamespace,
     LoopbackUp,
+    /// Its counter becomes more than zero when the network is connected.
+    AwaitNetwork(OwnedFd),
     PrivateMounts,
     AttachRoot,
     Mount(MountOp),
@@ -263,6 +265,10 @@ impl<'a> State<'a> {
             Op::NewSession => process::setsid()?,
             Op::NewCgroupNamespace => process::unshare(dhow_sys::clone::NEWCGROUP)?,
             Op::LoopbackUp => process::loopback_up()?,
+            Op::AwaitNetwork(connected) => {
+                // If it cannot be connected, the monitor kills this process.
+                process::read_once(connected.as_fd(), &mut [0; 8])?;
+            }
             Op::PrivateMounts => mount::set_root_propagation(mount::PRIVATE)?,
             Op::AttachRoot => mount::attach(self.root()?, mount::open_path(c"/")?.as_fd())?,
             Op::Mount(mount) => self.mount(mount)?,

@@ -55,7 +55,7 @@ pub(crate) fn launch(
     spec: ExternalSpec,
     id: &str,
     stdio: ChildStdio,
-    meanwhile: &mut dyn FnMut(),
+    meanwhile: &mut dyn FnMut(i32) -> Result<()>,
 ) -> Result<(Launched, External)> {
     let Scene::Container { cgroup: cgroup_plan, .. } = &plan.scene else {
         return Err(Error::internal("an external runtime only starts containers"));
@@ -63,7 +63,8 @@ pub(crate) fn launch(
     let external = External { spec, id: id.to_owned() };
     let group = cgroup::make(cgroup_plan)?.cgroup;
     let started = external.create(plan, stdio).and_then(|launched| {
-        meanwhile();
+        // Its namespaces are there, and its program does not run yet.
+        meanwhile(launched.pid)?;
         // The runtime has written limits of its own: ours are the ones that hold.
         cgroup::relimit(cgroup_plan)?;
         external.run(&["start", id], Streams::None, None)?;

@@ -62,22 +62,26 @@ pub struct Launched {
 /// `CommandNotFound` or `CommandNotExecutable` when the program is at fault, `StartFailed` and others when
 /// the surroundings are. Nothing is left behind then: no process, no cgroup; mounts vanish with their namespace.
 pub fn launch(plan: &LaunchPlan, stdio: ChildStdio) -> Result<Launched> {
-    launch_while(plan, stdio, &mut || {})
+    launch_while(plan, stdio, &mut |_| Ok(()))
 }
 
-/// As [`launch`], and calls `meanwhile` while the new process sets itself up: some milliseconds in which
-/// this one has nothing else to do.
+/// As [`launch`], and calls `meanwhile` with its number while the new process sets itself up: some milliseconds in
+/// which this one has nothing else to do. An error of it ends the new process.
 pub(crate) fn launch_while(
     plan: &LaunchPlan,
     stdio: ChildStdio,
-    meanwhile: &mut dyn FnMut(),
+    meanwhile: &mut dyn FnMut(i32) -> Result<()>,
 ) -> Result<Launched> {
     let mut ready = prepare::prepare(plan, stdio)?;
     timeline::mark("make mounts and streams ready");
     let started = start(plan, &ready).and_then(|child| {
         timeline::mark("clone");
-        meanwhile();
-        timeline::mark("open the database, while the new process sets itself up");
+        if let Err(error) = meanwhile(child.pid).and_then(|()| tell_connected(&ready)) {
+            let _ = process::pidfd_send_signal(child.pidfd.as_fd(), nix::libc::SIGKILL);
+            let _ = process::wait_pidfd(child.pidfd.as_fd(), true);
+            return Err(error);
+        }
+        timeline::mark("connect the network and open the database, while the new process sets itself up");
         // Our copy of the write end goes, so that the pipe ends when the child's does.
         let Ready { prepared, failures, .. } = &mut ready;
         drop(std::mem::replace(
@@ -116,6 +120,14 @@ pub(crate) fn launch_while(
             Err(error)
         }
     }
+}
+
+/// Lets a process that waits for its network go on.
+fn tell_connected(ready: &Ready) -> Result<()> {
+    let Some(connected) = &ready.connected else { return Ok(()) };
+    process::write_once(connected.as_fd(), &1u64.to_ne_bytes())
+        .on("write", "an eventfd")
+        .context(|| "say that the network is connected".to_owned())
 }
 
 /// Clones, inside the namespaces that the clone itself must happen in.

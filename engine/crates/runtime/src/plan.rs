@@ -105,12 +105,18 @@ pub fn plan_launch(spec: &LaunchSpec, facts: &HostFacts) -> Result<LaunchPlan> {
     if security.cgroup == Namespace::Private {
         steps.push(Step::NewCgroupNamespace);
     }
-    if host.network == NetworkMode::None {
+    if host.network.is_own() {
         steps.push(Step::LoopbackUp);
     }
     steps.push(Step::PrivateMounts);
     steps.push(Step::AttachRoot);
     let late_mounts = mounts::own(spec, facts, &mut steps)?;
+    // As late as possible, because the monitor connects it meanwhile; but its interfaces have parameters, too.
+    let connected = matches!(host.network, NetworkMode::Network(_));
+    let is_early = connected && host.sysctls.keys().any(|key| key.starts_with("net"));
+    if is_early {
+        steps.push(Step::AwaitNetwork);
+    }
     for (key, value) in &host.sysctls {
         steps.push(Step::Sysctl { path: sysctl_path(key, spec)?, value: value.clone() });
     }
@@ -139,6 +145,9 @@ pub fn plan_launch(spec: &LaunchSpec, facts: &HostFacts) -> Result<LaunchPlan> {
     if host.resources.oom_score_adj != 0 {
         steps.push(Step::OomScore(host.resources.oom_score_adj));
     }
+    if connected && !is_early {
+        steps.push(Step::AwaitNetwork);
+    }
     steps.push(Step::PivotRoot);
     rlimit_steps(&host.resources.ulimits, facts, &mut steps)?;
 
@@ -149,7 +158,7 @@ pub fn plan_launch(spec: &LaunchSpec, facts: &HostFacts) -> Result<LaunchPlan> {
         (security.pid == Namespace::Private, clone::NEWPID),
         (security.ipc.is_own(), clone::NEWIPC),
         (security.uts == Namespace::Private, clone::NEWUTS),
-        (host.network == NetworkMode::None, clone::NEWNET),
+        (host.network.is_own(), clone::NEWNET),
         (spec.id_maps.is_some(), clone::NEWUSER),
     ] {
         if own {

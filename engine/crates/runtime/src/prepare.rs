@@ -20,6 +20,7 @@ use dhow_sys::mount::{self, FsContext};
 use dhow_sys::process::ExecStrings;
 use dhow_sys::{OnErrno, clone, fsat, openat2, process, pty, rlimit};
 use nix::libc;
+use nix::sys::eventfd::{EfdFlags, EventFd};
 use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
@@ -51,6 +52,8 @@ pub(crate) struct Ready {
     pub failures: OwnedFd,
     /// Where a child in a new user namespace asks for what it may not do itself.
     pub requests: Option<OwnedFd>,
+    /// Whoever waits for the network reads from this.
+    pub connected: Option<OwnedFd>,
 }
 
 /// Our ends of the new process's streams.
@@ -155,6 +158,8 @@ struct Preparation<'a> {
     user: ResolvedUser,
     /// The terminal's devpts, kept until the terminal is opened in it.
     devpts: Option<OwnedFd>,
+    /// See [`Ready::connected`].
+    connected: Option<OwnedFd>,
 }
 
 impl<'a> Preparation<'a> {
@@ -167,7 +172,8 @@ impl<'a> Preparation<'a> {
         ids: Option<Ids>,
     ) -> Result<Self> {
         let none = ResolvedUser { uid: 0, gid: 0, groups: Vec::new(), home: String::new() };
-        let mut this = Self { plan, root, joining, paths, container, ids, user: none, devpts: None };
+        let mut this =
+            Self { plan, root, joining, paths, container, ids, user: none, devpts: None, connected: None };
         this.fill_volumes()?;
         this.user = this.resolve_user()?;
         if let Some(Ids { maps, .. }) = &this.ids {
@@ -243,6 +249,7 @@ impl<'a> Preparation<'a> {
             container: self.container,
             failures,
             requests,
+            connected: self.connected,
         })
     }
 
@@ -262,6 +269,7 @@ impl<'a> Preparation<'a> {
             Step::NewSession => Op::NewSession,
             Step::NewCgroupNamespace => Op::NewCgroupNamespace,
             Step::LoopbackUp => Op::LoopbackUp,
+            Step::AwaitNetwork => self.await_network()?,
             Step::PrivateMounts => Op::PrivateMounts,
             Step::AttachRoot => Op::AttachRoot,
             Step::Mount(mount) => Op::Mount(self.mount(mount)?),
@@ -307,6 +315,13 @@ impl<'a> Preparation<'a> {
             Step::Capabilities(mask) => Op::Capabilities(*mask),
             Step::Execute => Op::Execute,
         })
+    }
+
+    fn await_network(&mut self) -> Result<Op> {
+        let event: OwnedFd =
+            EventFd::from_value_and_flags(0, EfdFlags::EFD_CLOEXEC).context(|| "eventfd2".to_owned())?.into();
+        self.connected = Some(event.try_clone().context(|| "dup a descriptor".to_owned())?);
+        Ok(Op::AwaitNetwork(event))
     }
 
     fn donors(&self) -> Option<&Donors> {

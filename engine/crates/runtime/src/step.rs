@@ -27,6 +27,8 @@ pub enum Step {
     NewCgroupNamespace,
     /// Bring `lo` up.
     LoopbackUp,
+    /// Wait until the monitor has connected the network namespace.
+    AwaitNetwork,
     /// Cut the copied mount tree off from the host's.
     PrivateMounts,
     /// Attach the root filesystem.
@@ -299,6 +301,7 @@ impl fmt::Display for Step {
             Self::NewSession => f.write_str("new session"),
             Self::NewCgroupNamespace => f.write_str("new cgroup namespace"),
             Self::LoopbackUp => f.write_str("bring the loopback interface up"),
+            Self::AwaitNetwork => f.write_str("wait for the network"),
             Self::PrivateMounts => f.write_str("make mounts private"),
             Self::AttachRoot => f.write_str("attach the root filesystem"),
             Self::Mount(m) => {

@@ -1,7 +1,7 @@
 //! The body of `POST /containers/create`, as sent → [`CreateSpec`].
 
 use super::machine::Machine;
-use super::{health, host, non_empty, sorted, unsupported};
+use super::{health, host, network, non_empty, sorted, unsupported};
 use bollard_stubs::models as wire;
 use dhow_model::container::CreateSpec;
 use dhow_model::mount::parse_target;
@@ -21,10 +21,11 @@ pub(in crate::api) fn parse(mut body: Value, machine: &Machine) -> Result<(Creat
     }
     normalise(&mut body);
     check_words(&body)?;
+    // The generated type lacks this older field.
+    let mac = body.get("MacAddress").and_then(Value::as_str).map(str::to_owned);
     let body: wire::ContainerCreateBody =
         serde_json::from_value(body).map_err(|error| Error::invalid(format!("invalid JSON: {error}")))?;
     let mut warnings = Vec::new();
-    check_networking(body.networking_config.as_ref())?;
     let mut host_config = body.host_config.clone().unwrap_or_default();
     if body.network_disabled == Some(true)
         && matches!(non_empty(&host_config.network_mode), None | Some("default"))
@@ -34,7 +35,7 @@ pub(in crate::api) fn parse(mut body: Value, machine: &Machine) -> Result<(Creat
     if non_empty(&body.hostname).is_some() {
         check_hostname(&host_config)?;
     }
-    let spec = CreateSpec {
+    let mut spec = CreateSpec {
         image: body.image.clone().unwrap_or_default(),
         hostname: non_empty(&body.hostname).map(|n| parse_hostname(n, "hostname")).transpose()?,
         domainname: parse_hostname(non_empty(&body.domainname).unwrap_or(""), "domainname")?,
@@ -59,6 +60,8 @@ pub(in crate::api) fn parse(mut body: Value, machine: &Machine) -> Result<(Creat
         log: host::parse_log(host_config.log_config.as_ref()),
         host: host::parse(&host_config, machine, &mut warnings)?,
     };
+    spec.host.endpoints =
+        network::parse_endpoints(&spec.host.network, body.networking_config.as_ref(), mac.as_deref())?;
     for text in spec.entrypoint.iter().chain(&spec.cmd).flatten().chain(&spec.user) {
         no_nul(text)?;
     }
@@ -137,43 +140,12 @@ fn check_words(body: &Value) -> Result<()> {
             )));
         }
     }
-    if !word(body, "/MacAddress").is_empty() {
-        return unsupported("--mac-address (Config.MacAddress), which needs a bridge network");
-    }
     for field in ["KernelMemory", "KernelMemoryTCP"] {
         if host.get(field).and_then(Value::as_i64).is_some_and(|n| n != 0) {
             return unsupported(format!("HostConfig.{field}, which kernels no longer have"));
         }
     }
     Ok(())
-}
-
-/// Endpoint settings are for networks, which are not there yet; an empty one for a mode is harmless.
-fn check_networking(config: Option<&wire::NetworkingConfig>) -> Result<()> {
-    for (name, settings) in config.and_then(|c| c.endpoints_config.as_ref()).into_iter().flatten() {
-        let mode = matches!(name.as_str(), "" | "default" | "none" | "host");
-        if !mode {
-            return Err(Error::unsupported(format!(
-                "--network {name}: bridge and named networks are not supported by dhow yet; use --network host or --network none"
-            )));
-        }
-        if !is_empty(settings) {
-            return unsupported(format!(
-                "--ip, --ip6, --link, --network-alias and --mac-address (NetworkingConfig.EndpointsConfig.{name})"
-            ));
-        }
-    }
-    Ok(())
-}
-
-fn is_empty(settings: &wire::EndpointSettings) -> bool {
-    let text = |field: &Option<String>| field.as_ref().is_none_or(String::is_empty);
-    let list = |field: &Option<Vec<String>>| field.as_ref().is_none_or(Vec::is_empty);
-    settings.ipam_config.as_ref().is_none_or(|ipam| *ipam == wire::EndpointIpamConfig::default())
-        && list(&settings.links)
-        && list(&settings.aliases)
-        && text(&settings.mac_address)
-        && settings.driver_opts.as_ref().is_none_or(|o| o.is_empty())
 }
 
 /// A name that is written into /etc/hosts and given to sethostname(2), which takes 64 bytes.

@@ -2,18 +2,13 @@
 //! three have files of their own.
 
 use super::machine::Machine;
-use super::{
-    mounts, non_empty, refuse_list, resources, security, sorted, unsorted, unsupported, volume_driver,
-};
+use super::{mounts, non_empty, resources, security, sorted, unsorted, unsupported, volume_driver};
 use bollard_stubs::models as wire;
-use dhow_model::container::{HostConfig, LogConfig, LogRequest, NetworkMode, RestartPolicy};
+use dhow_model::container::{HOST_GATEWAY, HostConfig, LogConfig, LogRequest, NetworkMode, RestartPolicy};
+use dhow_model::network::PortBinding;
 use dhow_model::security::{Ipc, Namespace};
 use dhow_model::{Error, Result};
-use std::collections::HashMap;
 use std::net::IpAddr;
-
-/// What a container without `--network` is told, until there are bridges.
-const NO_BRIDGE: &str = "bridge networks are not there yet: the container has only loopback";
 
 /// Reads a whole `HostConfig`.
 pub(super) fn parse(
@@ -21,7 +16,6 @@ pub(super) fn parse(
     machine: &Machine,
     warnings: &mut Vec<String>,
 ) -> Result<HostConfig> {
-    refuse_list(&host.links, "--link (HostConfig.Links)")?;
     volume_driver(host.volume_driver.as_deref())?;
     if host.storage_opt.as_ref().is_some_and(|o| !o.is_empty()) {
         return unsupported("--storage-opt (HostConfig.StorageOpt)");
@@ -37,11 +31,11 @@ pub(super) fn parse(
             )));
         }
     }
-    let network = parse_network(non_empty(&host.network_mode).unwrap_or(""), warnings)?;
+    let network = super::network::parse_mode(non_empty(&host.network_mode).unwrap_or(""))?;
     if matches!(network, NetworkMode::Container(_)) {
         check_joined_network(host)?;
     }
-    refuse_ports(host, &network, warnings)?;
+    let ports = parse_ports(host, &network, warnings)?;
     let auto_remove = host.auto_remove.unwrap_or(false);
     let restart = parse_restart(host.restart_policy.as_ref())?;
     if auto_remove && restart != RestartPolicy::No {
@@ -61,7 +55,12 @@ pub(super) fn parse(
     Ok(HostConfig {
         mounts: mounts::parse(host)?,
         volumes_from: host.volumes_from.clone().unwrap_or_default(),
+        publish_all: host.publish_all_ports.unwrap_or(false) && network != NetworkMode::Host,
         network,
+        // Beside the host's configuration: see `create`.
+        endpoints: Vec::new(),
+        ports,
+        links: super::network::parse_links(host.links.as_deref().unwrap_or_default())?,
         restart,
         auto_remove,
         resources: resources::parse(host, machine, warnings)?,
@@ -88,25 +87,6 @@ pub(super) fn parse(
     })
 }
 
-fn parse_network(mode: &str, warnings: &mut Vec<String>) -> Result<NetworkMode> {
-    match mode {
-        "none" => Ok(NetworkMode::None),
-        "host" => Ok(NetworkMode::Host),
-        // What clients send when their user said nothing.
-        "" | "default" => {
-            warnings.push(NO_BRIDGE.to_owned());
-            Ok(NetworkMode::None)
-        }
-        container if container.starts_with("container:") => match &container["container:".len()..] {
-            "" => Err(Error::invalid("invalid container format container:<name|id>")),
-            who => Ok(NetworkMode::Container(who.to_owned())),
-        },
-        name => Err(Error::unsupported(format!(
-            "--network {name}: bridge and named networks are not supported by dhow yet; use --network host or --network none"
-        ))),
-    }
-}
-
 /// Who joins a network has its names, its name servers and its ports.
 fn check_joined_network(host: &wire::HostConfig) -> Result<()> {
     fn given<T>(list: &Option<Vec<T>>) -> bool {
@@ -128,22 +108,18 @@ fn check_joined_network(host: &wire::HostConfig) -> Result<()> {
     Ok(())
 }
 
-fn refuse_ports(host: &wire::HostConfig, network: &NetworkMode, warnings: &mut Vec<String>) -> Result<()> {
-    let published = host
-        .port_bindings
-        .iter()
-        .flatten()
-        .any(|(_, bindings)| bindings.as_ref().is_some_and(|b| !b.is_empty()));
-    if !published && host.publish_all_ports != Some(true) {
-        return Ok(());
-    }
-    if *network == NetworkMode::Host {
+/// A port is published from a network that is the container's own.
+fn parse_ports(
+    host: &wire::HostConfig,
+    network: &NetworkMode,
+    warnings: &mut Vec<String>,
+) -> Result<Vec<PortBinding>> {
+    let ports = super::network::parse_ports(host.port_bindings.as_ref())?;
+    if *network == NetworkMode::Host && (!ports.is_empty() || host.publish_all_ports == Some(true)) {
         warnings.push("Published ports are discarded when using host network mode".to_owned());
-        return Ok(());
+        return Ok(Vec::new());
     }
-    Err(Error::unsupported(
-        "published ports need bridge networks, which dhow does not have yet; use --network host",
-    ))
+    Ok(ports)
 }
 
 pub(super) fn parse_restart(policy: Option<&wire::RestartPolicy>) -> Result<RestartPolicy> {
@@ -220,8 +196,8 @@ fn parse_extra_host(text: &str) -> Result<String> {
     if name.is_empty() || !name.chars().all(clean) {
         return Err(bad());
     }
-    if address == "host-gateway" {
-        return unsupported("--add-host NAME:host-gateway, which needs a bridge network");
+    if address == HOST_GATEWAY {
+        return Ok(text.to_owned());
     }
     let bare = address.strip_prefix('[').and_then(|a| a.strip_suffix(']')).unwrap_or(address);
     let parsed: IpAddr =
@@ -260,7 +236,9 @@ pub(super) fn show(config: &HostConfig) -> wire::HostConfig {
             config: Some(unsorted(&config.log.options)),
         }),
         network_mode: Some(config.network.word().into_owned()),
-        port_bindings: Some(HashMap::new()),
+        port_bindings: Some(super::network::show_bindings(&config.ports)),
+        links: (!config.links.is_empty())
+            .then(|| config.links.iter().map(|(name, alias)| format!("/{name}:/{alias}")).collect()),
         restart_policy: Some(show_restart(config.restart)),
         auto_remove: Some(config.auto_remove),
         volume_driver: Some(String::new()),
@@ -273,7 +251,7 @@ pub(super) fn show(config: &HostConfig) -> wire::HostConfig {
         extra_hosts: some_list(&config.extra_hosts),
         group_add: some_list(&config.group_add),
         cgroup: Some(String::new()),
-        publish_all_ports: Some(false),
+        publish_all_ports: Some(config.publish_all),
         readonly_rootfs: Some(config.readonly_rootfs),
         shm_size: Some(super::signed(config.shm_size_bytes.unwrap_or(SHM_DEFAULT_BYTES))),
         sysctls: (!config.sysctls.is_empty()).then(|| unsorted(&config.sysctls)),

@@ -1,15 +1,15 @@
 //! Everything about one container, as `inspect` shows it.
 
 use super::extension::{self, Extension};
-use super::{host, image, mounts, signed, unsorted};
+use super::{host, image, mounts, network, signed, unsorted};
 use crate::container::inspect::Inspected;
 use bollard_stubs::models as wire;
 use dhow_model::Timestamp;
-use dhow_model::container::{ContainerConfig, NetworkMode};
+use dhow_model::container::ContainerConfig;
 use dhow_model::health::ProbeResult;
+use dhow_model::network::DEFAULT_NETWORK;
 use dhow_model::state::{ContainerState, Status};
 use serde::Serialize;
-use std::collections::HashMap;
 use std::path::Path;
 
 /// Go's zero time: what Docker shows for what has not happened.
@@ -51,7 +51,7 @@ pub(in crate::api) fn show(found: &Inspected) -> ContainerInspect {
     ContainerInspect {
         known,
         exec_ids: (!exec_ids.is_empty()).then_some(exec_ids),
-        network_settings: NetworkSettings::of(&record.config.host.network, &record.state),
+        network_settings: NetworkSettings::of(found),
         dhow: extension::of(record),
     }
 }
@@ -88,33 +88,37 @@ struct NetworkSettings {
     #[serde(rename = "SecondaryIPv6Addresses")]
     secondary_ipv6_addresses: Option<()>,
     #[serde(rename = "EndpointID")]
-    endpoint_id: &'static str,
-    gateway: &'static str,
+    endpoint_id: String,
+    gateway: String,
     #[serde(rename = "GlobalIPv6Address")]
-    global_ipv6_address: &'static str,
+    global_ipv6_address: String,
     #[serde(rename = "GlobalIPv6PrefixLen")]
-    global_ipv6_prefix_len: u8,
+    global_ipv6_prefix_len: i64,
     #[serde(rename = "IPAddress")]
-    ip_address: &'static str,
+    ip_address: String,
     #[serde(rename = "IPPrefixLen")]
-    ip_prefix_len: u8,
+    ip_prefix_len: i64,
     #[serde(rename = "IPv6Gateway")]
-    ipv6_gateway: &'static str,
-    mac_address: &'static str,
+    ipv6_gateway: String,
+    mac_address: String,
 }
 
 impl NetworkSettings {
-    /// Without bridges there are no addresses to tell: a host's are the host's, and loopback has none.
-    fn of(mode: &NetworkMode, state: &ContainerState) -> Self {
+    /// The older fields tell of the default bridge alone.
+    fn of(found: &Inspected) -> Self {
+        let state = &found.record.state;
         // The namespace has no name of its own; while the process lives, this is it.
         let key =
             if state.status.has_process() { format!("/proc/{}/ns/net", state.pid) } else { String::new() };
+        let endpoints = network::show_endpoints(&found.joined);
+        let old = endpoints.get(DEFAULT_NETWORK).cloned().unwrap_or_default();
+        let text = |value: Option<String>| value.unwrap_or_default();
         Self {
             known: wire::NetworkSettings {
                 sandbox_id: Some(String::new()),
                 sandbox_key: Some(key),
-                ports: Some(HashMap::new()),
-                networks: Some(networks(mode)),
+                ports: Some(network::show_ports(found)),
+                networks: Some(endpoints),
             },
             bridge: "",
             hairpin_mode: false,
@@ -122,41 +126,15 @@ impl NetworkSettings {
             link_local_ipv6_prefix_len: 0,
             secondary_ip_addresses: None,
             secondary_ipv6_addresses: None,
-            endpoint_id: "",
-            gateway: "",
-            global_ipv6_address: "",
-            global_ipv6_prefix_len: 0,
-            ip_address: "",
-            ip_prefix_len: 0,
-            ipv6_gateway: "",
-            mac_address: "",
+            endpoint_id: text(old.endpoint_id),
+            gateway: text(old.gateway),
+            global_ipv6_address: text(old.global_ipv6_address),
+            global_ipv6_prefix_len: old.global_ipv6_prefix_len.unwrap_or(0),
+            ip_address: text(old.ip_address),
+            ip_prefix_len: old.ip_prefix_len.unwrap_or(0),
+            ipv6_gateway: text(old.ipv6_gateway),
+            mac_address: text(old.mac_address),
         }
-    }
-}
-
-/// Who joined another container has no network of its own.
-pub(super) fn networks(mode: &NetworkMode) -> HashMap<String, wire::EndpointSettings> {
-    match mode {
-        NetworkMode::Container(_) => HashMap::new(),
-        mode => HashMap::from([(mode.word().into_owned(), endpoint())]),
-    }
-}
-
-/// An endpoint on a network without addresses.
-fn endpoint() -> wire::EndpointSettings {
-    let empty = || Some(String::new());
-    wire::EndpointSettings {
-        mac_address: empty(),
-        gw_priority: Some(0),
-        network_id: empty(),
-        endpoint_id: empty(),
-        gateway: empty(),
-        ip_address: empty(),
-        ip_prefix_len: Some(0),
-        ipv6_gateway: empty(),
-        global_ipv6_address: empty(),
-        global_ipv6_prefix_len: Some(0),
-        ..wire::EndpointSettings::default()
     }
 }
 

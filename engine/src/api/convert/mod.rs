@@ -28,6 +28,8 @@ pub(super) mod image;
 pub(super) mod inspect;
 pub(super) mod machine;
 mod mounts;
+pub(super) mod network;
+pub(super) mod networks;
 pub(super) mod path_stat;
 pub(super) mod registry;
 mod resources;

@@ -20,7 +20,7 @@ pub(in crate::api) fn show(summary: &Summary, now: Timestamp) -> wire::Container
         image_id: Some(row.image_id.to_string()),
         command: Some(command(&about.argv)),
         created: Some(row.created.seconds()),
-        ports: Some(Vec::new()),
+        ports: Some(super::network::summary_ports(exposed(summary), &summary.published)),
         size_rw: summary.size.map(|(rw, _)| signed(rw)),
         size_root_fs: summary.size.map(|(_, all)| signed(all)),
         labels: Some(unsorted(&about.labels)),
@@ -31,12 +31,19 @@ pub(in crate::api) fn show(summary: &Summary, now: Timestamp) -> wire::Container
             annotations: (!about.annotations.is_empty()).then(|| unsorted(&about.annotations)),
         }),
         network_settings: Some(wire::ContainerSummaryNetworkSettings {
-            networks: Some(super::inspect::networks(mode)),
+            networks: Some(super::network::show_endpoints(&summary.joined)),
         }),
         // The table needs no host paths of volumes.
         mounts: Some(mounts::mount_points(&about.mounts, &[])),
         ..wire::ContainerSummary::default()
     }
+}
+
+/// Exposed ports are told while they are there: Docker's rule.
+fn exposed(summary: &Summary) -> &[String] {
+    let shows =
+        summary.container.state.status.has_process() && !summary.joined.iter().all(|j| j.endpoint.is_none());
+    if shows { &summary.container.about.exposed_ports } else { &[] }
 }
 
 /// The command line; an argument with blanks is put in quotes, as Docker does.

@@ -7,8 +7,7 @@ use dhow_model::Error;
 use http::Method;
 
 /// First words of paths that are wholly missing.
-const NOUNS: [(&str, &str); 14] = [
-    ("networks", "networks"),
+const NOUNS: [(&str, &str); 13] = [
     ("build", "building images"),
     ("session", "building images"),
     ("grpc", "building images"),
@@ -53,8 +52,7 @@ mod tests {
     #[test]
     fn what_is_missing_is_told_from_what_is_not_there() {
         for (path, status) in [
-            ("/networks", 501),
-            ("/networks/create", 501),
+            ("/swarm", 501),
             ("/build", 501),
             ("/containers/abc/attach/ws", 501),
             ("/images/a/b/push", 501),

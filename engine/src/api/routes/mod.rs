@@ -9,6 +9,7 @@ pub(super) mod files;
 pub(super) mod images;
 pub(super) mod logs;
 pub(super) mod missing;
+pub(super) mod networks;
 pub(super) mod registry;
 pub(super) mod stats;
 pub(super) mod system;

@@ -133,6 +133,12 @@ pub(crate) struct SpecArgs {
     /// Keep STDIN open even if not attached
     #[arg(short, long)]
     pub(super) interactive: bool,
+    /// IPv4 address (e.g., 172.30.100.104)
+    #[arg(long)]
+    pub(super) ip: Option<std::net::Ipv4Addr>,
+    /// IPv6 address (e.g., 2001:db8::33)
+    #[arg(long)]
+    pub(super) ip6: Option<std::net::Ipv6Addr>,
     /// IPC mode to use
     #[arg(long)]
     pub(super) ipc: Option<String>,
@@ -142,12 +148,21 @@ pub(crate) struct SpecArgs {
     /// Read in a line delimited file of labels
     #[arg(long)]
     pub(super) label_file: Vec<String>,
+    /// Add link to another container
+    #[arg(long)]
+    pub(super) link: Vec<String>,
+    /// Container IPv4/IPv6 link-local addresses
+    #[arg(long)]
+    pub(super) link_local_ip: Vec<std::net::IpAddr>,
     /// Logging driver for the container
     #[arg(long)]
     pub(super) log_driver: Option<String>,
     /// Log driver options
     #[arg(long)]
     pub(super) log_opt: Vec<String>,
+    /// Container MAC address (e.g., 92:d0:c6:0a:29:33)
+    #[arg(long)]
+    pub(super) mac_address: Option<String>,
     /// Memory limit
     #[arg(short, long, value_parser = limits::parse_bytes)]
     pub(super) memory: Option<i64>,
@@ -169,6 +184,9 @@ pub(crate) struct SpecArgs {
     /// Connect a container to a network
     #[arg(long, alias = "net")]
     pub(super) network: Vec<String>,
+    /// Add network-scoped alias for the container
+    #[arg(long, alias = "net-alias")]
+    pub(super) network_alias: Vec<String>,
     /// Disable any container-specified HEALTHCHECK
     #[arg(long)]
     pub(super) no_healthcheck: bool,
@@ -284,7 +302,6 @@ impl SpecArgs {
 }
 
 const WINDOWS: &str = "it is for Windows";
-const NETWORKS: &str = "networks come later; containers run with --network none or host";
 
 /// Docker's flags that dhow has not, with the reason.
 pub(crate) const REFUSED: &[(&str, &str)] = &[
@@ -293,13 +310,6 @@ pub(crate) const REFUSED: &[(&str, &str)] = &[
     ("--io-maxbandwidth", WINDOWS),
     ("--io-maxiops", WINDOWS),
     ("--isolation", WINDOWS),
-    ("--ip", NETWORKS),
-    ("--ip6", NETWORKS),
-    ("--link", NETWORKS),
-    ("--link-local-ip", NETWORKS),
-    ("--mac-address", NETWORKS),
-    ("--network-alias", NETWORKS),
-    ("--net-alias", NETWORKS),
     ("--kernel-memory", "Linux has no limit of kernel memory any more"),
     ("--gpus", "it needs a vendor's hook; give the devices with --device"),
     ("--use-api-socket", "mount the socket of dhow serve with -v"),

@@ -13,14 +13,9 @@ const fn limit(flag: &'static str, value: &'static str, reason: &'static str) ->
     Limit { flag, value: Some(value), reason }
 }
 
-const BRIDGE: &str = "published ports need bridge networks, which come later";
-
 /// All of them.
 pub(crate) const LIMITED: &[Limit] = &[
     limit("--log-driver", "gelf", "the drivers are json-file, local, syslog, journald and none"),
-    limit("--network", "bridge", "the networks are none and host"),
-    limit("--publish", "80:80", BRIDGE),
-    Limit { flag: "--publish-all", value: None, reason: BRIDGE },
     limit("--storage-opt", "size=1G", "writable layers have no quota yet"),
     limit("--volume-driver", "other", "the driver is local"),
 ];

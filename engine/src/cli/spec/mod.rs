@@ -12,6 +12,7 @@ mod limited;
 pub(crate) mod limits;
 mod mounts;
 mod names;
+mod networks;
 mod ports;
 mod security;
 
@@ -66,7 +67,8 @@ pub(crate) fn build(args: &SpecArgs) -> Outcome<Spec> {
         mounts::Volume::Anonymous(path) => Some(path.clone()),
         mounts::Volume::Bind(_) => None,
     });
-    let host_config = build_host(args, bindings)?;
+    let networks = networks::build(args)?;
+    let host_config = build_host(args, bindings, &networks.mode)?;
     let body = ContainerCreateBody {
         hostname: args.hostname.clone(),
         domainname: args.domainname.clone(),
@@ -91,12 +93,13 @@ pub(crate) fn build(args: &SpecArgs) -> Outcome<Spec> {
         stop_signal: args.stop_signal.clone(),
         stop_timeout: args.stop_timeout,
         host_config: Some(host_config),
+        networking_config: networks.config,
         ..Default::default()
     };
     Ok(Spec { body, attach_stdin, attach_stdout, attach_stderr, tty: args.tty })
 }
 
-fn build_host(args: &SpecArgs, bindings: ports::Bindings) -> Outcome<HostConfig> {
+fn build_host(args: &SpecArgs, bindings: ports::Bindings, mode: &str) -> Outcome<HostConfig> {
     check_modes(args)?;
     let restart_policy = args.restart.as_deref().map(parse_restart).transpose()?;
     let restarts = |p: &RestartPolicy| {
@@ -148,7 +151,9 @@ fn build_host(args: &SpecArgs, bindings: ports::Bindings) -> Outcome<HostConfig>
         binds: some_list(binds.collect()),
         container_id_file: args.cidfile.clone(),
         log_config: parse_log(args)?,
-        network_mode: Some(parse_network(&args.network)?),
+        network_mode: Some(mode.to_owned()),
+        // On the default bridge they are lines of a hosts file; elsewhere they are the endpoint's.
+        links: some_list(args.link.clone()).filter(|_| matches!(mode, "default" | "bridge")),
         port_bindings: some_map(bindings),
         restart_policy,
         auto_remove: Some(args.rm),
@@ -269,17 +274,6 @@ fn parse_log(args: &SpecArgs) -> Outcome<Option<HostConfigLogConfig>> {
             .map_or((o.clone(), String::new()), |(name, value)| (name.to_owned(), value.to_owned()))
     });
     Ok(Some(HostConfigLogConfig { typ: Some(driver), config: Some(options.collect()) }))
-}
-
-fn parse_network(networks: &[String]) -> Outcome<String> {
-    match networks {
-        [] => Ok("default".to_owned()),
-        [one] if one.contains(',') || one.contains('=') => {
-            Err(Failure::usage("--network with options is not supported by dhow yet: networks come later"))
-        }
-        [one] => Ok(one.clone()),
-        _ => Err(Failure::usage("more than one --network is not supported by dhow yet: networks come later")),
-    }
 }
 
 fn parse_storage(options: &[String]) -> Outcome<HashMap<String, String>> {

@@ -42,6 +42,8 @@ pub(crate) async fn execute(context: &Context, args: Args) -> Outcome {
         text += &prune::section("Deleted Volumes", &prune::names(&report["VolumesDeleted"]));
         reclaimed += report["SpaceReclaimed"].as_u64().unwrap_or(0);
     }
+    let report = args.prune.post(&client, "/networks/prune", &[]).await?;
+    text += &prune::section("Deleted Networks", &prune::names(&report["NetworksDeleted"]));
     let dangling = if args.all { "false" } else { "true" };
     let report = args.prune.post(&client, "/images/prune", &[("dangling", dangling)]).await?;
     text += &prune::section("Deleted Images", &image::prune::lines(&report));
@@ -56,6 +58,7 @@ fn warning(args: &Args) -> String {
     if args.volumes {
         kinds.push("all anonymous volumes not used by at least one container");
     }
+    kinds.insert(1, "all networks not used by at least one container");
     kinds.push(match args.all {
         true => "all images without at least one container associated to them",
         false => "all dangling images",

@@ -96,6 +96,8 @@ pub(super) struct Monitor<'a> {
     buffer: Vec<u8>,
     /// There may be something to give back.
     warm: bool,
+    /// The recorder's companion is in the poller.
+    has_companion: bool,
 }
 
 /// One run of the process.
@@ -151,6 +153,7 @@ impl<'a> Monitor<'a> {
             probes: None,
             buffer: Vec::new(),
             warm: true,
+            has_companion: false,
         })
     }
 
@@ -244,7 +247,7 @@ impl<'a> Monitor<'a> {
         } else {
             ChildStdio::Pipes { stdin: self.settings.open_stdin }
         };
-        let process = self.launcher.launch(stdio, &mut || self.recorder.launching())?;
+        let process = self.launcher.launch(stdio, &mut |pid| self.recorder.launching(pid))?;
         let (pid, start_ticks) = (process.pid, process.start_ticks);
         let attached = self.attach(process);
         if let Err(error) = attached.and_then(|()| self.recorder.started(pid, start_ticks)) {
@@ -254,6 +257,8 @@ impl<'a> Monitor<'a> {
         if let Some(probes) = &mut self.probes {
             probes.begin_run(pid, start_ticks);
         }
+        self.has_companion = false;
+        self.accompany();
         Ok((pid, start_ticks))
     }
 
@@ -387,6 +392,7 @@ impl<'a> Monitor<'a> {
                     log.flush();
                 }
             }
+            Token::Companion => self.recorder.attend(),
             Token::Probe => {
                 if let Some(probes) = &mut self.probes {
                     let after = probes.hear(&self.poller, self.recorder);
@@ -510,7 +516,11 @@ impl<'a> Monitor<'a> {
                         let _ = dhow_sys::pty::resize(terminal.as_fd(), rows, cols);
                     }
                 }
-                ClientFrame::Wake => self.woken = true,
+                ClientFrame::Wake => {
+                    self.woken = true;
+                    self.recorder.woken();
+                    return self.accompany();
+                }
                 // Input from a client that does not give any, and its end when it does not matter.
                 ClientFrame::Stdin(_) | ClientFrame::CloseStdin => {}
             }

@@ -20,8 +20,9 @@ pub(super) trait Launcher {
     /// The next start differs in this from what it was planned with.
     fn adapt(&mut self, next: NextRun);
 
-    /// Starts it; its program runs when this returns. Calls `meanwhile` while it waits for that.
-    fn launch(&mut self, stdio: ChildStdio, meanwhile: &mut dyn FnMut()) -> Result<Process>;
+    /// Starts it; its program runs when this returns. Calls `meanwhile` with the new process's number while
+    /// it waits for that; an error of it is the launch's.
+    fn launch(&mut self, stdio: ChildStdio, meanwhile: &mut dyn FnMut(i32) -> Result<()>) -> Result<Process>;
 
     /// Nothing happens for a while, or the last run is over: gives back what the start took of the machine's memory.
     fn settle(&self) {}
@@ -97,7 +98,7 @@ impl Launcher for KernelLauncher {
         self.next = Some(next);
     }
 
-    fn launch(&mut self, stdio: ChildStdio, meanwhile: &mut dyn FnMut()) -> Result<Process> {
+    fn launch(&mut self, stdio: ChildStdio, meanwhile: &mut dyn FnMut(i32) -> Result<()>) -> Result<Process> {
         let mut plan = match self.plan.take() {
             Some(plan) => plan,
             None => read_spec(&self.source)?.plan,
@@ -162,7 +163,7 @@ impl Launcher for ExternalLauncher {
         self.next = Some(next);
     }
 
-    fn launch(&mut self, stdio: ChildStdio, meanwhile: &mut dyn FnMut()) -> Result<Process> {
+    fn launch(&mut self, stdio: ChildStdio, meanwhile: &mut dyn FnMut(i32) -> Result<()>) -> Result<Process> {
         let mut spec = read_spec(&self.source)?;
         if !self.settled {
             external::settle_in()?;

@@ -23,6 +23,8 @@ pub(super) enum Token {
     Probe,
     /// The log's daemon takes more.
     Log,
+    /// What the run has beside its processes.
+    Companion,
     /// A client, by its number.
     Client(u64),
 }
@@ -39,6 +41,7 @@ impl Token {
             Token::Output(index) => 4 + index as u64,
             Token::Probe => 6,
             Token::Log => 7,
+            Token::Companion => 8,
             Token::Client(id) => FIRST_CLIENT + id,
         }
     }
@@ -52,6 +55,7 @@ impl Token {
             4 => Token::Output(0),
             6 => Token::Probe,
             7 => Token::Log,
+            8 => Token::Companion,
             5..FIRST_CLIENT => Token::Output(1),
             client => Token::Client(client - FIRST_CLIENT),
         }

@@ -4,6 +4,7 @@ use crate::cgroup::limits::CgroupPlan;
 use crate::spec::Donors;
 use dhow_model::health::{HealthStatus, ProbeResult};
 use dhow_model::{ContainerId, Error, Result, Timestamp};
+use std::os::fd::BorrowedFd;
 use std::time::Duration;
 
 /// How a run ended.
@@ -76,9 +77,26 @@ pub struct NextRun {
 /// a monitor mostly sleeps. A monitor tries a failed `exited`, `may_restart` or `remove` again for some
 /// seconds.
 pub trait Recorder {
-    /// The process is on its way, and this one waits for it: the time to open what `started` will need. What
-    /// goes wrong here is met again, and told, by `started`.
-    fn launching(&mut self) {}
+    /// The process `pid` is on its way, and this one waits for it: the time to connect its network, and to open what
+    /// `started` will need.
+    ///
+    /// # Errors
+    /// When the network cannot be connected: the launch is given up.
+    fn launching(&mut self, _pid: i32) -> Result<()> {
+        Ok(())
+    }
+
+    /// What the run has beside its processes: names to answer, connections to forward. Readable when there is
+    /// something to do for it. Asked after each launch and after [`Recorder::woken`]; gone with `exited`.
+    fn companion(&self) -> Option<BorrowedFd<'_>> {
+        None
+    }
+
+    /// The companion has something to do. Must not wait for anything.
+    fn attend(&mut self) {}
+
+    /// Somebody says that something of the container has changed while it runs.
+    fn woken(&mut self) {}
 
     /// The program runs. An error stops it again.
     ///
@@ -152,8 +170,20 @@ pub trait Recorder {
 }
 
 impl<R: Recorder + ?Sized> Recorder for Box<R> {
-    fn launching(&mut self) {
-        (**self).launching();
+    fn launching(&mut self, pid: i32) -> Result<()> {
+        (**self).launching(pid)
+    }
+
+    fn companion(&self) -> Option<BorrowedFd<'_>> {
+        (**self).companion()
+    }
+
+    fn attend(&mut self) {
+        (**self).attend();
+    }
+
+    fn woken(&mut self) {
+        (**self).woken();
     }
 
     fn started(&mut self, pid: i32, start_ticks: u64) -> Result<()> {

@@ -41,8 +41,8 @@ impl Launcher for Shell {
     }
 
     #[expect(clippy::zombie_processes, reason = "the monitor reaps it through its pidfd")]
-    fn launch(&mut self, stdio: ChildStdio, meanwhile: &mut dyn FnMut()) -> Result<Process> {
-        meanwhile();
+    fn launch(&mut self, stdio: ChildStdio, meanwhile: &mut dyn FnMut(i32) -> Result<()>) -> Result<Process> {
+        meanwhile(0)?;
         if self.script == "missing" {
             return Err(Error::new(
                 ErrorKind::CommandNotFound,

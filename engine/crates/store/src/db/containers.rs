@@ -4,6 +4,7 @@ use super::error::is_foreign_key;
 use super::{Txn, column, json_column, prefix_end, text_column, to_json, to_signed, unsigned_column};
 use dhow_model::container::{ContainerConfig, NetworkMode};
 use dhow_model::mount::{Mount, MountSource};
+use dhow_model::network::EndpointConfig;
 use dhow_model::state::{ContainerState, Status};
 use dhow_model::{ContainerId, Digest, Error, Result, Timestamp};
 use rusqlite::{Row, params};
@@ -55,6 +56,9 @@ pub struct About {
     pub mounts: Vec<Mount>,
     /// Network mode.
     pub network: NetworkMode,
+    /// Its networks; none in rows that an older version wrote.
+    #[serde(default)]
+    pub endpoints: Vec<EndpointConfig>,
     /// `80/tcp`.
     pub exposed_ports: Vec<String>,
     /// Annotations; none in rows that an older version wrote.
@@ -81,6 +85,7 @@ impl From<&ContainerConfig> for About {
             labels: config.labels.clone(),
             mounts: config.host.mounts.clone(),
             network: config.host.network.clone(),
+            endpoints: config.host.endpoints.clone(),
             exposed_ports: config.exposed_ports.iter().cloned().collect(),
             annotations: config.host.annotations.clone(),
         }

@@ -35,6 +35,13 @@ pub(super) fn is_foreign_key(error: &Error) -> bool {
     constraint(error) == Some(rusqlite::ffi::SQLITE_CONSTRAINT_FOREIGNKEY)
 }
 
+/// Whether the error, or its cause, is a row that is there already.
+pub(super) fn is_unique(error: &Error) -> bool {
+    let found = constraint(error);
+    found == Some(rusqlite::ffi::SQLITE_CONSTRAINT_UNIQUE)
+        || found == Some(rusqlite::ffi::SQLITE_CONSTRAINT_PRIMARYKEY)
+}
+
 fn constraint(error: &Error) -> Option<i32> {
     std::error::Error::source(error)?
         .downcast_ref::<rusqlite::Error>()?

@@ -36,6 +36,7 @@ mod health;
 mod images;
 mod intents;
 mod layers;
+mod networks;
 mod schema;
 mod turns;
 mod volumes;

@@ -10,10 +10,10 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// The schema that this build knows.
-pub const VERSION: i64 = 3;
+pub const VERSION: i64 = 4;
 
 /// As many as [`VERSION`] says.
-const MIGRATIONS: [&str; 3] = [V1, V2, V3];
+const MIGRATIONS: [&str; 4] = [V1, V2, V3, V4];
 
 /// Ids, digests, names and references are text as users see them; times are nanoseconds since 1970; JSON
 /// columns hold what is only read whole. A container is two rows, because its state changes often and its
@@ -147,6 +147,45 @@ CREATE TABLE layer_blobs (
     PRIMARY KEY (diff_id, repository, digest)
 ) STRICT, WITHOUT ROWID;
 ";
+
+/// Networks, and what containers that run hold of them. The three that are always there get their ids here; the
+/// subnet of the default bridge is chosen when it is first used.
+const V4: &str = r#"
+CREATE TABLE networks (
+    id      TEXT PRIMARY KEY,
+    name    TEXT NOT NULL UNIQUE,
+    created INTEGER NOT NULL,
+    config  TEXT NOT NULL,
+    last4   TEXT,
+    last6   TEXT
+) STRICT;
+INSERT INTO networks (id, name, created, config) VALUES
+    (lower(hex(randomblob(32))), 'bridge', unixepoch() * 1000000000, '{"driver":"bridge"}'),
+    (lower(hex(randomblob(32))), 'host', unixepoch() * 1000000000, '{"driver":"host"}'),
+    (lower(hex(randomblob(32))), 'none', unixepoch() * 1000000000, '{"driver":"null"}');
+
+CREATE TABLE endpoints (
+    container TEXT NOT NULL REFERENCES containers ON DELETE CASCADE,
+    network   TEXT NOT NULL REFERENCES networks,
+    ipv4      INTEGER,
+    ipv6      BLOB,
+    about     TEXT NOT NULL,
+    PRIMARY KEY (container, network),
+    UNIQUE (network, ipv4),
+    UNIQUE (network, ipv6)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE published_ports (
+    protocol  TEXT NOT NULL,
+    host_port INTEGER NOT NULL,
+    host_ip   TEXT NOT NULL,
+    container TEXT NOT NULL REFERENCES containers ON DELETE CASCADE,
+    port      INTEGER NOT NULL,
+    target    TEXT,
+    PRIMARY KEY (protocol, host_port, host_ip)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX published_ports_by_container ON published_ports (container);
+"#;
 
 /// How many migrations the database has seen; 0 for an empty file.
 pub(super) fn version(connection: &Connection) -> Result<i64> {

@@ -5,6 +5,7 @@ mod events;
 mod images;
 mod intents;
 mod measure;
+mod networks;
 mod opening;
 mod sharing;
 mod the_log;

@@ -14,6 +14,11 @@ fn machine() -> Machine {
     Machine { cpus: "0-3".into(), nodes: "0".into(), support: Support::all() }
 }
 
+fn some_ports() -> bollard_stubs::models::PortMap {
+    serde_json::from_value(json!({"80/tcp": [{"HostIp": "::1", "HostPort": "80-90"}], "5/udp": [{}]}))
+        .unwrap()
+}
+
 fn parsed(value: Value) -> Result<(HostConfig, Vec<String>)> {
     let mut warnings = Vec::new();
     parse(&serde_json::from_value(value).unwrap(), &machine(), &mut warnings).map(|host| (host, warnings))
@@ -22,27 +27,21 @@ fn parsed(value: Value) -> Result<(HostConfig, Vec<String>)> {
 #[test]
 fn networks() {
     assert_eq!(parsed(json!({"NetworkMode": "host"})).unwrap().0.network, NetworkMode::Host);
-    let (host, warnings) = parsed(json!({"NetworkMode": "default"})).unwrap();
-    assert_eq!(host.network, NetworkMode::None);
-    assert_eq!(warnings, [NO_BRIDGE]);
-    assert!(parsed(json!({"NetworkMode": "none"})).unwrap().1.is_empty());
-    for name in ["bridge", "mine"] {
-        let error = parsed(json!({ "NetworkMode": name })).unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::Unsupported);
-        assert!(error.to_string().contains(&format!("--network {name}")), "{error}");
+    for (typed, name) in [("", "bridge"), ("default", "bridge"), ("bridge", "bridge"), ("mine", "mine")] {
+        let (host, warnings) = parsed(json!({ "NetworkMode": typed })).unwrap();
+        assert_eq!(host.network, NetworkMode::Network(name.into()));
+        assert!(warnings.is_empty());
     }
+    assert_eq!(parsed(json!({"NetworkMode": "none"})).unwrap().0.network, NetworkMode::None);
 }
 
 #[test]
 fn ports() {
     let bindings = json!({"80/tcp": [{"HostPort": "8080"}]});
-    let error = parsed(json!({ "PortBindings": bindings })).unwrap_err();
-    assert_eq!(
-        error.to_string(),
-        "published ports need bridge networks, which dhow does not have yet; use --network host"
-    );
-    assert!(parsed(json!({"PublishAllPorts": true})).is_err());
-    assert!(parsed(json!({"PortBindings": {}})).is_ok());
+    let (host, _) = parsed(json!({ "PortBindings": bindings })).unwrap();
+    assert_eq!((host.ports[0].port, host.ports[0].host_ports), (80, (8080, 8080)));
+    assert!(parsed(json!({"PublishAllPorts": true})).unwrap().0.publish_all);
+    assert!(parsed(json!({"PortBindings": {}})).unwrap().0.ports.is_empty());
     let (_, warnings) = parsed(json!({"PortBindings": bindings, "NetworkMode": "host"})).unwrap();
     assert_eq!(warnings, ["Published ports are discarded when using host network mode"]);
 }
@@ -111,7 +110,6 @@ fn names_and_addresses() {
         (json!({"ExtraHosts": ["db:nowhere"]}), "invalid IP address in add-host: \"nowhere\""),
         (json!({"ExtraHosts": ["a b:1.1.1.1"]}), "bad format for add-host"),
         (json!({"ExtraHosts": ["a\n1.2.3.4 b:1.1.1.1"]}), "bad format for add-host"),
-        (json!({"ExtraHosts": ["db:host-gateway"]}), "host-gateway"),
         (json!({"Dns": ["x"]}), "x is not an ip address"),
         (json!({"DnsSearch": ["a\nnameserver 6.6.6.6"]}), "--dns-search"),
     ] {
@@ -123,7 +121,6 @@ fn names_and_addresses() {
 #[test]
 fn what_is_not_done_is_refused_by_name() {
     for (value, name) in [
-        (json!({"Links": ["a:b"]}), "Links"),
         (json!({"VolumeDriver": "nfs"}), "nfs"),
         (json!({"StorageOpt": {"size": "1g"}}), "StorageOpt"),
         (json!({"Cgroup": "container:x"}), "Cgroup"),
@@ -304,7 +301,12 @@ proptest! {
         let host = HostConfig {
             mounts,
             volumes_from: vec!["other:ro".into()],
-            network: if flags[0] { NetworkMode::Host } else { NetworkMode::None },
+            network: if flags[0] { NetworkMode::Host } else { NetworkMode::Network("mine".into()) },
+            // Beside the host's configuration.
+            endpoints: vec![],
+            ports: if flags[0] { vec![] } else { super::super::network::parse_ports(Some(&some_ports())).unwrap() },
+            publish_all: !flags[0] && flags[1],
+            links: vec![("db".into(), "sql".into())],
             restart: if flags[1] { RestartPolicy::No } else { RestartPolicy::OnFailure { max_retries: 2 } },
             auto_remove: flags[1],
             resources,

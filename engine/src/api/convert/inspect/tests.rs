@@ -49,6 +49,14 @@ fn inspected(state: ContainerState) -> Inspected {
         lower: vec!["/l/b".into(), "/l/a".into()],
         volume_paths: vec![],
         size: None,
+        joined: vec![crate::network::Joined {
+            name: "host".into(),
+            container: "calm_hopper".into(),
+            wanted: Default::default(),
+            network: None,
+            endpoint: None,
+        }],
+        published: vec![],
     }
 }
 

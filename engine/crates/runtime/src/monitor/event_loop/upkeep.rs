@@ -38,6 +38,13 @@ impl Monitor<'_> {
         }
     }
 
+    /// Waits for what the run has beside its processes. It leaves the poller by itself when it is closed.
+    pub(super) fn accompany(&mut self) {
+        if let Some(companion) = self.recorder.companion().filter(|_| !self.has_companion) {
+            self.has_companion = self.poller.add(companion, Token::Companion, true, false).is_ok();
+        }
+    }
+
     /// Tells the poller whether the log waits for its daemon.
     pub(super) fn arrange_log(&mut self) -> Result<()> {
         let Some(log) = &self.log else { return Ok(()) };

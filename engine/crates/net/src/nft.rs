@@ -1,0 +1,376 @@
+//! The firewall: one table with a constant number of rules. What changes are the elements of its sets and maps.
+//!
+//! ```text
+//!   prerouting, output ── to one of this machine's addresses? ──► publish: map (address, protocol, port) → container
+//!   forward ── known connection, or within one bridge: accept
+//!           ── from or to an internal network: drop
+//!           ── to a bridge: accept what was published, drop the rest
+//!   postrouting ── back into the bridge that it came from, by a published port: masquerade (the answer must pass here)
+//!               ── from a bridge to anywhere else than a bridge: masquerade
+//! ```
+//! An `accept` here is the end of this table alone: what another table of the host's drops stays dropped.
+//!
+//! The table belongs to one engine and carries the name of its default bridge. It is written as a whole, in one
+//! transaction of the kernel's, when a network comes or goes; connections that are translated already do not notice.
+//! Starts and ends of containers add and delete elements only.
+
+mod expression;
+
+use crate::netlink::{ACK, APPEND, Batch, CREATE, Socket, Writer};
+use dhow_model::network::Published;
+use dhow_model::{ErrorKind, Result};
+use expression::{Rule, concatenation, data_type};
+use std::net::IpAddr;
+
+/// linux/netfilter/nfnetlink.h.
+const BATCH_BEGIN: u16 = 16;
+const BATCH_END: u16 = 17;
+const SUBSYSTEM: u16 = 10;
+/// linux/netfilter/nf_tables.h.
+const NEW_TABLE: u16 = 0;
+const GET_TABLE: u16 = 1;
+const DELETE_TABLE: u16 = 2;
+const NEW_CHAIN: u16 = 3;
+const NEW_RULE: u16 = 6;
+const NEW_SET: u16 = 9;
+const NEW_ELEMENT: u16 = 12;
+const DELETE_ELEMENT: u16 = 14;
+/// IPv4 and IPv6 in one table.
+const FAMILY_INET: u8 = 1;
+const SET_IS_MAP: u32 = 8;
+/// Elements in one message: an attribute holds at most 64 KiB.
+const ELEMENTS_PER_MESSAGE: usize = 500;
+
+/// A bridge as the table sees it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Bridge {
+    /// Its interface.
+    pub name: String,
+    /// Nothing passes to or from outside.
+    pub internal: bool,
+    /// What leaves takes the host's address.
+    pub masquerade: bool,
+    /// Containers on it reach each other.
+    pub icc: bool,
+}
+
+/// A table of the firewall.
+#[derive(Debug)]
+pub struct Table {
+    socket: Socket,
+    name: String,
+}
+
+impl Table {
+    /// The table of this name, which need not exist.
+    ///
+    /// # Errors
+    /// When the kernel has no nftables.
+    pub fn open(name: &str) -> Result<Self> {
+        Ok(Self { socket: Socket::netfilter()?, name: name.to_owned() })
+    }
+
+    /// Whether it is there: another's flush may have taken it away.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn exists(&self) -> Result<bool> {
+        let mut batch = Batch::default();
+        batch.add(format!("look for table {}", self.name), kind(GET_TABLE), ACK, |w| {
+            header(w, FAMILY_INET, 0);
+            w.text(1, &self.name);
+        });
+        match self.socket.run(&batch) {
+            Ok(()) => Ok(true),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Writes all of it anew.
+    ///
+    /// # Errors
+    /// What the kernel says; then nothing has changed.
+    pub fn replace(&self, bridges: &[Bridge], published: &[Published]) -> Result<()> {
+        let mut batch = Transaction::new(&self.name);
+        batch.drop_table();
+        batch.table();
+        batch.sets();
+        batch.chains();
+        batch.bridges(bridges);
+        batch.ports(NEW_ELEMENT, published);
+        self.socket.run(&batch.end())
+    }
+
+    /// Takes it away; it may be gone already.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn delete(&self) -> Result<()> {
+        let mut batch = Transaction::new(&self.name);
+        batch.drop_table();
+        self.socket.run(&batch.end())
+    }
+
+    /// Redirects ports.
+    ///
+    /// # Errors
+    /// What the kernel says; then none is redirected.
+    pub fn publish(&self, ports: &[Published]) -> Result<()> {
+        self.change(NEW_ELEMENT, ports)
+    }
+
+    /// Redirects them no more. What is gone already is fine.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn withdraw(&self, ports: &[Published]) -> Result<()> {
+        // One by one: a transaction fails as a whole, and any of them may be gone with a flushed table.
+        for port in ports {
+            match self.change(DELETE_ELEMENT, std::slice::from_ref(port)) {
+                Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn change(&self, message: u16, ports: &[Published]) -> Result<()> {
+        if ports.iter().all(|port| port.target.is_none()) {
+            return Ok(());
+        }
+        let mut batch = Transaction::new(&self.name);
+        batch.ports(message, ports);
+        self.socket.run(&batch.end())
+    }
+}
+
+fn kind(message: u16) -> u16 {
+    SUBSYSTEM << 8 | message
+}
+
+fn header(w: &mut Writer<'_>, family: u8, resource: u16) {
+    w.raw(&[family, 0]);
+    w.raw(&resource.to_be_bytes());
+}
+
+/// An interface's name as a key.
+fn interface_key(name: &str) -> Vec<u8> {
+    let mut key = name.as_bytes().to_vec();
+    key.resize(expression::INTERFACE_BYTES, 0);
+    key
+}
+
+/// What happens all together or not at all.
+struct Transaction<'a> {
+    batch: Batch,
+    table: &'a str,
+}
+
+impl<'a> Transaction<'a> {
+    fn new(table: &'a str) -> Self {
+        let mut batch = Batch::default();
+        batch.add("begin", BATCH_BEGIN, 0, |w| header(w, 0, SUBSYSTEM));
+        Self { batch, table }
+    }
+
+    fn end(mut self) -> Batch {
+        self.batch.add("end", BATCH_END, 0, |w| header(w, 0, SUBSYSTEM));
+        self.batch
+    }
+
+    fn add(&mut self, what: String, message: u16, flags: u16, body: impl FnOnce(&mut Writer<'_>)) {
+        let what = format!("{what} of table {}", self.table);
+        self.batch.add(what, kind(message), flags | ACK, |w| {
+            header(w, FAMILY_INET, 0);
+            body(w);
+        });
+    }
+
+    fn table(&mut self) {
+        let name = self.table.to_owned();
+        self.add("the whole".to_owned(), NEW_TABLE, CREATE, |w| w.text(1, &name));
+    }
+
+    fn drop_table(&mut self) {
+        // There is no "delete if it exists" before 6.3: so it is made first.
+        self.table();
+        let name = self.table.to_owned();
+        self.add("the whole".to_owned(), DELETE_TABLE, 0, |w| w.text(1, &name));
+    }
+
+    fn set(&mut self, name: &str, key: &[u32], value: Option<&[u32]>) {
+        let table = self.table.to_owned();
+        self.add(format!("set {name}"), NEW_SET, CREATE, |w| {
+            w.text(1, &table);
+            w.text(2, name);
+            w.be32(3, if value.is_some() { SET_IS_MAP } else { 0 });
+            w.be32(4, concatenation(key));
+            w.be32(5, expression::bytes_of(key));
+            if let Some(value) = value {
+                w.be32(6, concatenation(value));
+                w.be32(7, expression::bytes_of(value));
+            }
+            // The number by which rules of the same transaction could name it; the name does as well.
+            w.be32(10, 1);
+        });
+    }
+
+    fn sets(&mut self) {
+        use data_type::{INTERFACE, IPV4, IPV6, PORT, PROTOCOL};
+        for name in ["bridges", "internal", "masquerade"] {
+            self.set(name, &[INTERFACE], None);
+        }
+        self.set("within", &[INTERFACE, INTERFACE], None);
+        self.set("ports4_at", &[IPV4, PROTOCOL, PORT], Some(&[IPV4, PORT]));
+        self.set("ports4", &[PROTOCOL, PORT], Some(&[IPV4, PORT]));
+        self.set("ports6_at", &[IPV6, PROTOCOL, PORT], Some(&[IPV6, PORT]));
+        self.set("ports6", &[PROTOCOL, PORT], Some(&[IPV6, PORT]));
+    }
+
+    fn chain(&mut self, name: &str, hook: Option<(&str, u32, i32)>, rules: &[Rule]) {
+        let table = self.table.to_owned();
+        self.add(format!("chain {name}"), NEW_CHAIN, CREATE, |w| {
+            w.text(1, &table);
+            w.text(3, name);
+            if let Some((kind, number, priority)) = hook {
+                w.nest(4, |w| {
+                    w.be32(1, number);
+                    w.bytes(2, &priority.to_be_bytes());
+                });
+                w.text(7, kind);
+            }
+        });
+        for (number, rule) in rules.iter().enumerate() {
+            self.add(format!("rule {number} of chain {name}"), NEW_RULE, CREATE | APPEND, |w| {
+                w.text(1, &table);
+                w.text(2, name);
+                w.nest(4, |w| rule.write(w));
+            });
+        }
+    }
+
+    fn chains(&mut self) {
+        // Hooks: prerouting 0, forward 2, output 3, postrouting 4. Priorities: destination translation -100, source
+        // translation 100, filtering 0.
+        self.chain(
+            "publish",
+            None,
+            &[
+                // The forwarder answers there: a redirected packet could not come back.
+                Rule::default().ipv4().loopback4().returns(),
+                Rule::default().ipv6().loopback6().returns(),
+                Rule::default().ipv4().published_at("ports4_at"),
+                Rule::default().ipv4().published("ports4"),
+                Rule::default().ipv6().published_at6("ports6_at"),
+                Rule::default().ipv6().published6("ports6"),
+            ],
+        );
+        let local = [Rule::default().sent_here().jump("publish")];
+        self.chain("prerouting", Some(("nat", 0, -100)), &local);
+        self.chain("output", Some(("nat", 3, -100)), &local);
+        self.chain(
+            "forward",
+            Some(("filter", 2, 0)),
+            &[
+                Rule::default().known_connection().accept(),
+                Rule::default().pair_in("within").accept(),
+                Rule::default().comes_from("internal").drop(),
+                Rule::default().goes_to("internal").drop(),
+                Rule::default().goes_to("bridges").redirected().accept(),
+                Rule::default().goes_to("bridges").drop(),
+            ],
+        );
+        self.chain(
+            "postrouting",
+            Some(("nat", 4, 100)),
+            &[
+                Rule::default().pair_in("within").redirected().masquerade(),
+                Rule::default().comes_from("masquerade").leaves_all_of("bridges").masquerade(),
+            ],
+        );
+    }
+
+    fn bridges(&mut self, bridges: &[Bridge]) {
+        let keys = |wanted: &dyn Fn(&Bridge) -> bool| {
+            bridges.iter().filter(|b| wanted(b)).map(|b| (interface_key(&b.name), None)).collect::<Vec<_>>()
+        };
+        self.elements(NEW_ELEMENT, "bridges", &keys(&|_| true));
+        self.elements(NEW_ELEMENT, "internal", &keys(&|b| b.internal));
+        self.elements(NEW_ELEMENT, "masquerade", &keys(&|b| b.masquerade && !b.internal));
+        let pairs = bridges.iter().filter(|b| b.icc);
+        let pairs: Vec<_> = pairs.map(|b| (interface_key(&b.name).repeat(2), None)).collect();
+        self.elements(NEW_ELEMENT, "within", &pairs);
+    }
+
+    fn ports(&mut self, message: u16, ports: &[Published]) {
+        let mut lists: [(&str, Vec<Element>); 4] =
+            [("ports4_at", vec![]), ("ports4", vec![]), ("ports6_at", vec![]), ("ports6", vec![])];
+        for port in ports {
+            let (Some(target), false) = (port.target, port.host_ip.is_loopback()) else { continue };
+            if target.is_ipv6() != port.host_ip.is_ipv6() {
+                continue;
+            }
+            let (slot, mut key) = match (port.host_ip, port.host_ip.is_unspecified()) {
+                (IpAddr::V4(_), true) => (1, vec![]),
+                (IpAddr::V6(_), true) => (3, vec![]),
+                (IpAddr::V4(at), false) => (0, at.octets().to_vec()),
+                (IpAddr::V6(at), false) => (2, at.octets().to_vec()),
+            };
+            // Each part of a concatenation takes four bytes at least.
+            key.extend_from_slice(&[port.protocol.number(), 0, 0, 0]);
+            key.extend_from_slice(&port.host_port.to_be_bytes());
+            key.extend_from_slice(&[0, 0]);
+            let mut value = match target {
+                IpAddr::V4(to) => to.octets().to_vec(),
+                IpAddr::V6(to) => to.octets().to_vec(),
+            };
+            value.extend_from_slice(&port.port.to_be_bytes());
+            value.extend_from_slice(&[0, 0]);
+            lists[slot].1.push((key, Some(value)));
+        }
+        for (name, elements) in &lists {
+            self.elements(message, name, elements);
+        }
+    }
+
+    fn elements(&mut self, message: u16, set: &str, elements: &[Element]) {
+        let table = self.table.to_owned();
+        for part in elements.chunks(ELEMENTS_PER_MESSAGE) {
+            self.add(format!("elements of {set}"), message, CREATE, |w| {
+                w.text(1, &table);
+                w.text(2, set);
+                w.nest(3, |w| {
+                    for (key, value) in part {
+                        w.nest(1, |w| {
+                            w.nest(1, |w| w.bytes(1, key));
+                            if let Some(value) = value.as_ref().filter(|_| message == NEW_ELEMENT) {
+                                w.nest(2, |w| w.bytes(1, value));
+                            }
+                        });
+                    }
+                });
+            });
+        }
+    }
+}
+
+/// Key and value.
+type Element = (Vec<u8>, Option<Vec<u8>>);
+
+/// In a container's own namespace: what is sent to port 53 of `server` goes to these ports of it instead, so that a
+/// program of the container may have port 53 for itself.
+///
+/// # Errors
+/// What the kernel says.
+pub fn redirect_names(server: std::net::Ipv4Addr, udp_port: u16, tcp_port: u16) -> Result<()> {
+    let socket = Socket::netfilter()?;
+    let mut batch = Transaction::new("dhow");
+    batch.drop_table();
+    batch.table();
+    let rules = [(17, udp_port), (6, tcp_port)].map(|(protocol, port)| {
+        Rule::default().ipv4().sent_to(server, protocol, 53).redirect_to(server, port)
+    });
+    batch.chain("output", Some(("nat", 3, -100)), &rules);
+    socket.run(&batch.end())
+}

@@ -1,0 +1,155 @@
+//! Bridges and the firewall's table: made by whoever finds them missing.
+//!
+//! `STATE/network.lock` is held alone while a bridge is made or the table is written as a whole, and together with
+//! others while elements are added: so no element is lost to a table that was read from the database before it.
+
+use super::default;
+use dhow_model::network::{DEFAULT_NETWORK, Driver, Network, option};
+use dhow_model::{Error, ErrorKind, Layout, Result, ResultExt};
+use dhow_net::link::{BridgeSpec, Links, SubMode, forward};
+use dhow_net::nft::{Bridge, Table};
+use dhow_store::db::StateDb;
+use nix::fcntl::{Flock, FlockArg};
+use std::fs::File;
+
+/// How the lock is held.
+#[derive(Clone, Copy)]
+pub(crate) enum Lock {
+    /// While elements are added.
+    Shared,
+    /// While something is written as a whole.
+    Alone,
+}
+
+/// Takes the engine's lock on its bridges and its table.
+pub(crate) fn lock(layout: &Layout, how: Lock) -> Result<Flock<File>> {
+    let path = layout.state().join("network.lock");
+    let what = || format!("lock {}", path.display());
+    let file = File::options().create(true).truncate(false).write(true).open(&path).context(what)?;
+    let how = match how {
+        Lock::Shared => FlockArg::LockShared,
+        Lock::Alone => FlockArg::LockExclusive,
+    };
+    Flock::lock(file, how).map_err(|(_, errno)| errno).context(what)
+}
+
+/// The table of this engine.
+pub(crate) fn table(db: &mut StateDb) -> Result<Table> {
+    let name = db.read(|txn| txn.find_network(DEFAULT_NETWORK))?.config.interface;
+    Table::open(if name.is_empty() { "dhow" } else { &name })
+}
+
+/// Writes the table as the database has it. The lock is held alone.
+fn write_table(db: &mut StateDb, table: &Table) -> Result<()> {
+    let (networks, published) = db.read(|txn| Ok((txn.networks()?, txn.published()?)))?;
+    let mut bridges = Vec::new();
+    for network in
+        networks.iter().filter(|n| n.config.driver == Driver::Bridge && !n.config.interface.is_empty())
+    {
+        let config = &network.config;
+        bridges.push(Bridge {
+            name: config.interface.clone(),
+            internal: config.internal,
+            masquerade: config.flag(option::MASQUERADE, true)?,
+            icc: config.flag(option::ICC, true)?,
+        });
+    }
+    table.replace(&bridges, &published).context(|| "write the firewall's table (nftables)".to_owned())
+}
+
+/// Writes the table anew after networks have changed; takes it away when there is nothing for it to do.
+pub(crate) fn refresh(layout: &Layout, db: &mut StateDb, links: &Links) -> Result<()> {
+    let _lock = lock(layout, Lock::Alone)?;
+    let table = table(db)?;
+    let networks = db.read(|txn| txn.networks())?;
+    let mut used = false;
+    for network in
+        networks.iter().filter(|n| n.config.driver == Driver::Bridge && !n.config.interface.is_empty())
+    {
+        used = used || !network.is_predefined() || links.index(&network.config.interface)?.is_some();
+    }
+    if used { write_table(db, &table) } else { table.delete() }
+}
+
+/// The number of a network's bridge. Makes the bridge, and the table, when they are not there.
+///
+/// # Errors
+/// What the kernel refuses, with what may help.
+pub(crate) fn ensure_bridge(
+    layout: &Layout,
+    db: &mut StateDb,
+    links: &Links,
+    network: &Network,
+) -> Result<u32> {
+    if let Some(index) = links.index(&network.config.interface)?
+        && table(db)?.exists()?
+    {
+        return Ok(index);
+    }
+    let _lock = lock(layout, Lock::Alone)?;
+    let index = match links.index(&network.config.interface)? {
+        Some(index) => index,
+        None => make_bridge(links, network)?,
+    };
+    let table = table(db)?;
+    write_table(db, &table)?;
+    Ok(index)
+}
+
+fn make_bridge(links: &Links, network: &Network) -> Result<u32> {
+    let config = &network.config;
+    let hosts =
+        |pool: &dhow_model::network::Pool| pool.gateway.map(|address| (address, pool.subnet.prefix()));
+    let addresses: Vec<_> = config.pools.iter().filter_map(hosts).collect();
+    if !config.internal {
+        for v6 in [false, true] {
+            if addresses.iter().any(|(address, _)| address.is_ipv6() == v6) {
+                forward(v6)?;
+            }
+        }
+    }
+    let spec = BridgeSpec {
+        name: &config.interface,
+        addresses,
+        mac: default::bridge_mac(config),
+        mtu: config.mtu()?,
+    };
+    links.make_bridge(&spec).map_err(|error| {
+        let hint = match error.kind() {
+            ErrorKind::Unsupported | ErrorKind::Forbidden => {
+                " (this machine cannot make bridges: --network none and --network host do without)"
+            }
+            _ => "",
+        };
+        Error::new(error.kind(), format!("network {}: {error}{hint}", network.name))
+    })
+}
+
+/// How a macvlan or ipvlan is made, and the number of its parent.
+pub(crate) fn parent(links: &Links, network: &Network) -> Result<(u32, SubMode)> {
+    let config = &network.config;
+    let mode = |key: &str| config.options.get(key).map(String::as_str);
+    let bad = |what: &str| Error::invalid(format!("requested {what} mode is not valid"));
+    let mode = match config.driver {
+        Driver::Ipvlan => SubMode::Ipvlan(match mode(option::IPVLAN_MODE) {
+            None | Some("l2") => 0,
+            Some("l3") => 1,
+            Some("l3s") => 2,
+            Some(other) => return Err(bad(other)),
+        }),
+        _ => SubMode::Macvlan(match mode(option::MACVLAN_MODE) {
+            None | Some("bridge") => 4,
+            Some("private") => 1,
+            Some("vepa") => 2,
+            Some("passthru") => 8,
+            Some(other) => return Err(bad(other)),
+        }),
+    };
+    let index = links.index(&config.interface)?.ok_or_else(|| {
+        Error::not_found(format!(
+            "network {}: the parent interface {} is not there",
+            network.name, config.interface
+        ))
+    })?;
+    Ok((index, mode))
+}

@@ -1,0 +1,124 @@
+//! Addresses: leased in the transaction that records them, given back in the one that records the end.
+
+use crate::{events, random};
+use dhow_model::container::ContainerConfig;
+use dhow_model::network::{Endpoint, EndpointConfig, Mac, Network};
+use dhow_model::{ContainerId, Error, Result};
+use dhow_net::ipam;
+use dhow_store::db::{ContainerRecord, Txn};
+use std::net::IpAddr;
+
+/// Leases an address of each family that the network has, as the container wants them, and records the endpoint.
+pub(crate) fn take(
+    txn: &Txn<'_>,
+    record: &ContainerRecord,
+    network: &Network,
+    wanted: &EndpointConfig,
+    interface: String,
+) -> Result<Endpoint> {
+    let address = |v6: bool, asked: Option<IpAddr>| -> Result<Option<IpAddr>> {
+        let Some(pool) = network.config.pool(v6) else {
+            return match asked {
+                None => Ok(None),
+                Some(asked) => Err(Error::invalid(format!(
+                    "invalid endpoint settings: no configured subnet contains IP address {asked}"
+                ))),
+            };
+        };
+        let taken = txn.leased(&network.id, v6)?;
+        match asked {
+            Some(asked) => ipam::claim(pool, &taken, asked).map(Some),
+            None => ipam::next_free(pool, &taken, txn.last_leased(&network.id, v6)?).map(Some),
+        }
+    };
+    let (mut ipv4, mut ipv6) = (None, None);
+    for (v6, asked) in [(false, wanted.ipv4.map(IpAddr::V4)), (true, wanted.ipv6.map(IpAddr::V6))] {
+        match address(v6, asked)? {
+            Some(IpAddr::V4(found)) => ipv4 = Some(found),
+            Some(IpAddr::V6(found)) => ipv6 = Some(found),
+            None => {}
+        }
+    }
+    let id = random::id()?;
+    let mac = wanted.mac.or_else(|| ipv4.map(Mac::of_v4)).or_else(|| ipv6.map(Mac::of_v6));
+    let is_bridge = network.config.driver == dhow_model::network::Driver::Bridge;
+    let endpoint = Endpoint {
+        container: record.id.clone(),
+        network: network.id.clone(),
+        ipv4,
+        ipv6,
+        mac,
+        interface,
+        host_interface: if is_bridge { format!("veth{}", &id.as_str()[..7]) } else { String::new() },
+        names: Endpoint::names_of(&record.id, &names(&record.config, wanted)),
+        links: wanted.links.clone(),
+        is_gateway: false,
+        id,
+    };
+    Ok(endpoint)
+}
+
+/// The host name counts as an alias, as in Docker.
+fn names(config: &ContainerConfig, wanted: &EndpointConfig) -> Vec<String> {
+    let mut names = wanted.aliases.clone();
+    if !config.hostname.is_empty() {
+        names.push(config.hostname.clone());
+    }
+    names
+}
+
+/// Leases everything that a container is to have, and tells of it.
+pub(crate) fn take_all(txn: &Txn<'_>, record: &ContainerRecord) -> Result<Vec<(Network, Endpoint)>> {
+    let host = &record.config.host;
+    let networks = super::of_config(txn, host)?;
+    // Left over from a run whose end nobody recorded.
+    txn.delete_endpoints(&record.id, None)?;
+    txn.delete_published(&record.id)?;
+    let mut taken: Vec<(Network, Endpoint)> = Vec::with_capacity(networks.len());
+    for (network, wanted) in networks.into_iter().zip(&host.endpoints) {
+        if !network.config.driver.has_interfaces() {
+            continue;
+        }
+        let prefix = network.config.container_prefix();
+        let number =
+            (0..).find(|n| !taken.iter().any(|(_, e)| e.interface == format!("{prefix}{n}"))).unwrap_or(0);
+        let endpoint = take(txn, record, &network, wanted, format!("{prefix}{number}"))?;
+        taken.push((network, endpoint));
+    }
+    choose_gateway(&mut taken, &host.endpoints);
+    for (network, endpoint) in &taken {
+        txn.insert_endpoint(endpoint)?;
+        txn.append_event(&events::network_member("connect", network, &record.id), events::now())?;
+    }
+    Ok(taken)
+}
+
+/// The default route leads through the network of the highest priority, and by name among equals: never through one
+/// that leads nowhere.
+pub(crate) fn choose_gateway(taken: &mut [(Network, Endpoint)], wanted: &[EndpointConfig]) {
+    let priority = |network: &Network| {
+        let of = |e: &&EndpointConfig| e.network == network.name || e.network == network.id.as_str();
+        wanted.iter().find(of).map_or(0, |e| e.gateway_priority)
+    };
+    let candidates = taken.iter().enumerate().filter(|(_, (network, endpoint))| {
+        !network.config.internal && (endpoint.ipv4.is_some() || endpoint.ipv6.is_some())
+    });
+    let best = candidates
+        .min_by_key(|(_, (network, _))| (std::cmp::Reverse(priority(network)), network.name.clone()))
+        .map(|(at, _)| at);
+    for (at, (_, endpoint)) in taken.iter_mut().enumerate() {
+        endpoint.is_gateway = Some(at) == best;
+    }
+}
+
+/// Gives back all that a container holds, and tells of it. Returns what it held.
+pub(crate) fn give_back(txn: &Txn<'_>, id: &ContainerId) -> Result<()> {
+    for endpoint in txn.endpoints_of(id)? {
+        if let Some(network) = txn.network(&endpoint.network)? {
+            txn.append_event(&events::network_member("disconnect", &network, id), events::now())?;
+        }
+    }
+    txn.delete_endpoints(id, None)?;
+    txn.delete_published(id)?;
+    Ok(())
+}
