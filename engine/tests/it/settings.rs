@@ -86,7 +86,10 @@ fn info_tells_what_is_in_force_and_mistakes_have_a_line() {
         dhow(&sandbox, text, &["ps"]).fails(1, &format!("{}: {words}", file.display()));
     };
     refused("{\n\"odd\": 1}", "line 2: \"odd\": unknown key");
-    refused("{\n\n\"dns\": []}", "line 3: \"dns\": Docker has this key, but nothing in dhow acts on it yet");
+    refused(
+        "{\n\n\"hosts\": []}",
+        "line 3: \"hosts\": Docker has this key, but nothing in dhow acts on it yet",
+    );
     refused("{\n\"log-opts\": {\"x\": \"1\"}}", "line 2: \"log-opts\": unknown log opt 'x'");
     let missing = sandbox.path("missing.json");
     sandbox.dhow(["--config-file", missing.to_str().unwrap(), "ps"]).fails(1, "missing.json");

@@ -76,7 +76,7 @@ pub(in crate::api) fn info(info: &Info, now: String) -> SystemInfo {
         docker_root_dir: Some(info.root.display().to_string()),
         plugins: Some(wire::PluginsInfo {
             volume: words(&["local"]),
-            network: words(&["host", "null"]),
+            network: words(&["bridge", "host", "ipvlan", "macvlan", "null"]),
             authorization: None,
             log: words(&LogDriver::ALL.map(LogDriver::as_str)),
         }),
