@@ -8,8 +8,10 @@
 //! | `bpf` | the eBPF probes: compiles them, or compares the committed object with its sources |
 //! | `header` | `include/dhow.h` from the C ABI's sources, or compares the two |
 //! | `parity` | our command line beside Docker's, and `engine/PARITY.md` |
+//! | `fuzz` | libFuzzer over archives, indexes, manifests, references |
 //! | `vm` | the root tests on Debian's kernel and pure cgroup v2, in a virtual machine |
 //! | `bench start` | how long a container takes, beside the kernel's floor and other engines |
+//! | `bench layers` | layers in both forms, beside `tar` and other engines |
 //! | `bench trace` | what tracing costs, and how many events it can take |
 //!
 //! A task stops at its first failure with one line that says what failed.
@@ -24,6 +26,7 @@
 mod bench;
 mod bpf;
 mod check;
+mod fuzz;
 mod header;
 mod parity;
 mod process;
@@ -61,6 +64,8 @@ enum Task {
     Header(header::Arguments),
     /// Compare our command line with Docker's, and print what is missing
     Parity(parity::Arguments),
+    /// Fuzz what reads bytes from strangers
+    Fuzz(fuzz::Arguments),
     /// Measure
     #[command(subcommand)]
     Bench(bench::Bench),
@@ -78,6 +83,7 @@ fn main() -> ExitCode {
         Task::Bpf(arguments) => bpf::run(&arguments),
         Task::Header(arguments) => header::run(&arguments),
         Task::Parity(arguments) => parity::run(&arguments),
+        Task::Fuzz(arguments) => fuzz::run(&arguments),
         Task::Bench(what) => bench::run(&what),
         Task::BenchAgent { scratch, output } => bench::agent::serve(&scratch, output),
     };

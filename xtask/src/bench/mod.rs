@@ -6,6 +6,7 @@
 //!                              peers.rs prepares them there; when the agent ends, the kernel takes
 //!                              all their processes and mounts, whatever happened
 //!   statistics.rs → report.rs: a Markdown table, and JSON with every sample
+//!   layers.rs ── layers in both forms, on a fresh filesystem for each sample
 //!   ffi.rs ──── dhow alone: a C program with libdhow beside the command line
 //!   output.rs ── the same agent, with a program that writes; idle.rs ── dhow alone, a thousand times
 //!   trace.rs ── dhow alone: the same loop with and without tracing beside it
@@ -14,6 +15,7 @@
 pub(crate) mod agent;
 mod ffi;
 mod idle;
+mod layers;
 mod output;
 mod peers;
 mod report;
@@ -35,6 +37,8 @@ pub(crate) enum Bench {
     Ffi(ffi::Arguments),
     /// What a thousand idle containers cost: memory of the monitors, time of `ps`
     Idle(idle::Arguments),
+    /// Layers in both forms: installed, read, removed, beside decompressing alone, tar, podman and docker
+    Layers(layers::Arguments),
     /// How fast output comes to the log and to a client, beside docker and podman
     Output(output::Arguments),
     /// What tracing costs a fork+exec loop, and how many events it can take
@@ -46,6 +50,7 @@ pub(crate) fn run(what: &Bench) -> Result {
         Bench::Start(arguments) => start::run(arguments),
         Bench::Ffi(arguments) => ffi::run(arguments),
         Bench::Idle(arguments) => idle::run(arguments),
+        Bench::Layers(arguments) => layers::run(arguments),
         Bench::Output(arguments) => output::run(arguments),
         Bench::Trace(arguments) => trace::run(arguments),
     }

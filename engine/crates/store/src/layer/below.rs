@@ -92,16 +92,21 @@ pub(super) fn lower_dirs(layout: &Layout, layers: &[Digest]) -> Result<Vec<Lower
 
 /// A layer's files, in either form.
 pub(super) fn own_files(layout: &Layout, diff_id: &Digest) -> LowerLayer {
-    let layer = layout.layer(diff_id);
     if indexed::is_indexed(layout, diff_id) {
-        return LowerLayer::Indexed(IndexedLayer {
-            name: diff_id.hex().to_owned(),
-            index: layer.join("index"),
-            tar: layer.join("tar"),
-            mounts: layout.layer_mounts(),
-        });
+        return LowerLayer::Indexed(indexed_layer(layout, diff_id));
     }
-    LowerLayer::Directory(layer.join("diff"))
+    LowerLayer::Directory(layout.layer(diff_id).join("diff"))
+}
+
+/// A layer as it is mounted if it is indexed.
+pub(super) fn indexed_layer(layout: &Layout, diff_id: &Digest) -> IndexedLayer {
+    let layer = layout.layer(diff_id);
+    IndexedLayer {
+        name: diff_id.hex().to_owned(),
+        index: layer.join("index"),
+        tar: layer.join("tar"),
+        mounts: layout.layer_mounts(),
+    }
 }
 
 /// The tree that corrects a layer on this chain, if it needs one.
@@ -297,12 +302,12 @@ fn see_in_index(index: &Index, name: &[u8]) -> Result<Seen> {
 
 /// What a directory passes on to one that is only implied above it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Attributes {
-    pub(super) mode: u32,
-    pub(super) uid: u32,
-    pub(super) gid: u32,
-    pub(super) mtime: Time,
-    pub(super) xattrs: Vec<(Vec<u8>, Vec<u8>)>,
+pub(crate) struct Attributes {
+    pub(crate) mode: u32,
+    pub(crate) uid: u32,
+    pub(crate) gid: u32,
+    pub(crate) mtime: Time,
+    pub(crate) xattrs: Vec<(Vec<u8>, Vec<u8>)>,
 }
 
 impl Attributes {

@@ -310,10 +310,9 @@ impl LayerStore for Layers {
 
     fn remove(&self, diff_id: &Digest) -> Result<()> {
         let lock = self.lock_layer(diff_id)?;
-        if let (Some(mounter), LowerLayer::Indexed(layer)) =
-            (&self.mounter, below::own_files(&self.layout, diff_id))
-        {
-            mounter.release(&layer)?;
+        if let Some(mounter) = &self.mounter {
+            // Also of a layer whose files are damaged, or gone.
+            mounter.release(&below::indexed_layer(&self.layout, diff_id))?;
         }
         let stage = Stage::create(&self.layout)?;
         stage.swallow(&self.layout.layer(diff_id))?;

@@ -36,7 +36,7 @@ const COMPATIBLE: u32 = 0x1 | 0x2;
 /// Files in chunks, and a device table.
 const INCOMPATIBLE: u32 = 0x4 | 0x8;
 /// No block: a hole.
-const HOLE: u32 = u32::MAX;
+pub(super) const HOLE: u32 = u32::MAX;
 const CHUNK_INDEXES: u32 = 0x20;
 /// A chunk is one to 2^31 blocks: five bits.
 const CHUNK_BITS_MAX: u32 = BLOCK_BITS + 31;

@@ -11,11 +11,13 @@
 //! | `erofs.rs` | the tree to an EROFS image without data |
 //! | `read.rs` | looking names up in such an image |
 //! | `keep.rs` | writes the tar while it is read |
+//! | `check.rs` | both in memory, for fuzzing |
 //!
 //! An index is always made here, of a tar that was just verified, and never taken from anybody else. A layer that
 //! has something in it which an index cannot say, or about which the kernel should be asked, is [`Unfit`]: its tar
 //! is then unpacked, and thrown away.
 
+mod check;
 mod erofs;
 mod keep;
 pub(super) mod read;
@@ -26,6 +28,7 @@ use super::unpack::{How, check_end};
 use super::{LayerInfo, below};
 use crate::content::{finish, verify};
 use crate::tarball::Reader;
+pub use check::{check_index, index_of};
 use dhow_model::{Digest, Error, Layout, Result, ResultExt};
 use dhow_sys::fsat::{self, Mapping};
 use keep::Keeper;

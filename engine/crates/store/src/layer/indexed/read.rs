@@ -1,6 +1,6 @@
 //! Looking names up in an index without mounting it: what a layer says about a directory, for `below.rs`.
 
-use super::erofs::{BLOCK, DIRENT_BYTES, INODE_BYTES, LAYOUT_PLAIN, MAGIC, PREFIXES, SLOT, SUPERBLOCK};
+use super::erofs::{BLOCK, DIRENT_BYTES, HOLE, INODE_BYTES, LAYOUT_PLAIN, MAGIC, PREFIXES, SLOT, SUPERBLOCK};
 use crate::layer::below::Attributes;
 use dhow_model::{Error, Result, ResultExt};
 use dhow_sys::fsat::Time;
@@ -12,16 +12,22 @@ pub(crate) struct Index {
 }
 
 /// An inode's place.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct Number(u64);
 
 impl Index {
     /// Reads an index.
     pub(crate) fn open(path: &Path) -> Result<Self> {
-        let bytes = std::fs::read(path).context(|| format!("read {}", path.display()))?;
+        let reading = || format!("read {}", path.display());
+        Self::of_bytes(std::fs::read(path).context(reading)?)
+            .map_err(|error| Error::caused(error.kind(), reading(), error))
+    }
+
+    /// One that is in memory.
+    pub(super) fn of_bytes(bytes: Vec<u8>) -> Result<Self> {
         let index = Self { bytes };
         if index.u32(SUPERBLOCK as u64)? != MAGIC {
-            return Err(Error::corrupt(format!("{} is no index of ours", path.display())));
+            return Err(Error::corrupt("this is no index of ours"));
         }
         Ok(index)
     }
@@ -33,10 +39,32 @@ impl Index {
 
     /// The entry of that name in a directory.
     pub(crate) fn find(&self, dir: Number, name: &[u8]) -> Result<Option<Number>> {
-        let at = dir.0 * SLOT;
+        let mut found = None;
+        self.entries(dir, |text, number| {
+            if text == name {
+                found = Some(number);
+            }
+            found.is_none()
+        })?;
+        Ok(found)
+    }
+
+    /// All entries of a directory, in the order in which they are there.
+    pub(super) fn list(&self, dir: Number) -> Result<Vec<(Vec<u8>, Number)>> {
+        let mut all = Vec::new();
+        self.entries(dir, |text, number| {
+            all.push((text.to_vec(), number));
+            true
+        })?;
+        Ok(all)
+    }
+
+    /// Shows the entries of a directory until `see` has enough.
+    fn entries(&self, dir: Number, mut see: impl FnMut(&[u8], Number) -> bool) -> Result<()> {
+        let at = dir.0.saturating_mul(SLOT);
         let (size, start) = (self.u64(at + 8)?, u64::from(self.u32(at + 16)?) * BLOCK);
-        if !self.is_dir(dir)? || self.u16(at)? >> 1 != LAYOUT_PLAIN {
-            return Ok(None);
+        if !self.is_dir(dir)? || self.layout(dir)?.0 != LAYOUT_PLAIN {
+            return Ok(());
         }
         let mut done = 0;
         while done < size {
@@ -50,13 +78,36 @@ impl Index {
                 let end = if n + 1 < count { entry(n + 1).map_or(block.len(), name_at) } else { block.len() };
                 let text = block.get(name_at(this)..end).ok_or_else(damaged)?;
                 let text = text.split(|&b| b == 0).next().unwrap_or_default();
-                if text == name {
-                    let number = this[..8].try_into().map_err(|_| damaged())?;
-                    return Ok(Some(Number(u64::from_le_bytes(number))));
+                let number = u64::from_le_bytes(this[..8].try_into().map_err(|_| damaged())?);
+                if !see(text, Number(number)) {
+                    return Ok(());
                 }
             }
         }
-        Ok(None)
+        Ok(())
+    }
+
+    /// How a file's data is laid out, and its size.
+    pub(super) fn layout(&self, file: Number) -> Result<(u16, u64)> {
+        let at = file.0.saturating_mul(SLOT);
+        Ok((self.u16(at)? >> 1, self.u64(at + 8)?))
+    }
+
+    /// Block of the tar and length of each chunk of a file that is no hole.
+    pub(super) fn chunks(&self, file: Number, size: u64) -> Result<Vec<(u64, u64)>> {
+        let at = file.0.saturating_mul(SLOT);
+        let words = u64::from(self.u16(at + 2)?);
+        let xattrs = if words == 0 { 0 } else { 12 + 4 * (words - 1) };
+        let start = (at + INODE_BYTES + xattrs).next_multiple_of(8);
+        let length = BLOCK << (self.u32(at + 16)? & 0x1f);
+        let mut found = Vec::new();
+        for n in 0..size.div_ceil(length) {
+            let block = self.u32(start + 8 * n + 4)?;
+            if block != HOLE {
+                found.push((u64::from(block), length.min(size - n * length)));
+            }
+        }
+        Ok(found)
     }
 
     /// Whether it is a directory.
