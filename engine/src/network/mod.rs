@@ -3,6 +3,7 @@
 //! | file | |
 //! |---|---|
 //! | `create.rs`, `list.rs`, `remove.rs`, `join.rs` | the verbs |
+//! | `check.rs` | whether the kernel still has it all |
 //! | `default.rs` | what the default bridge is, from the settings |
 //! | `request.rs` | what a container asks for, checked when it is made |
 //! | `lease.rs` | addresses and ports in the database, before a start and after an end |
@@ -16,6 +17,7 @@
 //! the table are made by whoever finds them missing, under one lock for the engine.
 
 mod carrier;
+pub(crate) mod check;
 pub(crate) mod companion;
 pub mod create;
 pub(crate) mod default;

@@ -7,6 +7,7 @@
 //! | a blob or layer whose bytes are not its digest's, or that is missing | yes | the images that need it are removed, to be pulled again, unless a container was made of one |
 //! | a container's or volume's directory is missing | yes | none: `rm` is the user's |
 //! | data of a volume that the database does not know | yes | none: it may be dear to somebody |
+//! | the firewall's table of networks, or a bridge that containers are on, is gone | yes | the table is written anew |
 //! | blobs, layers, half-fetched blobs, directories of containers that nothing knows | no | removed |
 //!
 //! Everything is read once: blobs are hashed, layers are written as tar into a hash.
@@ -85,6 +86,7 @@ pub fn check(engine: &Engine, repair: bool) -> Result<Report> {
     }
     containers(engine, &mut report, repair)?;
     volumes(engine, &mut report)?;
+    networks(engine, &mut report, repair)?;
     if repair {
         repair_images(engine, &mut report)?;
     }
@@ -210,6 +212,19 @@ fn containers(engine: &Engine, report: &mut Report, repair: bool) -> Result<()> 
 /// Whether it was started, and so has a writable layer.
 fn was_prepared(row: &ContainerSummary) -> bool {
     row.state.started_at.is_some()
+}
+
+/// What the kernel has of networks. Nothing of it is on the disk, so all can be made again.
+fn networks(engine: &Engine, report: &mut Report, repair: bool) -> Result<()> {
+    for fault in crate::network::check::find(engine)? {
+        let mut finding = Finding::broken("network", fault.subject, fault.what);
+        if fault.is_table && repair {
+            crate::network::check::repair(engine)?;
+            finding.repaired = Some("written anew".to_owned());
+        }
+        report.findings.push(finding);
+    }
+    Ok(())
 }
 
 fn volumes(engine: &Engine, report: &mut Report) -> Result<()> {

@@ -29,6 +29,7 @@
 //! | `update` | other limits for what runs, and after a restart |
 //! | `devices` | what may be opened, and nothing else |
 //! | `volumes_from` | the mounts of other containers |
+//! | `ports` | published: from where, by whom, once |
 //! | `networks` | addresses, names, routes, joining and leaving |
 //! | `namespaces` | the host's, and those of other containers |
 //! | `stats` | what containers use: rows, rates, Docker's body |
@@ -80,6 +81,7 @@ mod logging;
 mod namespaces;
 mod networks;
 mod pause;
+mod ports;
 mod prune;
 mod ps;
 mod refused;

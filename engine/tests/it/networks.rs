@@ -342,3 +342,108 @@ fn the_docker_cli_manages_networks() {
     server.docker(["rm", "-f", "box"]).ok();
     server.docker(["network", "prune", "-f"]).ok();
 }
+
+#[test]
+fn no_router_but_the_host_is_listened_to() {
+    let sandbox = Sandbox::with_busybox();
+    sandbox.ok(["network", "create", "--ipv6", "mine"]);
+    let of = |network: &str| {
+        inside(
+            &sandbox,
+            &["--network", network],
+            "cd /proc/sys/net/ipv6/conf/eth0; cat accept_ra disable_ipv6",
+        )
+    };
+    assert_eq!(of("mine"), "0\n0", "advertisements are not taken (CVE-2020-13401)");
+    assert!(of("bridge").ends_with('1'), "without an address there is no IPv6 at all");
+    let bridge = sandbox.ok(["network", "ls", "-q", "--filter", "name=mine"]);
+    let host = std::fs::read_to_string(format!("/proc/sys/net/ipv6/conf/br-{bridge}/accept_ra")).unwrap();
+    assert_eq!(host.trim(), "0", "nor by the host, from a container");
+}
+
+#[test]
+fn a_macvlan_is_on_its_parents_wire() {
+    let sandbox = Sandbox::with_busybox();
+    // A pair of the test's own: one end is the parent, the other what is on the wire.
+    let pair = Pair::new();
+    let parent = format!("parent={}", pair.0);
+    let create =
+        ["network", "create", "-d", "macvlan", "--subnet", "10.127.77.0/24", "--gateway", "10.127.77.1"];
+    sandbox.ok([&create[..], &["-o", &parent, "wire"]].concat());
+    sandbox.ok(["run", "-d", "--name", "one", "--network", "wire", "busybox", "sleep", "1000"]);
+    let own = address(&sandbox, "one", "wire", "IPAddress");
+    let seen = inside(
+        &sandbox,
+        &["--network", "wire"],
+        &format!("ip -d link show eth0; ip route; ping -c 1 -W 3 {own}"),
+    );
+    assert!(seen.contains("default via 10.127.77.1 dev eth0") && seen.contains(" 0% packet loss"), "{seen}");
+    sandbox.dhow(["network", "create", "-d", "macvlan", "x"]).fails(1, "-o parent=eth0");
+    sandbox
+        .dhow(["network", "create", "-d", "macvlan", "-o", "parent=nothere", "x"])
+        .fails(1, "nothere is not there");
+    sandbox.dhow(["network", "inspect", "x"]).fails(1, "not found");
+}
+
+/// Two ends of a wire on the host.
+struct Pair(String);
+
+impl Pair {
+    fn new() -> Self {
+        let name = format!("mv{}", std::process::id() % 1_000_000);
+        let run = |arguments: &[&str]| {
+            let done = std::process::Command::new("ip").args(arguments).status().unwrap();
+            assert!(done.success(), "ip {arguments:?}");
+        };
+        run(&["link", "add", &name, "type", "veth", "peer", "name", &format!("{name}p")]);
+        let pair = Self(name);
+        run(&["link", "set", &pair.0, "up"]);
+        run(&["link", "set", &format!("{}p", pair.0), "up"]);
+        pair
+    }
+}
+
+impl Drop for Pair {
+    fn drop(&mut self) {
+        let _ = std::process::Command::new("ip").args(["link", "del", &self.0]).status();
+    }
+}
+
+#[test]
+fn icc_may_be_off() {
+    let sandbox = Sandbox::with_busybox();
+    sandbox.ok(["network", "create", "-o", "com.docker.network.bridge.enable_icc=false", "apart"]);
+    server(&sandbox, "web", &["--network", "apart"]);
+    assert_eq!(ask(&sandbox, "apart", "web"), "", "by name it is found, and not reached");
+    let gateway = address(&sandbox, "web", "apart", "Gateway");
+    assert!(
+        inside(&sandbox, &["--network", "apart"], &format!("ping -c 1 -W 3 {gateway}"))
+            .contains(" 0% packet loss")
+    );
+}
+
+#[test]
+fn a_lost_table_is_noticed_and_repaired() {
+    let sandbox = Sandbox::with_busybox();
+    sandbox.ok(["run", "-d", "--name", "box", "-p", "80", "busybox", "sleep", "1000"]);
+    let name = sandbox.ok([
+        "network",
+        "inspect",
+        "--format",
+        "{{index .Options \"com.docker.network.bridge.name\"}}",
+        "bridge",
+    ]);
+    let table = dhow_net::nft::Table::open(name.trim_matches('"')).unwrap();
+    assert!(table.exists().unwrap());
+    sandbox.ok(["system", "check"]);
+    table.delete().unwrap();
+    let found = sandbox.dhow(["system", "check"]);
+    assert!(found.code == 1 && found.stdout.contains("the firewall's table is gone"), "{found:?}");
+    sandbox.ok(["system", "check", "--repair"]);
+    assert!(table.exists().unwrap());
+    sandbox.ok(["system", "check"]);
+    // A start mends it, too.
+    table.delete().unwrap();
+    sandbox.ok(["run", "--rm", "busybox", "true"]);
+    assert!(table.exists().unwrap());
+}

@@ -79,8 +79,15 @@ impl Batch {
 
     /// How many of its messages ask for an acknowledgement.
     fn acks(&self) -> usize {
-        let flags = |at: usize| u16::from_ne_bytes([self.bytes[at + 6], self.bytes[at + 7]]);
-        self.messages.iter().filter(|(at, _)| flags(*at) & ACK != 0).count()
+        self.messages.iter().filter(|(at, _)| self.flags(*at) & ACK != 0).count()
+    }
+
+    fn flags(&self, at: usize) -> u16 {
+        u16::from_ne_bytes([self.bytes[at + 6], self.bytes[at + 7]])
+    }
+
+    fn has(&self, flags: u16) -> bool {
+        self.messages.iter().any(|(at, _)| self.flags(*at) & flags == flags)
     }
 
     #[cfg(test)]
@@ -215,7 +222,7 @@ impl Socket {
         }
         send(self.fd.as_raw_fd(), &batch.bytes, MsgFlags::empty()).context(context)?;
         let mut waiting = batch.acks();
-        let dumps = waiting == 0;
+        let dumps = batch.has(DUMP);
         let mut answers = Vec::new();
         let mut buffer = vec![0; 64 << 10];
         let mut first_error = None;

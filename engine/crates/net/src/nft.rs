@@ -70,6 +70,11 @@ impl Table {
         Ok(Self { socket: Socket::netfilter()?, name: name.to_owned() })
     }
 
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     /// Whether it is there: another's flush may have taken it away.
     ///
     /// # Errors

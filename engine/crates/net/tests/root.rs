@@ -58,6 +58,8 @@ fn the_table_is_written_changed_and_deleted() {
         table.replace(&[bridge("br-a", false)], &many).unwrap();
         table.withdraw(&many[..3]).unwrap();
         table.publish(&many[..3]).unwrap();
+        // What only the forwarder serves is no element: nothing is sent, and nothing waited for.
+        table.publish(&[port("127.0.0.1", 9, Protocol::Tcp, "10.0.0.2")]).unwrap();
         table.delete().unwrap();
         assert!(!table.exists().unwrap());
         nft::redirect_names("127.0.0.11".parse().unwrap(), 40000, 40001).unwrap();
