@@ -348,3 +348,130 @@ fn sources_of_every_nasty_kind() {
     }
     sandbox.assert_no_containers();
 }
+
+/// An archive with the files whose copies go wrong most easily.
+fn nasty_tree() -> Vec<u8> {
+    let mut archive = tar::Builder::new(Vec::new());
+    let mut add =
+        |kind: tar::EntryType, name: &str, link: &str, content: &[u8], mode: u32, owner: (u64, u64)| {
+            let mut header = tar::Header::new_gnu();
+            header.set_entry_type(kind);
+            header.set_size(content.len() as u64);
+            header.set_mode(mode);
+            header.set_uid(owner.0);
+            header.set_gid(owner.1);
+            header.set_mtime(1_000_000_000 + owner.0);
+            if matches!(kind, tar::EntryType::Char | tar::EntryType::Block) {
+                header.set_device_major(7).unwrap();
+                header.set_device_minor(99).unwrap();
+            }
+            if link.is_empty() {
+                archive.append_data(&mut header, name, content).unwrap();
+            } else {
+                archive.append_link(&mut header, name, link).unwrap();
+            }
+        };
+    use tar::EntryType as T;
+    add(T::Directory, "tree/", "", b"", 0o3775, (11, 12));
+    add(T::Regular, "tree/setuid", "", b"program", 0o6755, (13, 14));
+    add(T::Link, "tree/second-name", "tree/setuid", b"", 0o6755, (13, 14));
+    add(T::Directory, "tree/a", "", b"", 0o700, (15, 16));
+    add(T::Link, "tree/a/third-name", "tree/setuid", b"", 0o6755, (13, 14));
+    add(T::Symlink, "tree/a/absolute", "/etc/passwd", b"", 0o777, (17, 18));
+    add(T::Symlink, "tree/dangling", "../../nowhere", b"", 0o777, (17, 18));
+    add(T::Fifo, "tree/pipe", "", b"", 0o620, (19, 20));
+    add(T::Char, "tree/character", "", b"", 0o604, (21, 22));
+    add(T::Block, "tree/block", "", b"", 0o640, (23, 24));
+    add(T::Regular, "tree/empty", "", b"", 0, (25, 26));
+    add(T::Regular, "tree/name with  blanks", "", b"x", 0o400, (27, 28));
+    let long = format!("tree/{}", "l".repeat(250));
+    add(T::Regular, &long, "", b"long", 0o444, (u64::from(u32::MAX - 1), 29));
+    archive.into_inner().unwrap()
+}
+
+#[test]
+fn a_new_volume_has_exactly_what_the_image_has() {
+    let sandbox = Sandbox::with_busybox();
+    sandbox.ok(["create", "--name", "maker", "busybox", "true"]);
+    sandbox.dhow_with_input(["cp", "-a", "-", "maker:/"], &nasty_tree()).ok();
+    sandbox.ok(["commit", "maker", "nasty"]);
+    let tell = "cd /tree && find . | sort | tr '\\n' '\\0' | xargs -0 stat -c '%n %F %a %u:%g %h %s %Y %t:%T'; \
+                find . -type l | sort | xargs -n 1 readlink; cat setuid a/third-name; stat -c %i setuid second-name | uniq | wc -l";
+    let look = |flags: &[&str]| sandbox.ok([&["run", "--rm"], flags, &["nasty", "sh", "-c", tell]].concat());
+    let image = look(&[]);
+    assert!(image.contains("fifo") && image.contains("7:63") && image.lines().count() > 15, "{image}");
+    assert_eq!(look(&["-v", "named:/tree"]), image);
+    assert_eq!(look(&["-v", "named:/tree"]), image, "and is not touched again");
+    assert_eq!(look(&["-v", "/tree"]), image, "without a name");
+    assert_eq!(look(&["--mount", "type=volume,src=mounted,dst=/tree"]), image);
+    for flags in [["-v", "plain:/tree:nocopy"], ["--mount", "type=volume,src=bare,dst=/tree,volume-nocopy"]] {
+        let run = [&["run", "--rm"], &flags[..], &["nasty", "ls", "-A", "/tree"]].concat();
+        assert_eq!(sandbox.ok(run), "", "{flags:?}");
+    }
+    // What the archive cannot say: attributes and access lists, on files and directories.
+    let data = sandbox.root().join("volumes/named/_data");
+    for (name, attribute, value) in
+        [("setuid", "user.note", &b"kept\0bytes"[..]), ("a", "trusted.mark", b"1")]
+    {
+        let file = std::fs::File::open(data.join(name)).unwrap();
+        dhow_sys::xattr::set(std::os::fd::AsFd::as_fd(&file), attribute.as_ref(), value).unwrap();
+    }
+    sandbox.ok(["run", "--name", "with", "-v", "named:/from", "nasty", "sh", "-c", "mkdir /copy"]);
+    sandbox
+        .dhow_with_input(["cp", "-a", "-", "with:/copy"], &bytes(&sandbox, &["cp", "-a", "with:/from", "-"]))
+        .ok();
+    sandbox.ok(["commit", "with", "attributed"]);
+    sandbox.ok(["run", "--rm", "-v", "second:/copy/from", "attributed", "true"]);
+    let second = sandbox.root().join("volumes/second/_data");
+    for (name, attribute, value) in
+        [("setuid", "user.note", &b"kept\0bytes"[..]), ("a", "trusted.mark", b"1")]
+    {
+        let file = std::fs::File::open(second.join(name)).unwrap();
+        let found = dhow_sys::xattr::get(std::os::fd::AsFd::as_fd(&file), attribute.as_ref()).unwrap();
+        assert_eq!(found.as_deref(), Some(value), "{name}");
+    }
+}
+
+fn bytes(sandbox: &Sandbox, arguments: &[&str]) -> Vec<u8> {
+    let out = sandbox.command(arguments).output().unwrap();
+    assert!(out.status.success(), "{arguments:?}: {}", String::from_utf8_lossy(&out.stderr));
+    out.stdout
+}
+
+#[test]
+fn a_volume_is_filled_whole_or_not_at_all() {
+    let sandbox = Sandbox::with_busybox();
+    let make = "mkdir /big; for n in 1 2 3 4 5 6 7 8; do dd if=/dev/zero of=/big/$n bs=64k count=4 2>/dev/null; done";
+    sandbox.ok(["run", "--name", "maker", "busybox", "sh", "-c", make]);
+    sandbox.ok(["commit", "maker", "big"]);
+    let disk = HostMount::tmpfs(&sandbox.path("disk"));
+    let resize = |size: &str| {
+        let option = format!("remount,size={size}");
+        assert!(Command::new("mount").args(["-o", &option]).arg(&disk.0).status().unwrap().success());
+    };
+    resize("1m");
+    let device = format!("device={}", disk.0.display());
+    create(&sandbox, "small", &["type=none", "o=bind", &device]).ok();
+    let ended = sandbox.dhow(["run", "--rm", "-v", "small:/big", "big", "true"]);
+    assert!(ended.code != 0 && ended.stderr.contains("no space left on device"), "{ended:?}");
+    assert_eq!(std::fs::read_dir(&disk.0).unwrap().count(), 0, "nothing is left of it");
+    resize("10m");
+    let count = "ls /big | wc -l; cat /big/* | wc -c";
+    assert_eq!(sandbox.ok(["run", "--rm", "-v", "small:/big", "big", "sh", "-c", count]), "8\n2097152");
+    sandbox.ok(["volume", "rm", "small"]);
+
+    // One that was cut short by a crash is begun anew.
+    sandbox.ok(["volume", "create", "cut"]);
+    let home = sandbox.root().join("volumes/cut");
+    std::fs::write(home.join("_data/1"), "half").unwrap();
+    std::fs::write(home.join("_data.filling"), b"1\x002\x003\x004\x005\x006\x007\x008").unwrap();
+    assert_eq!(sandbox.ok(["run", "--rm", "-v", "cut:/big", "big", "sh", "-c", count]), "8\n2097152");
+
+    // Many at once: one of them fills it, the others wait, and all see all of it.
+    let all: Vec<String> = std::thread::scope(|scope| {
+        let run = || sandbox.ok(["run", "--rm", "-v", "crowd:/big", "big", "sh", "-c", count]);
+        let threads: Vec<_> = (0..6).map(|_| scope.spawn(run)).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
+    });
+    assert!(all.iter().all(|one| one == "8\n2097152"), "{all:?}");
+}

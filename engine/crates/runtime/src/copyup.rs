@@ -2,14 +2,18 @@
 //!
 //! The image's side is private to this launch. The volume's side may be in use by another container at the same
 //! time, which may swap names for symbolic links: so everything there is made relative to opened directories,
-//! exclusively, and never through a link (CVE-2022-23648, CVE-2023-0778).
+//! exclusively, and never through a link (CVE-2022-23648, CVE-2023-0778). One fills it at a time, to the end or not
+//! at all ([`journal`]).
 
+mod journal;
+
+use self::journal::Journal;
 use crate::idmap::IdMaps;
 use dhow_model::{ErrorKind, Result, ResultExt};
 use dhow_sys::{Errno, OnErrno, fsat, openat2, xattr, xattr_ids};
 use nix::libc::{O_CREAT, O_DIRECTORY, O_EXCL, O_NOFOLLOW, O_NONBLOCK, O_PATH, O_RDONLY, O_WRONLY};
 use std::collections::HashMap;
-use std::ffi::CStr;
+use std::ffi::{CStr, OsStr, OsString};
 use std::fs;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
@@ -24,6 +28,7 @@ const MAX_DEPTH: usize = 1024;
 /// # Errors
 /// Names the file that could not be copied.
 pub(crate) fn fill(root: BorrowedFd<'_>, target: &CStr, volume: &Path, maps: Option<&IdMaps>) -> Result<()> {
+    let journal = Journal::open(volume)?;
     let to =
         fsat::open_directory(volume).context_kind(ErrorKind::StartFailed, || "fill volume".to_owned())?;
     if !fsat::list_directory(to.as_fd()).context(|| "fill volume".to_owned())?.is_empty() {
@@ -38,11 +43,13 @@ pub(crate) fn fill(root: BorrowedFd<'_>, target: &CStr, volume: &Path, maps: Opt
             });
         }
     };
-    let mut copy = Copy { links: HashMap::new(), top: to.as_fd(), maps };
-    copy.directory(from.as_fd(), to.as_fd(), &mut PathBuf::new(), 0)
-        .context_kind(ErrorKind::StartFailed, || {
-            format!("fill volume {} from {}", volume.display(), target.to_string_lossy())
-        })
+    let what = || format!("fill volume {} from {}", volume.display(), target.to_string_lossy());
+    let names = fsat::list_directory(from.as_fd()).context(what)?.into_iter().map(|entry| entry.name);
+    journal.keep(&names.collect::<Vec<_>>(), || {
+        let mut copy = Copy { links: HashMap::new(), top: to.as_fd(), maps };
+        copy.directory(from.as_fd(), to.as_fd(), &mut PathBuf::new(), 0)
+            .context_kind(ErrorKind::StartFailed, what)
+    })
 }
 
 struct Copy<'a> {
@@ -74,7 +81,7 @@ impl Copy<'_> {
             below.pop();
         }
         let stat = self.named_inside(fsat::stat(from)?);
-        self.copy_xattrs(from, to)?;
+        self.copy_own_xattrs(from, to)?;
         attributes(to, &stat)
     }
 
@@ -124,6 +131,11 @@ impl Copy<'_> {
                 .on("chmod", name.display())?;
         }
         fsat::chown_at(to, name, stat.uid, stat.gid)?;
+        self.copy_xattrs(
+            xattr::list_at(from, name)?,
+            |attribute| xattr::get_at(from, name, attribute),
+            |attribute, value| xattr::set_at(to, name, attribute, value),
+        )?;
         fsat::set_times_at(to, name, stat.mtime, stat.mtime)
     }
 
@@ -141,22 +153,36 @@ impl Copy<'_> {
         std::io::copy(&mut source, &mut copy)
             .map_err(|e| Errno::from_raw(e.raw_os_error().unwrap_or(nix::libc::EIO)))
             .on("copy", name.display())?;
-        self.copy_xattrs(source.as_fd(), copy.as_fd())?;
+        self.copy_own_xattrs(source.as_fd(), copy.as_fd())?;
         attributes(copy.as_fd(), stat)
     }
 
-    fn copy_xattrs(&self, from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> Result<(), dhow_sys::Error> {
-        for name in xattr::list(from)? {
+    /// Of an open file or directory.
+    fn copy_own_xattrs(&self, from: BorrowedFd<'_>, to: BorrowedFd<'_>) -> Result<(), dhow_sys::Error> {
+        self.copy_xattrs(
+            xattr::list(from)?,
+            |name| xattr::get(from, name),
+            |name, value| xattr::set(to, name, value),
+        )
+    }
+
+    fn copy_xattrs(
+        &self,
+        names: Vec<OsString>,
+        get: impl Fn(&OsStr) -> Result<Option<Vec<u8>>, dhow_sys::Error>,
+        set: impl Fn(&OsStr, &[u8]) -> Result<(), dhow_sys::Error>,
+    ) -> Result<(), dhow_sys::Error> {
+        for name in names {
             // The host's security modules label files themselves.
             if name == "security.selinux" {
                 continue;
             }
-            let Some(mut value) = xattr::get(from, &name)? else { continue };
+            let Some(mut value) = get(&name)? else { continue };
             if let Some(maps) = self.maps {
                 let inside = |uid, gid| maps.inside(uid, gid);
                 value = xattr_ids::translate(name.as_encoded_bytes(), value, &inside);
             }
-            match xattr::set(to, &name, &value) {
+            match set(&name, &value) {
                 // The volume's filesystem has no extended attributes of this kind.
                 Ok(()) | Err(dhow_sys::Error { errno: Errno::EOPNOTSUPP, .. }) => {}
                 Err(error) => return Err(error),
