@@ -1,15 +1,19 @@
 //! Volumes of the `local` kind: a directory each below `ROOT/volumes`, made on first use.
+//!
+//! A row is the truth: what lies in a volume's place without one is nobody's, and is put aside before the name is
+//! used again.
 
+pub(crate) mod data;
 pub(crate) mod local;
+pub mod transfer;
 
 use crate::Engine;
 use crate::filters::Filters;
 use dhow_model::mount::{Mount, MountSource};
-use dhow_model::{Error, ErrorKind, Layout, Result, ResultExt, name};
+use dhow_model::{Error, ErrorKind, Layout, Result, name};
 use dhow_store::db::{ContainerRecord, Txn, VolumeRecord};
 use std::collections::{BTreeMap, BTreeSet};
-use std::os::unix::fs::DirBuilderExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 /// Where a mount's content lies on the host; `None` for a tmpfs.
 pub(crate) fn host_path(layout: &Layout, mount: &Mount) -> Option<PathBuf> {
@@ -18,22 +22,6 @@ pub(crate) fn host_path(layout: &Layout, mount: &Mount) -> Option<PathBuf> {
         MountSource::Volume { name, .. } => Some(layout.volume_data(name)),
         MountSource::Tmpfs { .. } => None,
     }
-}
-
-/// Makes a volume's data directory; an existing one is fine.
-pub(crate) fn make_data(path: &Path) -> Result<()> {
-    let parent = path.parent().unwrap_or(path);
-    std::fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o700)
-        .create(parent)
-        .context(|| format!("create {}", parent.display()))?;
-    // The data directory is what containers see: open to their users, as in Docker.
-    std::fs::DirBuilder::new()
-        .recursive(true)
-        .mode(0o755)
-        .create(path)
-        .context(|| format!("create {}", path.display()))
 }
 
 /// The anonymous volumes that nobody but this container uses.
@@ -48,11 +36,6 @@ pub(crate) fn anonymous_of(txn: &Txn<'_>, record: &ContainerRecord) -> Result<Ve
         }
     }
     Ok(names)
-}
-
-/// Deletes a volume's files.
-pub(crate) fn delete_data(layout: &Layout, name: &str) -> Result<()> {
-    crate::container::remove::remove_tree(&layout.volumes().join(name))
 }
 
 /// Lists volumes by name.
@@ -126,12 +109,20 @@ pub fn create(engine: &Engine, request: VolumeRequest) -> Result<VolumeRecord> {
         if let Some(existing) = txn.volume(&record.name)? {
             return Ok(existing);
         }
-        txn.insert_volume(&record)?;
-        txn.append_event(&crate::events::volume("create", &record.name), record.created)?;
+        insert(txn, engine.layout(), &record)?;
+        // Within the transaction: a removal of a volume of that name has ended before, or comes after.
+        data::make(&engine.layout().volume_data(&record.name))?;
         Ok(record)
     })?;
-    make_data(&engine.layout().volume_data(&record.name))?;
     Ok(record)
+}
+
+/// Adds a volume that is not there, without what lies in its place.
+pub(crate) fn insert(txn: &Txn<'_>, layout: &Layout, record: &VolumeRecord) -> Result<()> {
+    txn.insert_volume(record)?;
+    data::retire(layout, &record.name)?;
+    txn.append_event(&crate::events::volume("create", &record.name), record.created)?;
+    Ok(())
 }
 
 /// Removes a volume that no container uses.
@@ -149,9 +140,13 @@ pub fn remove(engine: &Engine, name: &str, force: bool) -> Result<()> {
         }
         txn.delete_volume(name)?;
         txn.append_event(&crate::events::volume("destroy", name), crate::events::now())?;
+        data::retire(engine.layout(), name)?;
         Ok(true)
     })?;
-    if found { delete_data(engine.layout(), name) } else { Ok(()) }
+    if found {
+        data::sweep(engine.layout());
+    }
+    Ok(())
 }
 
 /// What a prune removed.
@@ -188,5 +183,6 @@ pub fn prune(engine: &Engine, filters: &Filters) -> Result<PrunedVolumes> {
             Err(error) => return Err(error),
         }
     }
+    data::sweep(engine.layout());
     Ok(pruned)
 }

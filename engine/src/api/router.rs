@@ -94,6 +94,9 @@ fn others() -> Router<Engine> {
         .route("/volumes/create", post(volumes::create))
         .route("/volumes/prune", post(volumes::prune))
         .route("/volumes/{name}", get(volumes::inspect).delete(volumes::remove))
+        .route("/volumes/{name}/export", get(volumes::export))
+        .route("/volumes/{name}/import", post(volumes::import))
+        .route("/volumes/{name}/snapshot", post(volumes::snapshot))
 }
 
 /// The version that the client speaks: from its path, or ours.

@@ -229,6 +229,7 @@ async fn extract(answer: Response<Incoming>, source: Source, target: String, own
                 resolve: resolve::BENEATH,
                 owners: if owned { Owners::Archived(Box::new(|uid, gid| (uid, gid))) } else { Owners::Ours },
                 keep_kinds: true,
+                with_base: false,
                 rename: &rename,
             },
         )

@@ -78,10 +78,13 @@ pub(crate) const VERBS: &[(&str, &str, &[&str])] = &[
     ("network prune", "Remove all unused networks", &[]),
     ("network rm", "Remove one or more networks", &["network remove"]),
     ("volume create", "Create a volume", &[]),
+    ("volume export", "Export a volume's files as a tar archive", &[]),
+    ("volume import", "Extract a tar archive, plain or compressed, into a volume", &[]),
     ("volume inspect", "Display detailed information on one or more volumes", &[]),
     ("volume ls", "List volumes", &["volume list"]),
     ("volume prune", "Remove unused local volumes", &[]),
     ("volume rm", "Remove one or more volumes", &["volume remove"]),
+    ("volume snapshot", "Create a volume that has what another has now", &[]),
     ("container inspect", "Display detailed information on one or more containers", &[]),
     ("image inspect", "Display detailed information on one or more images", &[]),
 ];
@@ -312,10 +315,13 @@ verbs! {
     "network prune" => network::prune,
     "network rm" => network::rm,
     "volume create" => volume::create,
+    "volume export" => volume::export,
+    "volume import" => volume::import,
     "volume inspect" => volume::inspect,
     "volume ls" => volume::ls,
     "volume prune" => volume::prune,
     "volume rm" => volume::rm,
+    "volume snapshot" => volume::snapshot,
 }
 
 #[cfg(test)]

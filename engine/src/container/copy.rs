@@ -218,6 +218,7 @@ pub fn extract(
         resolve: resolve::IN_ROOT,
         owners,
         keep_kinds: options.keep_kinds,
+        with_base: false,
         rename: &<[u8]>::to_vec,
     };
     filetree::extract(input, extraction)?;

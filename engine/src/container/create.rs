@@ -86,8 +86,7 @@ fn insert(engine: &Engine, mut record: ContainerRecord, volumes: &[VolumeRecord]
             super::userns::allot(engine.settings(), txn, &mut record.config.host)?;
             for volume in volumes {
                 if txn.volume(&volume.name)?.is_none() {
-                    txn.insert_volume(volume)?;
-                    txn.append_event(&events::volume("create", &volume.name), record.created)?;
+                    crate::volume::insert(txn, engine.layout(), volume)?;
                 }
             }
             txn.insert_container(&record)?;

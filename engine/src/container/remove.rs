@@ -114,9 +114,6 @@ pub(crate) fn delete(
     for exec in execs.iter().filter(|exec| exec.running) {
         remove_tree(&layout.exec_state(&exec.id))?;
     }
-    for name in &orphaned {
-        volume::delete_data(layout, name)?;
-    }
     db.write(|txn| {
         // Another process may have finished the removal between our steps.
         if txn.container(&record.id)?.is_none() {
@@ -124,8 +121,11 @@ pub(crate) fn delete(
         }
         txn.delete_container(&record.id)?;
         for name in &orphaned {
-            txn.delete_volume(name)?;
-            txn.append_event(&events::volume("destroy", name), events::now())?;
+            // Another container may have been given it since.
+            if txn.containers_using_volume(name)?.is_empty() && txn.delete_volume(name)? {
+                volume::data::retire(layout, name)?;
+                txn.append_event(&events::volume("destroy", name), events::now())?;
+            }
         }
         // Last: who waits for this event finds nothing left.
         txn.append_event(&events::container("destroy", record, []), events::now())?;

@@ -230,7 +230,7 @@ pub(crate) fn resolve_mounts(engine: &Engine, record: &ContainerRecord) -> Resul
             let (mut copy_up, mut filesystem) = (false, None);
             match (&mount.source, &host_path) {
                 (MountSource::Volume { name, nocopy, details, .. }, Some(path)) => {
-                    volume::make_data(path)?;
+                    volume::data::make(path)?;
                     // A part of a volume is there already, or the start fails.
                     copy_up = !nocopy && details.subpath.is_empty();
                     let known = engine.db()?.read(|txn| txn.find_volume(name))?;

@@ -475,3 +475,168 @@ fn a_volume_is_filled_whole_or_not_at_all() {
     });
     assert!(all.iter().all(|one| one == "8\n2097152"), "{all:?}");
 }
+
+/// Everything that can be told of what lies in a volume.
+fn told(sandbox: &Sandbox, volume: &str) -> String {
+    let tell = "cd /v && find . | sort | xargs stat -c '%n %F %a %u:%g %h %s %Y %t:%T' && \
+                find . -type l | sort | xargs -n 1 readlink; cat setuid";
+    sandbox.ok(["run", "--rm", "-v", &format!("{volume}:/v"), "busybox", "sh", "-c", tell])
+}
+
+#[test]
+fn export_import_and_snapshot_keep_everything() {
+    let sandbox = Sandbox::with_busybox();
+    sandbox.ok(["create", "--name", "maker", "-v", "first:/tree", "busybox", "true"]);
+    let renamed = nasty_tree();
+    sandbox.dhow_with_input(["cp", "-a", "-", "maker:/"], &renamed).ok();
+    let top = sandbox.root().join("volumes/first/_data");
+    std::os::unix::fs::chown(&top, Some(11), Some(12)).unwrap();
+    std::fs::set_permissions(&top, std::os::unix::fs::PermissionsExt::from_mode(0o3775)).unwrap();
+    let first = told(&sandbox, "first");
+    assert!(first.contains("fifo") && first.contains("3775 11:12"), "{first}");
+
+    let file = sandbox.path("volume.tar");
+    sandbox.ok(["volume", "export", "-o", file.to_str().unwrap(), "first"]);
+    sandbox.ok(["volume", "create", "second"]);
+    sandbox.ok(["volume", "import", "second", file.to_str().unwrap()]);
+    assert_eq!(told(&sandbox, "second"), first);
+    let archive = bytes(&sandbox, &["volume", "export", "second"]);
+    sandbox.ok(["volume", "create", "third"]);
+    sandbox.dhow_with_input(["volume", "import", "third", "-"], &archive).ok();
+    assert_eq!(told(&sandbox, "third"), first);
+
+    sandbox.ok(["volume", "create", "--label", "tier=db", "labelled"]);
+    sandbox.dhow_with_input(["volume", "import", "labelled", "-"], &archive).ok();
+    assert_eq!(sandbox.ok(["volume", "snapshot", "labelled", "copy"]), "copy");
+    assert_eq!(told(&sandbox, "copy"), first);
+    assert_eq!(sandbox.inspect("copy")["Labels"]["tier"], "db");
+    // A copy is one: what changes in either does not in the other.
+    sandbox.ok([
+        "run",
+        "--rm",
+        "-v",
+        "labelled:/v",
+        "busybox",
+        "sh",
+        "-c",
+        "echo changed > /v/setuid; rm -r /v/a",
+    ]);
+    assert_eq!(told(&sandbox, "copy"), first);
+    sandbox.ok(["volume", "snapshot", "copy", "again"]);
+
+    // Of a filesystem that is mounted only while it is used.
+    create(&sandbox, "mem", &["type=tmpfs", "device=tmpfs"]).ok();
+    user(&sandbox, "box", "mem:/m");
+    sandbox.ok(["exec", "box", "sh", "-c", "echo inside > /m/file"]);
+    sandbox.ok(["volume", "snapshot", "mem", "saved"]);
+    let listed = bytes(&sandbox, &["volume", "export", "mem"]);
+    assert!(String::from_utf8_lossy(&listed).contains("inside"));
+    sandbox.ok(["rm", "-f", "box"]);
+    assert_eq!(sandbox.ok(["run", "--rm", "-v", "saved:/v", "busybox", "cat", "/v/file"]), "inside");
+
+    for (arguments, words) in [
+        (&["volume", "export", "nobody"][..], "get nobody: no such volume"),
+        (&["volume", "import", "nobody", "-"], "get nobody: no such volume"),
+        (&["volume", "import", "first", "/no/such.tar"], "open /no/such.tar: no such file or directory"),
+        (&["volume", "snapshot", "nobody", "new"], "get nobody: no such volume"),
+        (&["volume", "snapshot", "first", "second"], "volume \"second\" already exists"),
+        (&["volume", "snapshot", "first", "x/y"], "includes invalid characters"),
+    ] {
+        sandbox.dhow(arguments).fails(1, words);
+    }
+    let mut hostile = tar::Builder::new(Vec::new());
+    let mut header = tar::Header::new_gnu();
+    header.set_size(0);
+    header.as_gnu_mut().unwrap().name[..14].copy_from_slice(b"../../escaped\0");
+    header.set_cksum();
+    hostile.append(&header, &b""[..]).unwrap();
+    sandbox
+        .dhow_with_input(["volume", "import", "first", "-"], &hostile.into_inner().unwrap())
+        .fails(1, "is outside of the directory that is extracted to");
+    assert!(!sandbox.root().join("escaped").exists());
+    sandbox.ok(["rm", "maker"]);
+    sandbox.ok(["volume", "prune", "-af"]);
+    assert_eq!(crate::sandbox::names_in(&sandbox.root().join("volumes")), Vec::<String>::new());
+}
+
+#[test]
+fn data_outlives_containers_and_crashes() {
+    let sandbox = Sandbox::with_busybox();
+    let write = "echo first > /v/file; sync; exec sleep 1000";
+    sandbox.ok([
+        "run",
+        "-d",
+        "--name",
+        "box",
+        "-v",
+        "kept:/v",
+        "-v",
+        "/anonymous",
+        "busybox",
+        "sh",
+        "-c",
+        write,
+    ]);
+    eventually("it has written", || sandbox.dhow(["exec", "box", "cat", "/v/file"]).stdout == "first\n");
+    kill(monitor_of(&sandbox, "box"), Signal::SIGKILL).unwrap();
+    sandbox.wait_for_status("box", "exited");
+    sandbox.ok(["rm", "-v", "box"]);
+    assert_eq!(sandbox.ok(["volume", "ls", "-q"]), "kept", "the one without a name is gone with it");
+    assert_eq!(sandbox.ok(["run", "--rm", "-v", "kept:/v", "busybox", "cat", "/v/file"]), "first");
+    sandbox.ok(["volume", "create", "kept"]);
+    assert_eq!(sandbox.ok(["run", "--rm", "-v", "kept:/v", "busybox", "cat", "/v/file"]), "first");
+    // One that another container has been given stays, though its own is removed with its volumes.
+    sandbox.ok(["create", "--name", "owner", "-v", "/shared", "busybox", "true"]);
+    sandbox.ok(["run", "-d", "--name", "guest", "--volumes-from", "owner", "busybox", "sleep", "1000"]);
+    sandbox.ok(["exec", "guest", "sh", "-c", "echo here > /shared/file"]);
+    sandbox.ok(["rm", "-v", "owner"]);
+    assert_eq!(sandbox.ok(["exec", "guest", "cat", "/shared/file"]), "here");
+    sandbox.ok(["restart", "-t", "0", "guest"]);
+    assert_eq!(sandbox.ok(["exec", "guest", "cat", "/shared/file"]), "here");
+    // What lies in a volume's place and belongs to none does not come back with the name.
+    sandbox.ok(["volume", "rm", "kept"]);
+    std::fs::create_dir_all(sandbox.root().join("volumes/kept/_data/stale")).unwrap();
+    assert_eq!(sandbox.ok(["run", "--rm", "-v", "kept:/v", "busybox", "ls", "/v"]), "");
+    sandbox.ok(["rm", "-fv", "guest"]);
+    sandbox.ok(["volume", "prune", "-af"]);
+    assert_eq!(crate::sandbox::names_in(&sandbox.root().join("volumes")), Vec::<String>::new());
+}
+
+#[test]
+fn a_name_that_is_made_and_removed_by_many_never_loses_what_is_used() {
+    let sandbox = Sandbox::with_busybox();
+    let rounds = 15;
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                for _ in 0..rounds {
+                    let removed = sandbox.dhow(["volume", "rm", "name"]);
+                    assert!(
+                        removed.code == 0
+                            || removed.stderr.contains("no such volume")
+                            || removed.stderr.contains("in use"),
+                        "{removed:?}"
+                    );
+                }
+            });
+            scope.spawn(|| {
+                for _ in 0..rounds {
+                    sandbox.ok(["volume", "create", "name"]);
+                }
+            });
+            scope.spawn(|| {
+                for _ in 0..rounds {
+                    // Whoever runs has the volume until its end, whatever the others do.
+                    let script = "echo mine > /v/$HOSTNAME && sleep 0.05 && cat /v/$HOSTNAME";
+                    assert_eq!(
+                        sandbox.ok(["run", "--rm", "-v", "name:/v", "busybox", "sh", "-c", script]),
+                        "mine"
+                    );
+                }
+            });
+        }
+    });
+    sandbox.dhow(["volume", "rm", "-f", "name"]).ok();
+    sandbox.ok(["volume", "prune", "-af"]);
+    assert_eq!(crate::sandbox::names_in(&sandbox.root().join("volumes")), Vec::<String>::new());
+}

@@ -52,6 +52,19 @@ pub(crate) fn fill(root: BorrowedFd<'_>, target: &CStr, volume: &Path, maps: Opt
     })
 }
 
+/// Copies all of a directory, with everything that it has, into an empty one: with shared extents where the
+/// filesystem can.
+///
+/// # Errors
+/// Names the file that could not be copied. What was copied stays.
+pub fn copy_tree(from: BorrowedFd<'_>, to: &Path) -> Result<()> {
+    let what = || format!("copy to {}", to.display());
+    let from = fsat::open_at(from, Path::new("."), O_RDONLY | O_DIRECTORY, 0).context(what)?;
+    let to = fsat::open_directory(to).context(what)?;
+    let mut copy = Copy { links: HashMap::new(), top: to.as_fd(), maps: None };
+    copy.directory(from.as_fd(), to.as_fd(), &mut PathBuf::new(), 0).context(what)
+}
+
 struct Copy<'a> {
     /// First name of each file with several: (device, inode) of the source → path below the volume.
     links: HashMap<(u64, u64), PathBuf>,

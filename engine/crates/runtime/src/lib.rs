@@ -41,6 +41,7 @@ pub mod view;
 mod volume_fs;
 
 pub use cgroup::{Cgroup, CgroupPaths};
+pub use copyup::copy_tree;
 pub use exec::plan_exec;
 pub use facts::HostFacts;
 pub use idmap::{IdMaps, IdRange};

@@ -14,7 +14,7 @@ use crate::idmap::{self, IdMaps};
 use crate::rootfs::{self, Layer, Mapping, Target, c_path};
 use crate::spec::{ResolvedMount, Rootfs};
 use crate::user::{self, InRoot};
-use crate::volume_fs::{self, Stay};
+use crate::volume_fs::{self, Stay, VolumeFilesystem};
 use dhow_model::mount::MountSource;
 use dhow_model::{Error, ErrorKind, LowerLayer, Result, ResultExt};
 use dhow_sys::mount::{self, OPEN_TREE_CLONE, RECURSIVE};
@@ -172,6 +172,23 @@ fn assemble_stopped(
             .context(|| "copy the mounts".to_owned())
     };
     in_thread(assemble)?.map(Some)
+}
+
+/// The directory of a volume, for walking: with its filesystem, which a container that runs may have mounted already.
+///
+/// # Errors
+/// When it cannot be mounted.
+pub fn of_volume(place: &Path, filesystem: Option<&VolumeFilesystem>) -> Result<OwnedFd> {
+    let what = || format!("open_tree {}", place.display());
+    let path = c_path(place)?;
+    let Some(filesystem) = filesystem else { return mount::open_path(&path).context(what) };
+    in_thread(|| {
+        process::unshare(clone::NEWNS)
+            .and_then(|()| mount::set_root_propagation(mount::PRIVATE))
+            .context(|| "make a mount namespace".to_owned())?;
+        volume_fs::mount_all(&[filesystem], Stay::Short)?;
+        mount::open_tree(None, &path, OPEN_TREE_CLONE | RECURSIVE).context(what)
+    })?
 }
 
 /// The ids of a container, and a namespace to map mounts through.

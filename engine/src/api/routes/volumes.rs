@@ -1,12 +1,12 @@
 //! `/volumes`.
 
 use crate::Engine;
-use crate::api::body::{OptionalJson, json, ok_json};
+use crate::api::body::{BodyReader, OptionalJson, json, ok_json, stream_from};
 use crate::api::params::Params;
 use crate::api::status::ApiResult;
 use crate::api::{blocking, convert};
-use crate::volume;
-use axum::extract::{Path, State};
+use crate::volume::{self, transfer};
+use axum::extract::{Path, Request, State};
 use axum::response::IntoResponse;
 use bollard_stubs::models as wire;
 use dhow_store::db::VolumeRecord;
@@ -69,6 +69,38 @@ pub(in crate::api) async fn inspect(State(engine): State<Engine>, Path(name): Pa
     })
     .await?;
     ok_json(&found)
+}
+
+/// `GET /volumes/{name}/export`. Ours: Docker has no such route.
+pub(in crate::api) async fn export(State(engine): State<Engine>, Path(name): Path<String>) -> ApiResult {
+    let opened = blocking(move || transfer::export(&engine, &name)).await?;
+    stream_from("application/x-tar", move |out| opened.write(out)).await
+}
+
+/// `POST /volumes/{name}/import`, with the archive as the body. Ours.
+pub(in crate::api) async fn import(
+    State(engine): State<Engine>,
+    Path(name): Path<String>,
+    request: Request,
+) -> ApiResult {
+    let mut body = BodyReader::new(request.into_body());
+    blocking(move || transfer::import(&engine, &name, &mut body)).await?;
+    Ok(StatusCode::NO_CONTENT.into_response())
+}
+
+/// `POST /volumes/{name}/snapshot?name=NEW`. Ours.
+pub(in crate::api) async fn snapshot(
+    State(engine): State<Engine>,
+    Path(name): Path<String>,
+    params: Params,
+) -> ApiResult {
+    let new = params.owned("name").unwrap_or_default();
+    let made = blocking(move || {
+        let record = transfer::snapshot(&engine, &name, &new)?;
+        Ok(show(&engine, &record))
+    })
+    .await?;
+    json(StatusCode::CREATED, &made)
 }
 
 /// `DELETE /volumes/{name}`

@@ -45,6 +45,8 @@ pub struct Extraction<'a> {
     pub owners: Owners<'a>,
     /// A directory may not replace anything else, nor be replaced.
     pub keep_kinds: bool,
+    /// The member `./` is the base itself, and says what it is to be like.
+    pub with_base: bool,
     /// What a member, or the target of a hard link, is called instead.
     pub rename: &'a dyn Fn(&[u8]) -> Vec<u8>,
 }
@@ -87,7 +89,13 @@ impl Extractor<'_> {
     fn member<R: BufRead>(&mut self, entry: &Entry, reader: &mut Reader<R>) -> Result<()> {
         let name = self.clean(&entry.path)?;
         if name.is_empty() {
-            return if entry.kind == Kind::Directory {
+            return if entry.kind == Kind::Directory && self.how.with_base {
+                let base = self.parent(b"")?;
+                let flags = libc::O_RDONLY | libc::O_DIRECTORY;
+                let base = fsat::open_at(base.as_fd(), path(b"."), flags, 0).context(extracting)?;
+                self.directories.push((Vec::new(), entry.mtime));
+                self.attributes(base.as_fd(), entry)
+            } else if entry.kind == Kind::Directory {
                 Ok(())
             } else {
                 Err(Error::invalid("a member without a name"))
