@@ -112,9 +112,23 @@ pub fn create(engine: &Engine, request: VolumeRequest) -> Result<VolumeRecord> {
         insert(txn, engine.layout(), &record)?;
         // Within the transaction: a removal of a volume of that name has ended before, or comes after.
         data::make(&engine.layout().volume_data(&record.name))?;
+        local::enforce(txn, engine.layout(), &record).inspect_err(|_| {
+            // No row, no directory. The first error is the one to show.
+            let _ = data::retire(engine.layout(), &record.name);
+            data::sweep(engine.layout());
+        })?;
         Ok(record)
     })?;
     Ok(record)
+}
+
+/// Makes a volume's directory, within its limits.
+pub(crate) fn make(engine: &Engine, record: &VolumeRecord) -> Result<()> {
+    data::make(&engine.layout().volume_data(&record.name))?;
+    if local::is_unbounded(engine.layout(), record) {
+        engine.db()?.write(|txn| local::enforce(txn, engine.layout(), record))?;
+    }
+    Ok(())
 }
 
 /// Adds a volume that is not there, without what lies in its place.

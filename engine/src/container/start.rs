@@ -229,11 +229,11 @@ pub(crate) fn resolve_mounts(engine: &Engine, record: &ContainerRecord) -> Resul
             let host_path = volume::host_path(engine.layout(), mount);
             let (mut copy_up, mut filesystem) = (false, None);
             match (&mount.source, &host_path) {
-                (MountSource::Volume { name, nocopy, details, .. }, Some(path)) => {
-                    volume::data::make(path)?;
+                (MountSource::Volume { name, nocopy, details, .. }, Some(_)) => {
                     // A part of a volume is there already, or the start fails.
                     copy_up = !nocopy && details.subpath.is_empty();
                     let known = engine.db()?.read(|txn| txn.find_volume(name))?;
+                    volume::make(engine, &known)?;
                     filesystem = volume::local::filesystem(engine.layout(), &known)?;
                 }
                 (MountSource::Bind { create, .. }, Some(path)) => check_bind(path, *create)?,

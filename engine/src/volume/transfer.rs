@@ -95,7 +95,7 @@ pub fn snapshot(engine: &Engine, from: &str, to: &str) -> Result<VolumeRecord> {
 
 fn files(engine: &Engine, record: &VolumeRecord) -> Result<OwnedFd> {
     let place = engine.layout().volume_data(&record.name);
-    super::data::make(&place)?;
+    super::make(engine, record)?;
     let filesystem = local::filesystem(engine.layout(), record)?;
     view::of_volume(&place, filesystem.as_ref())
 }

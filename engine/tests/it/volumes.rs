@@ -640,3 +640,66 @@ fn a_name_that_is_made_and_removed_by_many_never_loses_what_is_used() {
     sandbox.ok(["volume", "prune", "-af"]);
     assert_eq!(crate::sandbox::names_in(&sandbox.root().join("volumes")), Vec::<String>::new());
 }
+
+/// Where this kernel has quotas, a filesystem with them; `Err` with what mount(8) says where it has none.
+fn disk_with_quotas(sandbox: &Sandbox, place: &Path) -> Result<HostMount, String> {
+    let file = sandbox.path("disk.img");
+    std::fs::File::create(&file).unwrap().set_len(96 << 20).unwrap();
+    let mkfs = ["-q", "-F", "-O", "project,quota", "-E", "quotatype=prjquota"];
+    assert!(Command::new("mkfs.ext4").args(mkfs).arg(&file).status().unwrap().success());
+    std::fs::create_dir_all(place).unwrap();
+    let looped = Command::new("losetup").args(["--find", "--show"]).arg(&file).output().unwrap();
+    assert!(looped.status.success(), "{looped:?}");
+    let node = String::from_utf8(looped.stdout).unwrap().trim().to_owned();
+    let mounted =
+        Command::new("mount").args(["-t", "ext4", "-o", "prjquota", &node]).arg(place).output().unwrap();
+    // It goes with the mount, or now.
+    assert!(Command::new("losetup").args(["--detach", &node]).status().unwrap().success());
+    if mounted.status.success() {
+        Ok(HostMount(place.to_owned()))
+    } else {
+        Err(String::from_utf8_lossy(&mounted.stderr).into_owned())
+    }
+}
+
+#[test]
+fn a_volume_holds_as_much_as_it_was_given() {
+    let sandbox = Sandbox::new();
+    let disk = disk_with_quotas(&sandbox, &sandbox.root());
+    std::fs::create_dir_all(sandbox.root()).unwrap();
+    sandbox.ok(["import", crate::fixtures::busybox_tar().to_str().unwrap(), "busybox"]);
+    for (size, words) in [("lots", "invalid size: 'lots'"), ("0", "invalid size: '0'")] {
+        create(&sandbox, "bad", &[&format!("size={size}")]).fails(1, words);
+    }
+    create(&sandbox, "bad", &["size=1m", "type=tmpfs", "device=x"]).fails(1, "size is for plain volumes");
+    if let Err(why) = &disk {
+        // This kernel has no quotas for ext4: then no filesystem of this machine has.
+        assert!(!why.is_empty());
+        create(&sandbox, "small", &["size=1m"]).fails(1, "has no project quotas");
+        assert_eq!(sandbox.ok(["volume", "ls", "-q"]), "");
+        return;
+    }
+    create(&sandbox, "small", &["size=1m"]).ok();
+    create(&sandbox, "large", &["size=8m"]).ok();
+    let write = |volume: &str, megabytes: u32| {
+        let script =
+            format!("dd if=/dev/zero of=/v/file bs=64k count={} 2>&1 | tail -1; rm /v/file", megabytes * 16);
+        sandbox.ok(["run", "--rm", "-v", &format!("{volume}:/v"), "busybox", "sh", "-c", &script])
+    };
+    assert!(
+        write("small", 2).contains("No space") || write("small", 2).contains("quota"),
+        "{}",
+        write("small", 2)
+    );
+    assert!(write("large", 4).contains("4194304"), "{}", write("large", 4));
+    assert!(!write("large", 12).contains("12582912"), "{}", write("large", 12));
+    // One that a container makes, and what is already there counts.
+    let mount = "type=volume,src=made,dst=/v,volume-opt=size=2m";
+    let script = "dd if=/dev/zero of=/v/a bs=64k count=16 2>/dev/null; dd if=/dev/zero of=/v/b bs=64k count=32 2>&1 | tail -1";
+    let said = sandbox.ok(["run", "--rm", "--mount", mount, "busybox", "sh", "-c", script]);
+    assert!(!said.contains("2097152"), "{said}");
+    assert_eq!(sandbox.inspect("small")["Options"]["size"], "1m");
+    sandbox.ok(["volume", "prune", "-af"]);
+    sandbox.ok(["rmi", "-f", "busybox"]);
+    drop(disk);
+}

@@ -18,9 +18,9 @@ const INIT: &str = include_str!("init.sh");
 /// Debian's busybox-static: the machine's shell and tools, and what the tests' images are made of.
 const BUSYBOX: &str = "/bin/busybox";
 /// Tools of this machine that tests run and busybox does not have, or has otherwise.
-const TOOLS: [&str; 7] = ["bash", "docker", "losetup", "setpriv", "setsid", "stty", "tar"];
+const TOOLS: [&str; 8] = ["bash", "docker", "losetup", "mkfs.ext4", "setpriv", "setsid", "stty", "tar"];
 /// What the disk, dhow, and the disks of tests need and this kernel has as a module.
-const MODULES: [&str; 5] = ["virtio_pci", "virtio_blk", "overlay", "loop", "bfq"];
+const MODULES: [&str; 6] = ["virtio_pci", "virtio_blk", "overlay", "loop", "bfq", "quota_v2"];
 /// Sparse: it takes what is written.
 const DISK_SIZE: &str = "4G";
 

@@ -23,6 +23,7 @@ pub mod mount_namespace;
 pub mod openat2;
 pub mod process;
 pub mod pty;
+pub mod quota;
 pub mod rlimit;
 pub mod seccomp;
 pub mod signal;
