@@ -703,3 +703,47 @@ fn a_volume_holds_as_much_as_it_was_given() {
     sandbox.ok(["rmi", "-f", "busybox"]);
     drop(disk);
 }
+
+#[test]
+fn later_mounts_travel_as_the_propagation_says() {
+    let sandbox = Sandbox::with_busybox();
+    let source = HostMount::tmpfs(&sandbox.path("shared"));
+    let place = source.0.to_str().unwrap();
+    let mount =
+        |arguments: &[&str]| assert!(Command::new("mount").args(arguments).status().unwrap().success());
+    // The machine's own mounts may be of any kind: this one is private until it is said otherwise.
+    mount(&["--make-private", place]);
+    for mode in ["rshared", "shared", "rslave", "slave"] {
+        let ended = sandbox.dhow(["run", "--rm", "-v", &format!("{place}:/m:{mode}"), "busybox", "true"]);
+        let kind = if mode.ends_with("shared") { "a shared mount" } else { "a shared or slave mount" };
+        let words = format!("path {place} is mounted on {place} but it is not {kind}");
+        assert!(ended.code != 0 && ended.stderr.contains(&words), "{mode}: {ended:?}");
+    }
+    mount(&["--make-shared", place]);
+    for mode in ["rprivate", "private", "rshared", "shared", "rslave", "slave"] {
+        let volume = format!("{place}:/m:{mode}");
+        let run =
+            ["run", "-d", "--name", mode, "--cap-add", "SYS_ADMIN", "--security-opt", "seccomp=unconfined"];
+        sandbox.ok([&run[..], &["-v", &volume, "busybox", "sleep", "1000"]].concat());
+        assert_eq!(sandbox.inspect(mode)["Mounts"][0]["Propagation"], mode);
+    }
+    let later = HostMount::tmpfs(&source.0.join("later"));
+    std::fs::write(later.0.join("file"), "x").unwrap();
+    std::fs::create_dir(source.0.join("inner")).unwrap();
+    for (mode, from_host, to_host) in [
+        ("rprivate", false, false),
+        ("private", false, false),
+        ("rslave", true, false),
+        ("slave", true, false),
+        ("rshared", true, true),
+        ("shared", true, true),
+    ] {
+        let seen = sandbox.dhow(["exec", mode, "test", "-e", "/m/later/file"]).code == 0;
+        assert_eq!(seen, from_host, "{mode}: from the host");
+        sandbox.ok(["exec", mode, "mount", "-t", "tmpfs", "none", "/m/inner"]);
+        let point = format!(" {place}/inner ");
+        assert_eq!(table().contains(&point), to_host, "{mode}: to the host");
+        sandbox.ok(["exec", mode, "umount", "/m/inner"]);
+    }
+    sandbox.ok(["rm", "-f", "rprivate", "private", "rshared", "shared", "rslave", "slave"]);
+}
