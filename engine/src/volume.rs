@@ -1,7 +1,6 @@
 //! Volumes of the `local` kind: a directory each below `ROOT/volumes`, made on first use.
 //!
-//! A row is the truth: what lies in a volume's place without one is nobody's, and is put aside before the name is
-//! used again.
+//! A directory goes within the transaction that takes its row, so that nobody deletes what another has just made.
 
 pub(crate) mod data;
 pub(crate) mod local;
@@ -109,13 +108,16 @@ pub fn create(engine: &Engine, request: VolumeRequest) -> Result<VolumeRecord> {
         if let Some(existing) = txn.volume(&record.name)? {
             return Ok(existing);
         }
-        insert(txn, engine.layout(), &record)?;
+        insert(txn, &record)?;
+        let place = engine.layout().volume_data(&record.name);
+        let was_there = place.exists();
         // Within the transaction: a removal of a volume of that name has ended before, or comes after.
-        data::make(&engine.layout().volume_data(&record.name))?;
+        data::make(&place)?;
         local::enforce(txn, engine.layout(), &record).inspect_err(|_| {
-            // No row, no directory. The first error is the one to show.
-            let _ = data::retire(engine.layout(), &record.name);
-            data::sweep(engine.layout());
+            // The first error is the one to show.
+            if !was_there && data::retire(engine.layout(), &record.name).is_ok() {
+                data::sweep(engine.layout());
+            }
         })?;
         Ok(record)
     })?;
@@ -131,10 +133,9 @@ pub(crate) fn make(engine: &Engine, record: &VolumeRecord) -> Result<()> {
     Ok(())
 }
 
-/// Adds a volume that is not there, without what lies in its place.
-pub(crate) fn insert(txn: &Txn<'_>, layout: &Layout, record: &VolumeRecord) -> Result<()> {
+/// Adds a volume that is not there. Data that lies in its place, as of a database that was lost, is its data.
+pub(crate) fn insert(txn: &Txn<'_>, record: &VolumeRecord) -> Result<()> {
     txn.insert_volume(record)?;
-    data::retire(layout, &record.name)?;
     txn.append_event(&crate::events::volume("create", &record.name), record.created)?;
     Ok(())
 }

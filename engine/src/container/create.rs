@@ -86,7 +86,7 @@ fn insert(engine: &Engine, mut record: ContainerRecord, volumes: &[VolumeRecord]
             super::userns::allot(engine.settings(), txn, &mut record.config.host)?;
             for volume in volumes {
                 if txn.volume(&volume.name)?.is_none() {
-                    crate::volume::insert(txn, engine.layout(), volume)?;
+                    crate::volume::insert(txn, volume)?;
                 }
             }
             txn.insert_container(&record)?;

@@ -130,7 +130,11 @@ pub(crate) fn delete(
         // Last: who waits for this event finds nothing left.
         txn.append_event(&events::container("destroy", record, []), events::now())?;
         Ok(())
-    })
+    })?;
+    if !orphaned.is_empty() {
+        volume::data::sweep(layout);
+    }
+    Ok(())
 }
 
 /// Removes a container's directories below root and state. Missing ones are fine.

@@ -240,7 +240,9 @@ fn volumes(engine: &Engine, report: &mut Report) -> Result<()> {
         }
     }
     for name in directories {
-        if !rows.iter().any(|row| row.name == name) && layout.volume_data(&name).is_dir() {
+        // Names with a dot in front are what a removal or a copy has under way.
+        let is_volume = !name.starts_with('.');
+        if is_volume && !rows.iter().any(|row| row.name == name) && layout.volume_data(&name).is_dir() {
             let what = format!(
                 "there is data in {}, and no such volume: create it to have the data back, or remove the directory",
                 layout.volume_data(&name).display()

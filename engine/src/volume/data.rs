@@ -5,8 +5,8 @@
 //!   volumes/.new-RANDOM    a copy that is being made; locked by who makes it
 //!   volumes/.gone-RANDOM   removed: deleted by whoever comes by
 //! ```
-//! A name is put aside within the transaction that takes its row away or adds it: so nobody deletes what another has
-//! just made, however many create and remove one name at the same time.
+//! A name is put aside within the transaction that takes its row away: so nobody deletes what another has just made,
+//! however many create and remove one name at the same time.
 
 use dhow_model::{Layout, Result, ResultExt};
 use nix::fcntl::{Flock, FlockArg};

@@ -87,7 +87,7 @@ pub fn snapshot(engine: &Engine, from: &str, to: &str) -> Result<VolumeRecord> {
         if txn.volume(&record.name)?.is_some() {
             return Err(taken());
         }
-        super::insert(txn, engine.layout(), &record)?;
+        super::insert(txn, &record)?;
         draft.settle(engine.layout(), &record.name)
     })?;
     Ok(record)

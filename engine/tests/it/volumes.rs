@@ -593,11 +593,13 @@ fn data_outlives_containers_and_crashes() {
     assert_eq!(sandbox.ok(["exec", "guest", "cat", "/shared/file"]), "here");
     sandbox.ok(["restart", "-t", "0", "guest"]);
     assert_eq!(sandbox.ok(["exec", "guest", "cat", "/shared/file"]), "here");
-    // What lies in a volume's place and belongs to none does not come back with the name.
+    // What lies in a volume's place, though the database has lost it, is the volume's when it is made again.
     sandbox.ok(["volume", "rm", "kept"]);
-    std::fs::create_dir_all(sandbox.root().join("volumes/kept/_data/stale")).unwrap();
-    assert_eq!(sandbox.ok(["run", "--rm", "-v", "kept:/v", "busybox", "ls", "/v"]), "");
+    std::fs::create_dir_all(sandbox.root().join("volumes/kept/_data/found")).unwrap();
+    assert_eq!(sandbox.ok(["run", "--rm", "-v", "kept:/v", "busybox", "ls", "/v"]), "found");
     sandbox.ok(["rm", "-fv", "guest"]);
+    let left = || crate::sandbox::names_in(&sandbox.root().join("volumes"));
+    assert_eq!(left(), ["kept"], "the others' files went with their containers");
     sandbox.ok(["volume", "prune", "-af"]);
     assert_eq!(crate::sandbox::names_in(&sandbox.root().join("volumes")), Vec::<String>::new());
 }
