@@ -11,6 +11,8 @@
 //!   layers/tmp/                  half-unpacked layers; emptied by recovery
 //!   containers/ID/               upper/ work/ ID-json.log
 //!   volumes/NAME/_data           named and anonymous volumes
+//!   volumes/NAME/_data.filling   while a new one is filled from an image (runtime, copyup/journal.rs)
+//!   volumes/.new-*, .gone-*      copies under way, what was removed
 //!   seccomp/                     compiled filters, by digest of their source
 //!   init/                        the program behind --init, by digest
 //! STATE  /run/dhow               0700
@@ -20,6 +22,7 @@
 //!   containers/ID/monitor.lock   flock held by the monitor for its whole life
 //!   layers/                      the namespace of the indexed layers' mounts is pinned here, while there are any
 //!   execs/ID/attach.sock         the same for an exec session
+//!   volumes/NAME                 the monitors that have a volume's filesystem mounted; locked while that changes
 //! ```
 
 use crate::{ContainerId, Digest};
