@@ -395,8 +395,8 @@ fn a_new_volume_has_exactly_what_the_image_has() {
     sandbox.ok(["create", "--name", "maker", "busybox", "true"]);
     sandbox.dhow_with_input(["cp", "-a", "-", "maker:/"], &nasty_tree()).ok();
     sandbox.ok(["commit", "maker", "nasty"]);
-    let tell = "cd /tree && find . | sort | tr '\\n' '\\0' | xargs -0 stat -c '%n %F %a %u:%g %h %s %Y %t:%T'; \
-                find . -type l | sort | xargs -n 1 readlink; cat setuid a/third-name; stat -c %i setuid second-name | uniq | wc -l";
+    let tell = "cd /tree && find . | sort | tr '\\n' '\\0' | xargs -0 stat -c '%n %F %a %u:%g %h %Y %t:%T'; \
+                find . -type l | sort | xargs -n 1 readlink; cat setuid a/third-name l*; stat -c %i setuid second-name | uniq | wc -l";
     let look = |flags: &[&str]| sandbox.ok([&["run", "--rm"], flags, &["nasty", "sh", "-c", tell]].concat());
     let image = look(&[]);
     assert!(image.contains("fifo") && image.contains("7:63") && image.lines().count() > 15, "{image}");
@@ -478,7 +478,7 @@ fn a_volume_is_filled_whole_or_not_at_all() {
 
 /// Everything that can be told of what lies in a volume.
 fn told(sandbox: &Sandbox, volume: &str) -> String {
-    let tell = "cd /v && find . | sort | xargs stat -c '%n %F %a %u:%g %h %s %Y %t:%T' && \
+    let tell = "cd /v && find . | sort | xargs stat -c '%n %F %a %u:%g %h %Y %t:%T' && \
                 find . -type l | sort | xargs -n 1 readlink; cat setuid";
     sandbox.ok(["run", "--rm", "-v", &format!("{volume}:/v"), "busybox", "sh", "-c", tell])
 }
