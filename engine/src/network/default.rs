@@ -20,6 +20,8 @@ const ROOT: &str = "/var/lib/dhow";
 /// Where other engines take their subnets from, each from a place of its own in it: so that two of them do not choose
 /// the same one at the same moment.
 const OTHERS: (&str, u8) = ("10.128.0.0/9", 24);
+/// How many subnets that is.
+const OTHERS_COUNT: usize = 1 << (24 - 9);
 
 /// The interface of the default bridge; empty: there is none.
 fn bridge_name(engine: &Engine, txn: &Txn<'_>) -> Result<String> {
@@ -129,7 +131,8 @@ pub(crate) fn free_subnet(engine: &Engine, txn: &Txn<'_>, mut used: Vec<Subnet>,
         } else if !is_usual(engine) {
             pools.push((Subnet::parse(OTHERS.0, true)?, OTHERS.1));
             let hex = txn.engine_id()?;
-            start = hex.get(..4).and_then(|hex| usize::from_str_radix(hex, 16).ok()).unwrap_or(0);
+            start =
+                hex.get(..4).and_then(|hex| usize::from_str_radix(hex, 16).ok()).unwrap_or(0) % OTHERS_COUNT;
         } else {
             let parse = |(text, size): (&str, u8)| Ok((Subnet::parse(text, true)?, size));
             pools.extend(POOLS.into_iter().map(parse).collect::<Result<Vec<_>>>()?);
