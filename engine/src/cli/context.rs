@@ -84,7 +84,7 @@ impl Context {
     }
 
     /// `--config`, `DOCKER_CONFIG`, or `~/.docker`.
-    fn config_directory(&self) -> Option<PathBuf> {
+    pub(crate) fn config_directory(&self) -> Option<PathBuf> {
         let from_env = || std::env::var_os("DOCKER_CONFIG").filter(|v| !v.is_empty()).map(PathBuf::from);
         let home =
             || std::env::var_os("HOME").filter(|v| !v.is_empty()).map(|h| PathBuf::from(h).join(".docker"));

@@ -173,12 +173,12 @@ fn array(objects: &[Bytes]) -> String {
     if objects.is_empty() {
         return "[]\n".to_owned();
     }
-    let shown: Vec<String> = objects.iter().map(|json| format!("    {}", indent(json, 1))).collect();
+    let shown: Vec<String> = objects.iter().map(|json| format!("    {}", indent(json, 1, "    "))).collect();
     format!("[\n{}\n]\n", shown.join(",\n"))
 }
 
-/// Indents JSON text as Go's `json.Indent`, keeping every other byte.
-fn indent(json: &[u8], start: usize) -> String {
+/// Indents JSON text as Go's `json.Indent` by `unit` a level, keeping every other byte.
+pub(crate) fn indent(json: &[u8], start: usize, unit: &str) -> String {
     let text = String::from_utf8_lossy(json);
     let mut shown = String::with_capacity(text.len() * 2);
     let mut depth = start;
@@ -186,7 +186,7 @@ fn indent(json: &[u8], start: usize) -> String {
     let mut in_text = false;
     let line = |shown: &mut String, depth: usize| {
         shown.push('\n');
-        shown.extend(std::iter::repeat_n("    ", depth));
+        shown.extend(std::iter::repeat_n(unit, depth));
     };
     while let Some(c) = chars.next() {
         if in_text {

@@ -39,6 +39,7 @@ mod login;
 mod logout;
 mod logs;
 mod man;
+mod manifest;
 mod moment;
 mod network;
 mod output;

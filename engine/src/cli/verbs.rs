@@ -67,6 +67,11 @@ pub(crate) const VERBS: &[(&str, &str, &[&str])] = &[
     ("wait", "Block until one or more containers stop, then print their exit codes", &["container wait"]),
     ("container prune", "Remove all stopped containers", &[]),
     ("image prune", "Remove unused images", &[]),
+    ("manifest annotate", "Add additional information to a local image manifest", &[]),
+    ("manifest create", "Create a local manifest list for annotating and pushing to a registry", &[]),
+    ("manifest inspect", "Display an image manifest, or manifest list", &[]),
+    ("manifest push", "Push a manifest list to a repository", &[]),
+    ("manifest rm", "Delete one or more manifest lists from local storage", &[]),
     ("system check", "Check that what is stored is what its digests and the database say", &[]),
     ("system df", "Show docker disk usage", &[]),
     ("system prune", "Remove unused data", &[]),
@@ -89,14 +94,13 @@ pub(crate) const VERBS: &[(&str, &str, &[&str])] = &[
     ("image inspect", "Display detailed information on one or more images", &[]),
 ];
 
-const REGISTRIES: &str = "manifests of registries come later";
+const REGISTRIES: &str = "signatures of registries come later";
 const BUILDS: &str = "builds come later; make images elsewhere and load them with dhow load";
 const LATER: &str = "it comes with a later version";
 const SWARM: &str = "dhow has no cluster mode";
 
 /// What Docker has and dhow has not, with the reason.
 pub(crate) const NOT_YET: &[(&str, &str)] = &[
-    ("manifest", REGISTRIES),
     ("trust", REGISTRIES),
     ("build", BUILDS),
     ("builder", BUILDS),
@@ -124,6 +128,7 @@ pub(crate) const NOT_YET: &[(&str, &str)] = &[
 pub(crate) const GROUPS: &[(&str, &str)] = &[
     ("container", "Manage containers"),
     ("image", "Manage images"),
+    ("manifest", "Manage image manifests and manifest lists"),
     ("network", "Manage networks"),
     ("system", "Manage dhow"),
     ("volume", "Manage volumes"),
@@ -304,6 +309,11 @@ verbs! {
     "wait" => wait,
     "container prune" => container::prune,
     "image prune" => image::prune,
+    "manifest annotate" => manifest::annotate,
+    "manifest create" => manifest::create,
+    "manifest inspect" => manifest::inspect,
+    "manifest push" => manifest::push,
+    "manifest rm" => manifest::rm,
     "system check" => system::check,
     "system df" => system::df,
     "system prune" => system::prune,
@@ -377,7 +387,7 @@ mod tests {
     #[test]
     fn what_is_not_there_says_so() {
         let refusal = |text: &str| resolve(&words(text)).unwrap_err().message;
-        assert_eq!(refusal("manifest x"), "'manifest' is not there yet: manifests of registries come later");
+        assert_eq!(refusal("trust x"), "'trust' is not there yet: signatures of registries come later");
         assert!(refusal("container checkpoint").starts_with("'container checkpoint' is not there yet"));
         assert_eq!(refusal("frob"), "unknown command: dhow frob");
         assert_eq!(refusal("system frob"), "unknown command: dhow system frob");

@@ -257,6 +257,24 @@ impl Remote<'_> {
     }
 }
 
+/// A transfer that ends when nobody waits for it any more.
+struct WhileHeard<'a, R> {
+    reader: R,
+    announce: &'a dyn Announce,
+}
+
+impl<R: Read> Read for WhileHeard<'_, R> {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        if self.announce.is_gone() {
+            return Err(std::io::Error::other(Error::new(
+                ErrorKind::Unavailable,
+                "the client that asked for it is gone",
+            )));
+        }
+        self.reader.read(buffer)
+    }
+}
+
 impl BlobSource for Remote<'_> {
     fn open_layer(&self, place: &Place) -> Result<Option<LayerSource<'_>>> {
         let (Some(digest), Some(size)) = (place.blob.clone(), place.size) else { return Ok(None) };
@@ -272,6 +290,7 @@ impl BlobSource for Remote<'_> {
             self.announce.say(&Message { id: name.clone(), status: status.to_owned(), progress });
         };
         let reader = self.partials.reader(&digest, size, self.fetch(digest.clone()), Box::new(heard));
+        let reader = WhileHeard { reader, announce: self.announce };
         Ok(Some(LayerSource::Reader { reader: Box::new(reader), size: Some(size) }))
     }
 

@@ -35,6 +35,11 @@ impl Message {
 pub trait Announce: Sync {
     /// One more message.
     fn say(&self, message: &Message);
+
+    /// Whether nobody listens any more: a pull then ends, and keeps what it has for the next one.
+    fn is_gone(&self) -> bool {
+        false
+    }
 }
 
 /// Proves that a registry takes these credentials.

@@ -140,7 +140,7 @@ fn registries(engine: &Engine, headers: &HeaderMap) -> Result<Registries> {
 /// with the client already.
 async fn stream(verb: impl FnOnce(&Lines<'_>) -> Result<()> + Send + 'static) -> ApiResult {
     stream_from("application/json", move |out| {
-        let lines = Lines { out: Mutex::new(out), any: AtomicBool::new(false) };
+        let lines = Lines { out: Mutex::new(out), any: AtomicBool::new(false), gone: AtomicBool::new(false) };
         match verb(&lines) {
             Err(error) if lines.any.load(Ordering::Relaxed) => {
                 let text = error.to_string();
@@ -157,18 +157,24 @@ async fn stream(verb: impl FnOnce(&Lines<'_>) -> Result<()> + Send + 'static) ->
 struct Lines<'a> {
     out: Mutex<&'a mut (dyn Write + Send)>,
     any: AtomicBool,
+    gone: AtomicBool,
 }
 
 impl Lines<'_> {
     fn line(&self, value: &Value) {
         self.any.store(true, Ordering::Relaxed);
         let mut out = self.out.lock().unwrap_or_else(PoisonError::into_inner);
-        // A client that is gone needs no telling; what was begun is useful to the next one.
-        let _ = write!(out, "{value}\r\n").and_then(|()| out.flush());
+        if write!(out, "{value}\r\n").and_then(|()| out.flush()).is_err() {
+            self.gone.store(true, Ordering::Relaxed);
+        }
     }
 }
 
 impl Announce for Lines<'_> {
+    fn is_gone(&self) -> bool {
+        self.gone.load(Ordering::Relaxed)
+    }
+
     fn say(&self, message: &Message) {
         let mut line = json!({ "status": message.status });
         if !message.id.is_empty() {

@@ -222,3 +222,29 @@ fn sixteen_pulls_at_once_fetch_each_layer_once() {
     }
     assert_eq!(sandbox.ok(["images", "-q"]).lines().count(), 4);
 }
+
+#[test]
+fn a_client_that_goes_ends_its_pull_and_the_next_one_goes_on() {
+    let sandbox = Sandbox::new();
+    let registry = registry_with_noise(&sandbox);
+    let front = Front::of(&registry, |asked, count| {
+        if asked.is_blob() && count == 1 { Fault::Throttle(32 << 10) } else { Fault::None }
+    });
+    let server = sandbox.serve();
+    let name = front.name("noise");
+    let mut pulling =
+        server.docker_command(["pull", &name]).stdout(std::process::Stdio::null()).spawn().unwrap();
+    eventually("a part is there", || partial_bytes(&sandbox.root()) > 1 << 20);
+    pulling.kill().unwrap();
+    pulling.wait().unwrap();
+    // Nobody holds the part any more.
+    let partial = sandbox.root().join("content/partial");
+    eventually("the pull has ended", || {
+        let file = std::fs::File::open(partial.read_dir().unwrap().next().unwrap().unwrap().path()).unwrap();
+        file.try_lock().is_ok()
+    });
+    let before = partial_bytes(&sandbox.root());
+    assert!(before < SIZE as u64 / 2, "{before} bytes came although nobody wanted them");
+    server.docker(["pull", "-q", &name]).ok();
+    assert_eq!(layers(&front).iter().map(Asked::from).collect::<Vec<_>>(), [0, before]);
+}

@@ -4,6 +4,7 @@
 mod faults;
 mod fixture;
 mod killed;
+mod manifests;
 
 use crate::fixtures::{self, Tar};
 use crate::sandbox::{Ended, Sandbox, finish};
