@@ -68,6 +68,7 @@ fn images() -> Router<Engine> {
         .route("/images/load", post(images::load))
         .route("/images/get", get(images::save_several))
         .route("/images/search", get(registry::search))
+        .route("/distribution/{*path}", get(registry::distribution))
         // Names hold slashes, so the verb is found at the end of the path.
         .route("/images/{*path}", get(images::get_by_name).post(images::post_by_name).delete(images::remove))
 }

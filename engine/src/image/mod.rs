@@ -1,6 +1,7 @@
 //! Everything one can do with images: one verb, one file.
 
 pub(crate) mod change;
+pub mod distribution;
 pub mod embedded;
 pub(crate) mod gc;
 mod healthcheck;

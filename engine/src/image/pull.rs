@@ -361,7 +361,7 @@ impl Progress for LayerNames<'_> {
 }
 
 /// A registry does not tell whether something is missing or forbidden.
-fn denied(reference: &Reference, error: Error) -> Error {
+pub(super) fn denied(reference: &Reference, error: Error) -> Error {
     match error.kind() {
         ErrorKind::Unauthorized | ErrorKind::Forbidden => {
             let name = reference.familiar_name();

@@ -7,12 +7,11 @@ use dhow_model::Error;
 use http::Method;
 
 /// First words of paths that are wholly missing.
-const NOUNS: [(&str, &str); 13] = [
+const NOUNS: [(&str, &str); 12] = [
     ("build", "building images"),
     ("session", "building images"),
     ("grpc", "building images"),
     ("auth", "registries"),
-    ("distribution", "registries"),
     ("plugins", "plugins"),
     ("swarm", "swarm mode"),
     ("nodes", "swarm mode"),

@@ -10,7 +10,7 @@ use crate::image::pull::PullRequest;
 use crate::image::push::PushRequest;
 use crate::image::transfer::{Announce, Message, Registries};
 use axum::body::Body;
-use axum::extract::State;
+use axum::extract::{Path, State};
 use bollard_stubs::models as wire;
 use dhow_model::{Error, ErrorKind, Reference, Result};
 use dhow_store::manifest::Platform;
@@ -126,6 +126,32 @@ pub(in crate::api) async fn search(
         })
         .collect();
     ok_json(&rows)
+}
+
+/// `GET /distribution/{name}/json`
+pub(in crate::api) async fn distribution(
+    State(engine): State<Engine>,
+    Path(path): Path<String>,
+    headers: HeaderMap,
+) -> ApiResult {
+    // A name holds slashes, so the verb is found at the end of the path.
+    let Some(name) = path.strip_suffix("/json") else { return Err(ApiError::page_not_found()) };
+    let reference = Reference::parse(name)?;
+    let registries = registries(&engine, &headers)?;
+    let found = blocking(move || image::distribution::inspect(&reference, &registries)).await?;
+    let platform = |platform: &Platform| {
+        let mut shown = json!({ "architecture": platform.architecture, "os": platform.os });
+        if let Some(variant) = platform.variant.as_deref().filter(|v| !v.is_empty()) {
+            shown["variant"] = Value::from(variant);
+        }
+        shown
+    };
+    ok_json(&json!({
+        "Descriptor": {
+            "mediaType": found.media_type, "digest": found.digest.as_str(), "size": found.size,
+        },
+        "Platforms": found.platforms.iter().map(platform).collect::<Vec<_>>(),
+    }))
 }
 
 fn registries(engine: &Engine, headers: &HeaderMap) -> Result<Registries> {

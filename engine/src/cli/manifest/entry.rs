@@ -115,15 +115,14 @@ impl Entry {
 fn compact(json: &[u8]) -> String {
     let mut in_text = false;
     let mut after_backslash = false;
-    let kept = String::from_utf8_lossy(json)
+    String::from_utf8_lossy(json)
         .chars()
         .filter(|c| {
             in_text ^= *c == '"' && !after_backslash;
             after_backslash = in_text && *c == '\\' && !after_backslash;
             in_text || !c.is_ascii_whitespace()
         })
-        .collect();
-    kept
+        .collect()
 }
 
 /// The list of these manifests, and its media type: an OCI index if one of them is OCI's.

@@ -248,3 +248,19 @@ fn a_client_that_goes_ends_its_pull_and_the_next_one_goes_on() {
     server.docker(["pull", "-q", &name]).ok();
     assert_eq!(layers(&front).iter().map(Asked::from).collect::<Vec<_>>(), [0, before]);
 }
+
+#[test]
+fn a_transfer_that_stalls_is_given_up_and_goes_on_where_it_was() {
+    let sandbox = Sandbox::new();
+    let registry = registry_with_noise(&sandbox);
+    let front =
+        Front::of(
+            &registry,
+            |asked, count| {
+                if asked.is_blob() && count == 1 { Fault::Stall(1 << 20) } else { Fault::None }
+            },
+        );
+    sandbox.ok(["pull", &front.name("noise")]);
+    let starts: Vec<u64> = layers(&front).iter().map(Asked::from).collect();
+    assert!(matches!(starts[..], [0, again] if again > 0 && again <= 1 << 20), "{starts:?}");
+}

@@ -106,6 +106,8 @@ pub(crate) enum Fault {
     Cut(usize),
     /// The byte at this place is another.
     Flip(usize),
+    /// After so many bytes of the body nothing more comes, and the connection stays.
+    Stall(usize),
     /// So many bytes every ten milliseconds.
     Throttle(usize),
     /// Another answer: status, headers, body.
@@ -217,6 +219,11 @@ fn answer(
     client.write_all(head)?;
     match fault {
         Fault::Cut(bytes) => client.write_all(&body[..bytes.min(body.len())]),
+        Fault::Stall(bytes) => {
+            client.write_all(&body[..bytes.min(body.len())])?;
+            // Until the client has had enough.
+            client.read_to_end(&mut Vec::new()).map(|_| ())
+        }
         Fault::Flip(at) => {
             if let Some(byte) = body.get_mut(at) {
                 *byte ^= 1;

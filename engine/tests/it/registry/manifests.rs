@@ -1,7 +1,9 @@
 //! `manifest`: lists made by dhow and by docker are the same files, the same output and the same bytes at the registry.
 
 use super::fixture::Registry;
+use crate::http::Api;
 use crate::sandbox::{Ended, Sandbox, finish};
+use std::path::Path;
 use std::process::Command;
 
 /// Docker's own command line, with the configuration that dhow reads.
@@ -95,4 +97,34 @@ fn blobs_of_other_repositories_are_mounted() {
     sandbox.ok(["manifest", "push", "--purge", &list]);
     sandbox.ok(["rmi", "-f", &one, &two, "busybox"]);
     sandbox.ok(["run", "--rm", "--network", "none", &list, "true"]);
+}
+
+#[test]
+fn the_api_tells_what_a_registry_has() {
+    let sandbox = Sandbox::with_busybox();
+    let registry = Registry::start(&sandbox.path("registry"));
+    let [one, two] = images(&sandbox, &registry);
+    let list = registry.name("team/all:1");
+    sandbox.ok(["manifest", "create", &list, &one, &two]);
+    sandbox.ok(["manifest", "annotate", "--arch", "arm64", "--variant", "v8", &list, &two]);
+    let pushed = sandbox.ok(["manifest", "push", "-p", &list]);
+    let server = sandbox.serve();
+    let mut api = Api::new(Path::new(server.address.strip_prefix("unix://").unwrap()));
+    let mut get = |name: &str| {
+        let (status, body) = api.ask("GET", &format!("/v1.44/distribution/{name}/json"), b"");
+        (status, serde_json::from_slice::<serde_json::Value>(&body).unwrap())
+    };
+    let (status, found) = get(&list);
+    assert_eq!((status, found["Descriptor"]["digest"].as_str()), (200, pushed.lines().last()));
+    assert_eq!(
+        found["Platforms"],
+        serde_json::json!([
+            { "architecture": "amd64", "os": "linux" },
+            { "architecture": "arm64", "os": "linux", "variant": "v8" },
+        ])
+    );
+    let (_, found) = get(&one);
+    assert_eq!(found["Platforms"], serde_json::json!([{ "architecture": "amd64", "os": "linux" }]));
+    assert_eq!(found["Descriptor"]["mediaType"], "application/vnd.oci.image.manifest.v1+json");
+    assert_eq!(get(&registry.name("nothing:1")).0, 404);
 }
