@@ -132,7 +132,10 @@ fn copies(layers: &[&IndexedLayer]) -> Result<Vec<OwnedFd>> {
     let _lock = lock(&first.mounts)?;
     let namespace = match pinned(&first.mounts)? {
         Some(namespace) => namespace,
-        None => pin(&first.mounts)?,
+        None => match pin(&first.mounts)? {
+            Some(namespace) => namespace,
+            None => return layers.iter().map(|layer| mount_alone(layer)).collect(),
+        },
     };
     let found = mount_namespace::visit(namespace.as_fd(), || copy_all(&places)).context(what)?;
     // Made here, where their files can be opened, and put there.
@@ -206,8 +209,11 @@ fn pinned(mounts: &Path) -> Result<Option<OwnedFd>> {
     Ok((magic == NSFS).then(|| file.into()))
 }
 
-/// Makes the namespace, and pins it. Under the lock.
-fn pin(mounts: &Path) -> Result<OwnedFd> {
+/// Makes the namespace, and pins it. Under the lock. `None` where the kernel does not let it be pinned: a monitor with a
+/// mount namespace of its own (volumes that are filesystems, external runtimes) has no pin of the host's in it, and
+/// may pin only namespaces that count as newer than its own. That goes by their ids, which since Linux 6.18 are given
+/// out in batches to the processors, so that a newer one may well have a smaller.
+fn pin(mounts: &Path) -> Result<Option<OwnedFd>> {
     let pinning = || format!("pin a mount namespace at {}", mounts.display());
     DirBuilder::new().recursive(true).mode(0o700).create(mounts).context(pinning)?;
     // What a crash may have left half-made.
@@ -222,9 +228,14 @@ fn pin(mounts: &Path) -> Result<OwnedFd> {
     let namespace = mount_namespace::make(&directory).context(pinning)?;
     let source = c_string(format!("/proc/self/fd/{}", namespace.as_raw_fd()))?;
     let pin = mount::open_tree(None, &source, OPEN_TREE_CLONE).context(pinning)?;
-    mount::attach(pin.as_fd(), mount::open_path(&c_path(&file)?).context(pinning)?.as_fd())
-        .context(pinning)?;
-    Ok(namespace)
+    match mount::attach(pin.as_fd(), mount::open_path(&c_path(&file)?).context(pinning)?.as_fd()) {
+        Ok(()) => Ok(Some(namespace)),
+        Err(Errno::ELOOP) => {
+            unpin(mounts)?;
+            Ok(None)
+        }
+        Err(errno) => Err(errno).context(pinning),
+    }
 }
 
 /// Takes the pin away, and with it the namespace and its mounts. Under the lock.
