@@ -82,7 +82,7 @@ fn flags_with_bad_values() {
         ("--stop-signal", "NONSENSE", "NONSENSE"),
         ("--stop-timeout", "x", "stop-timeout"),
         ("--network", "no-such-network", "no-such-network"),
-        ("--publish", "80:80", "network"),
+        ("--publish", "80:99999", "99999"),
         ("--name", "with space", "with space"),
         ("--name", "/", "Invalid container name"),
         ("--pull", "whenever", "whenever"),

@@ -36,6 +36,7 @@ fn a_life_is_told_in_dockers_words_and_order() {
         [
             "volume create",
             "container create",
+            "network connect",
             "volume mount",
             "container start",
             "container exec_create: true",
@@ -44,6 +45,7 @@ fn a_life_is_told_in_dockers_words_and_order() {
             "container kill",
             "container die",
             "volume unmount",
+            "network disconnect",
             "container stop",
             "container destroy",
             "container prune",

@@ -421,15 +421,9 @@ pub struct EndpointConfig {
     /// The address to have.
     #[serde(default)]
     pub ipv6: Option<Ipv6Addr>,
-    /// Further link-local addresses.
-    #[serde(default)]
-    pub link_local: Vec<IpAddr>,
     /// The link-layer address to have.
     #[serde(default)]
     pub mac: Option<Mac>,
-    /// Options of the driver.
-    #[serde(default)]
-    pub driver_opts: BTreeMap<String, String>,
     /// The default route is that of the highest; the earliest by name among equals.
     #[serde(default)]
     pub gateway_priority: i64,

@@ -1,6 +1,6 @@
 //! Networks, endpoints and ports, both ways.
 
-use super::{non_empty, sorted, unsorted};
+use super::{non_empty, unsupported};
 use crate::container::inspect::Inspected;
 use crate::network::Joined;
 use bollard_stubs::models as wire;
@@ -90,12 +90,12 @@ pub(in crate::api) fn parse_endpoint(
     let ipv6 = non_empty(&ipam.ipv6_address)
         .map(|text| text.parse::<Ipv6Addr>().map_err(|_| bad(text, "IPv6")))
         .transpose()?;
-    let link_local = ipam
-        .link_local_ips
-        .iter()
-        .flatten()
-        .map(|text| text.parse::<IpAddr>().map_err(|_| bad(text, "link-local IP")))
-        .collect::<Result<Vec<_>>>()?;
+    if ipam.link_local_ips.iter().flatten().any(|text| !text.is_empty()) {
+        return unsupported("link-local addresses of endpoints (LinkLocalIPs)");
+    }
+    if settings.driver_opts.as_ref().is_some_and(|options| !options.is_empty()) {
+        return unsupported("options of endpoints (DriverOpts)");
+    }
     let aliases = settings.aliases.clone().unwrap_or_default();
     if let Some(odd) = aliases.iter().find(|a| !is_name(a)) {
         return Err(Error::invalid(format!("invalid alias {odd:?}")));
@@ -106,9 +106,7 @@ pub(in crate::api) fn parse_endpoint(
         links: parse_links(settings.links.as_deref().unwrap_or_default())?,
         ipv4,
         ipv6,
-        link_local,
         mac: non_empty(&settings.mac_address).map(Mac::parse).transpose()?,
-        driver_opts: sorted(&settings.driver_opts),
         gateway_priority: settings.gw_priority.unwrap_or(0),
     })
 }
@@ -245,8 +243,7 @@ fn show_endpoint(one: &Joined) -> wire::EndpointSettings {
     let ipam = wire::EndpointIpamConfig {
         ipv4_address: wanted.ipv4.map(|a| a.to_string()),
         ipv6_address: wanted.ipv6.map(|a| a.to_string()),
-        link_local_ips: (!wanted.link_local.is_empty())
-            .then(|| wanted.link_local.iter().map(ToString::to_string).collect()),
+        link_local_ips: None,
     };
     let endpoint = one.endpoint.as_ref();
     let network = one.network.as_ref();
@@ -265,7 +262,7 @@ fn show_endpoint(one: &Joined) -> wire::EndpointSettings {
         links: (!links.is_empty()).then_some(links),
         mac_address: text(endpoint.and_then(|e| e.mac).map(|m| m.to_string())),
         aliases: (!wanted.aliases.is_empty()).then(|| wanted.aliases.clone()),
-        driver_opts: (!wanted.driver_opts.is_empty()).then(|| unsorted(&wanted.driver_opts)),
+        driver_opts: None,
         gw_priority: Some(wanted.gateway_priority),
         network_id: text(network.map(|n| n.id.to_string())),
         endpoint_id: text(endpoint.map(|e| e.id.to_string())),

@@ -3,10 +3,11 @@
 use crate::cli::arguments::Rules;
 use crate::cli::client::Route;
 use crate::cli::context::Context;
-use crate::cli::exit::{Failure, Outcome};
+use crate::cli::exit::Outcome;
+use crate::cli::spec::LINK_LOCAL;
 use clap::Parser;
-use serde_json::{Map, Value, json};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use serde_json::json;
+use std::net::{Ipv4Addr, Ipv6Addr};
 
 /// Connect a container to a network
 #[derive(Debug, Parser)]
@@ -15,9 +16,6 @@ pub(crate) struct Args {
     /// Add network-scoped alias for the container
     #[arg(long)]
     alias: Vec<String>,
-    /// driver options for the network
-    #[arg(long)]
-    driver_opt: Vec<String>,
     /// Highest gw-priority provides the default gateway. Accepts positive and negative values
     #[arg(long, allow_negative_numbers = true)]
     gw_priority: Option<i64>,
@@ -30,35 +28,27 @@ pub(crate) struct Args {
     /// Add link to another container
     #[arg(long)]
     link: Vec<String>,
-    /// Add a link-local address for the container
-    #[arg(long)]
-    link_local_ip: Vec<IpAddr>,
     #[arg(value_name = "NETWORK")]
     network: String,
     #[arg(value_name = "CONTAINER")]
     container: String,
 }
 
-pub(crate) const RULES: Rules = Rules { stop_at_first: false, refused: &[] };
+pub(crate) const RULES: Rules = Rules {
+    stop_at_first: false,
+    refused: &[("--driver-opt", "options of endpoints are not there yet"), ("--link-local-ip", LINK_LOCAL)],
+};
 
 pub(crate) async fn execute(context: &Context, args: Args) -> Outcome {
-    let mut options = Map::new();
-    for text in &args.driver_opt {
-        let (key, value) =
-            text.split_once('=').ok_or_else(|| Failure::new("invalid key=value pair in driver options"))?;
-        options.insert(key.to_owned(), Value::from(value));
-    }
     let body = json!({
         "Container": args.container,
         "EndpointConfig": {
             "IPAMConfig": {
                 "IPv4Address": args.ip.map(|ip| ip.to_string()),
                 "IPv6Address": args.ip6.map(|ip| ip.to_string()),
-                "LinkLocalIPs": args.link_local_ip.iter().map(ToString::to_string).collect::<Vec<_>>(),
             },
             "Links": args.link,
             "Aliases": args.alias,
-            "DriverOpts": options,
             "GwPriority": args.gw_priority.unwrap_or(0),
         },
     });

@@ -16,7 +16,7 @@ mod networks;
 mod ports;
 mod security;
 
-pub(crate) use flags::{REFUSED, SpecArgs};
+pub(crate) use flags::{LINK_LOCAL, REFUSED, SpecArgs};
 pub(crate) use limited::LIMITED;
 
 use crate::cli::exit::{Failure, Outcome};

@@ -56,9 +56,6 @@ pub(super) fn build(args: &SpecArgs) -> Outcome<Networks> {
         }
         *slot = slot.take().or(value);
     }
-    if !args.link_local_ip.is_empty() {
-        ipam.link_local_ips = Some(args.link_local_ip.iter().map(ToString::to_string).collect());
-    }
     if *ipam == EndpointIpamConfig::default() {
         first.ipam_config = None;
     }
