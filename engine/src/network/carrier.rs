@@ -11,6 +11,7 @@ use dhow_net::nft::{Bridge, Table};
 use dhow_store::db::StateDb;
 use nix::fcntl::{Flock, FlockArg};
 use std::fs::File;
+use std::os::unix::fs::OpenOptionsExt;
 
 /// How the lock is held.
 #[derive(Clone, Copy)]
@@ -25,7 +26,8 @@ pub(crate) enum Lock {
 pub(crate) fn lock(layout: &Layout, how: Lock) -> Result<Flock<File>> {
     let path = layout.state().join("network.lock");
     let what = || format!("lock {}", path.display());
-    let file = File::options().create(true).truncate(false).write(true).open(&path).context(what)?;
+    let file =
+        File::options().create(true).truncate(false).write(true).mode(0o600).open(&path).context(what)?;
     let how = match how {
         Lock::Shared => FlockArg::LockShared,
         Lock::Alone => FlockArg::LockExclusive,

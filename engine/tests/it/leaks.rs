@@ -96,7 +96,10 @@ fn processes(directory: &Path) -> Vec<Process> {
         let open = names_in(&at.join("fd")).into_iter().map(|fd| at.join("fd").join(fd));
         let holds =
             links.into_iter().chain(open).any(|l| fs::read_link(l).is_ok_and(|t| t.starts_with(directory)));
-        if holds || !mounts(&name, directory).is_empty() {
+        // Whoever makes a mount namespace for itself has a copy of the directory where layers are mounted.
+        let copied = format!(" {}/s/layers ", directory.display());
+        let shows = mounts(&name, directory).iter().any(|line| !line.contains(&copied));
+        if holds || shows {
             let command = fs::read(at.join("cmdline")).unwrap_or_default();
             let command = String::from_utf8_lossy(&command).replace('\0', " ");
             let told = format!("process {pid}: {}", command.trim());

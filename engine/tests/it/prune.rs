@@ -106,6 +106,7 @@ fn everything() {
     assert_eq!(
         asked.stdout,
         "WARNING! This will remove:\n  - all stopped containers\n  \
+         - all networks not used by at least one container\n  \
          - all anonymous volumes not used by at least one container\n  \
          - all images without at least one container associated to them\n\n\
          Are you sure you want to continue? [y/N] \n"

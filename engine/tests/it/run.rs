@@ -209,7 +209,7 @@ fn limits_of_processes_by_ulimit() {
 }
 
 #[test]
-fn networks_none_and_host_work_and_others_are_refused() {
+fn networks_none_and_host_and_one_that_is_not_there() {
     let sandbox = Sandbox::with_busybox();
     let devices = "cat /proc/net/dev | tail -n +3 | cut -d: -f1 | tr -d ' '";
     assert_eq!(run(&sandbox, &["--network", "none"], &["sh", "-c", devices]), "lo");
@@ -218,10 +218,9 @@ fn networks_none_and_host_work_and_others_are_refused() {
     let host = fs::read_link("/proc/self/ns/net").unwrap();
     let seen = run(&sandbox, &["--network", "host"], &["readlink", "/proc/self/ns/net"]);
     assert_eq!(seen, host.to_str().unwrap());
-    for flags in [&["-p", "8080:80"][..], &["--network", "bridge"], &["--network", "mine"], &["-P"]] {
-        let ended = sandbox.dhow([&["run", "--rm"], flags, &["busybox", "true"]].concat());
-        ended.fails(125, "network");
-    }
+    sandbox
+        .dhow(["run", "--rm", "--network", "mine", "busybox", "true"])
+        .fails(125, "network mine not found");
     sandbox.assert_no_containers();
 }
 

@@ -23,7 +23,20 @@ fn number(value: &Value, unit: &str) -> f64 {
 #[test]
 fn a_busy_container_is_told_from_an_idle_and_a_stopped_one() {
     let sandbox = Sandbox::with_busybox();
-    let id = sandbox.ok(["run", "-d", "--name", "busy", "-m", "64m", "busybox", "sh", "-c", BUSY]);
+    let id = sandbox.ok([
+        "run",
+        "-d",
+        "--name",
+        "busy",
+        "--network",
+        "none",
+        "-m",
+        "64m",
+        "busybox",
+        "sh",
+        "-c",
+        BUSY,
+    ]);
     sandbox.ok(["run", "-d", "--name", "idle", "busybox", "sleep", "1000"]);
     sandbox.ok(["create", "--name", "never", "busybox", "true"]);
     eventually("it has its memory", || sandbox.ok(["logs", "busy"]).contains("ready"));
@@ -84,7 +97,20 @@ fn it_goes_on_until_it_is_interrupted() {
 #[test]
 fn docker_reads_it_too() {
     let sandbox = Sandbox::with_busybox();
-    sandbox.ok(["run", "-d", "--name", "busy", "-m", "64m", "busybox", "sh", "-c", BUSY]);
+    sandbox.ok([
+        "run",
+        "-d",
+        "--name",
+        "busy",
+        "--network",
+        "none",
+        "-m",
+        "64m",
+        "busybox",
+        "sh",
+        "-c",
+        BUSY,
+    ]);
     eventually("it has its memory", || sandbox.ok(["logs", "busy"]).contains("ready"));
     let server = sandbox.serve();
     let format = ["stats", "--no-stream", "--format", "{{.Name}} {{.MemUsage}} {{.PIDs}} {{.NetIO}}"];

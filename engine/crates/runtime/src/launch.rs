@@ -79,16 +79,14 @@ pub(crate) fn launch_while(
         if let Err(error) = meanwhile(child.pid).and_then(|()| tell_connected(&ready)) {
             let _ = process::pidfd_send_signal(child.pidfd.as_fd(), nix::libc::SIGKILL);
             let _ = process::wait_pidfd(child.pidfd.as_fd(), true);
-            return Err(error);
+            // A process that has failed by itself has no namespace any more: what it says is the cause.
+            drop_failure_copy(&mut ready)?;
+            return Err(failure_of(&ready)?.map_or(error, |failure| explain(plan, failure)));
         }
         timeline::mark("connect the network and open the database, while the new process sets itself up");
         // Our copy of the write end goes, so that the pipe ends when the child's does.
-        let Ready { prepared, failures, .. } = &mut ready;
-        drop(std::mem::replace(
-            &mut prepared.failure,
-            failures.try_clone().context(|| "dup a pipe".to_owned())?,
-        ));
-        prepared.monitor = None;
+        drop_failure_copy(&mut ready)?;
+        ready.prepared.monitor = None;
         answer(plan, &child, ready.requests.as_ref());
         let settled = settle(plan, child, &ready);
         timeline::mark("wait for the program to run");
@@ -120,6 +118,21 @@ pub(crate) fn launch_while(
             Err(error)
         }
     }
+}
+
+/// From now on only the new process holds the write end of the pipe that tells of failures.
+fn drop_failure_copy(ready: &mut Ready) -> Result<()> {
+    let read_end = ready.failures.try_clone().context(|| "dup a pipe".to_owned())?;
+    drop(std::mem::replace(&mut ready.prepared.failure, read_end));
+    Ok(())
+}
+
+/// What the new process said when it failed; waits until it has said something, runs its program or is dead.
+fn failure_of(ready: &Ready) -> Result<Option<Failure>> {
+    let mut failures = File::from(ready.failures.try_clone().context(|| "dup a pipe".to_owned())?);
+    let mut bytes = Vec::with_capacity(Failure::BYTES);
+    failures.read_to_end(&mut bytes).context(|| "read from the new process".to_owned())?;
+    Ok(Failure::from_bytes(&bytes))
 }
 
 /// Lets a process that waits for its network go on.
@@ -242,16 +255,13 @@ fn act_on(plan: &LaunchPlan, pid: i32, step: &Step) -> Result<(), Errno> {
 
 /// Waits until the child has become the program, or has said why not.
 fn settle(plan: &LaunchPlan, child: Child, ready: &Ready) -> Result<(Child, u64)> {
-    let mut failures = File::from(ready.failures.try_clone().context(|| "dup a pipe".to_owned())?);
-    let mut bytes = Vec::with_capacity(Failure::BYTES);
-    let read = failures.read_to_end(&mut bytes);
-    if let Some(failure) = Failure::from_bytes(&bytes) {
+    let failure = failure_of(ready);
+    if let Ok(Some(failure)) = failure {
         let _ = process::wait_pidfd(child.pidfd.as_fd(), true);
         return Err(explain(plan, failure));
     }
     // The child is not reaped yet, so its number is its own even if it has ended already.
-    match read
-        .context(|| "read from the new process".to_owned())
+    match failure
         .and_then(|_| process::start_ticks(child.pid).context(|| "examine the new process".to_owned()))
     {
         Ok(ticks) => Ok((child, ticks)),
