@@ -128,22 +128,23 @@ fn containers_of_one_image_hold_its_files_once() {
     let of = |number: usize| PathBuf::from(format!("/proc/{}/root/big", sandbox.pid(&format!("c{number}"))));
     let all: Vec<PathBuf> = (0..COUNT).map(of).collect();
     assert!(resident(&all[COUNT - 1]) < big.len() as u64 / 2, "nobody has read it");
-    // The kernel may take pages back at any moment: then c0, and nobody else, reads them again.
-    eventually("what c0 has read is there for all", || {
-        sandbox.ok(["exec", "c0", "sh", "-c", "cat /big > /dev/null"]);
+    // The kernel may take pages back at any moment: then one container, and nobody else, reads them again.
+    eventually("what one has read is there for all", || {
+        sandbox.ok(["run", "--rm", "--network", "none", "big", "sh", "-c", "cat /big > /dev/null"]);
         all.iter().all(|file| resident(file) >= big.len() as u64)
     });
-    // The tar's own pages, from which these were read, go when the containers are idle.
+    // The tar's own pages, from which these were read, go with the container that has read them.
     let [layer] = &layers(&sandbox)[..] else { panic!("not one layer") };
     eventually("the tar's pages are dropped", || resident(&layer.join("tar")) < big.len() as u64 / 2);
-    assert!(resident(&all[1]) >= big.len() as u64 / 2, "the files' pages stay");
+    // As many as the kernel has not taken back meanwhile: a file that was given up would have none.
+    assert!(resident(&all[1]) > 0, "the files' pages stay");
     // And a run after all these have ended finds them, too.
     for number in 0..COUNT {
         sandbox.ok(["rm", "-f", &format!("c{number}")]);
     }
     sandbox.ok(["run", "-d", "--name", "later", "big", "sleep", "1000"]);
     let later = PathBuf::from(format!("/proc/{}/root/big", sandbox.pid("later")));
-    assert!(resident(&later) >= big.len() as u64);
+    assert!(resident(&later) > 0, "they are the same files");
 }
 
 /// Mounts below the sandbox's state directory, in the host's table.
