@@ -20,7 +20,25 @@ const BUSYBOX: &str = "/bin/busybox";
 /// Tools of this machine that tests run and busybox does not have, or has otherwise.
 const TOOLS: [&str; 8] = ["bash", "docker", "losetup", "mkfs.ext4", "setpriv", "setsid", "stty", "tar"];
 /// What the disk, dhow, and the disks of tests need and this kernel has as a module.
-const MODULES: [&str; 6] = ["virtio_pci", "virtio_blk", "overlay", "loop", "bfq", "quota_v2"];
+const MODULES: [&str; 17] = [
+    "virtio_pci",
+    "virtio_blk",
+    "overlay",
+    "loop",
+    "bfq",
+    "quota_v2",
+    "bridge",
+    "veth",
+    "macvlan",
+    "nf_tables",
+    "nft_chain_nat",
+    "nft_ct",
+    "nft_nat",
+    "nft_masq",
+    "nft_fib",
+    "nft_fib_inet",
+    "nft_reject",
+];
 /// Sparse: it takes what is written.
 const DISK_SIZE: &str = "4G";
 
