@@ -142,6 +142,9 @@ fn the_go_package_walks_too() {
         command.env("GOFLAGS", "-mod=mod").env("GOPROXY", "off").env("GOTOOLCHAIN", "local");
         command.env("DHOW_TEST_ROOT", sandbox.root()).env("DHOW_TEST_STATE", sandbox.state());
         command.env("DHOW_TEST_ROOTFS", stage.rootfs());
+        // Go's cache does not know what pkg-config answers, only this: without it, what was compiled against the
+        // stage of an earlier run, which is gone, would be linked.
+        command.env("CGO_LDFLAGS", format!("-L{}", stage.prefix().join("lib").display()));
         run(&mut command)
     };
     go(&["vet", "./..."]);

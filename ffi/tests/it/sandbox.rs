@@ -1,6 +1,6 @@
 //! Directories of a test's own, and what must not be left in them.
 
-use crate::stage::{Kind, Stage};
+use crate::stage::{self, Kind, Stage};
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -77,6 +77,24 @@ impl Sandbox {
         left
     }
 
+    /// What an engine keeps on the host between containers: mounts of layers, bridges, rules.
+    fn give_back(&self) {
+        if !self.root().join("state.db").exists() {
+            return;
+        }
+        // Not `Stage::get()`: making the stage drops a sandbox.
+        let helper = stage::profile().join("dhow");
+        for words in [["system", "prune", "-af"].as_slice(), &["network", "prune", "--all", "-f"]] {
+            let mut command = Command::new(&helper);
+            command.args(["--root".as_ref(), self.root().as_os_str()]);
+            command.args(["--state".as_ref(), self.state().as_os_str()]).args(words);
+            let output = command.output().expect("the helper that the stage has built");
+            if !output.status.success() && !std::thread::panicking() {
+                panic!("{words:?}: {}", String::from_utf8_lossy(&output.stderr));
+            }
+        }
+    }
+
     /// Those that hold something of ours open: monitors.
     fn processes(&self) -> Vec<i32> {
         let pids = fs::read_dir("/proc").unwrap().flatten();
@@ -98,6 +116,7 @@ impl Drop for Sandbox {
             // A container's first process dies with its monitor; then the directories can go.
             std::thread::sleep(Duration::from_millis(200));
         }
+        self.give_back();
     }
 }
 

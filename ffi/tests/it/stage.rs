@@ -9,6 +9,9 @@ use std::sync::OnceLock;
 /// Debian's busybox-static.
 const BUSYBOX: &str = "/bin/busybox";
 
+/// What a stage's directory is called, before the number of its process.
+const PREFIX: &str = "dhow-ffi-stage-";
+
 /// How a program is compiled and run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
@@ -35,8 +38,9 @@ impl Stage {
 
     fn make() -> Stage {
         let build = build();
+        remove_abandoned();
         let directory = tempfile::Builder::new()
-            .prefix("dhow-ffi-stage-")
+            .prefix(&format!("{PREFIX}{}-", std::process::id()))
             .tempdir_in(env!("CARGO_TARGET_TMPDIR"))
             .expect("a directory below cargo's own");
         let stage = Stage { directory };
@@ -166,12 +170,29 @@ impl Stage {
     }
 }
 
-/// Builds library and helper with the profile that the tests were built with; returns where they are. Cargo does not
-/// do so by itself: a shared library is nothing that a test could be linked with.
-fn build() -> PathBuf {
+/// Where cargo puts what it builds with the profile that the tests were built with.
+pub(crate) fn profile() -> PathBuf {
     let exe = std::env::current_exe().unwrap();
     // TARGET/PROFILE/deps/it-HASH
-    let profile = exe.parent().and_then(Path::parent).unwrap();
+    exe.parent().and_then(Path::parent).unwrap().to_owned()
+}
+
+/// A static is never dropped: the stages of earlier runs go now.
+fn remove_abandoned() {
+    for entry in fs::read_dir(env!("CARGO_TARGET_TMPDIR")).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let Some(rest) = name.to_str().and_then(|name| name.strip_prefix(PREFIX)) else { continue };
+        let owner = rest.split('-').next().unwrap_or_default();
+        if !Path::new("/proc").join(owner).join("fd").exists() {
+            let _ = fs::remove_dir_all(entry.path());
+        }
+    }
+}
+
+/// Builds library and helper; returns where they are. Cargo does not do so by itself: a shared library is nothing
+/// that a test could be linked with.
+fn build() -> PathBuf {
+    let profile = profile();
     let target = profile.parent().unwrap();
     let mut cargo = Command::new(std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     cargo.args(["build", "--locked", "--quiet", "-p", "dhow-ffi", "-p", "dhow", "--bin", "dhow", "--lib"]);
@@ -179,5 +200,5 @@ fn build() -> PathBuf {
         cargo.arg("--release");
     }
     run(cargo.arg("--target-dir").arg(target).current_dir(env!("CARGO_MANIFEST_DIR")));
-    profile.to_owned()
+    profile
 }
