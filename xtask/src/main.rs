@@ -71,7 +71,11 @@ enum Task {
     Bench(bench::Bench),
     /// Run by `bench`, inside namespaces of its own
     #[command(hide = true)]
-    BenchAgent { scratch: PathBuf, output: Option<u64> },
+    BenchAgent {
+        scratch: PathBuf,
+        #[command(flatten)]
+        workload: bench::Workload,
+    },
 }
 
 fn main() -> ExitCode {
@@ -85,7 +89,7 @@ fn main() -> ExitCode {
         Task::Parity(arguments) => parity::run(&arguments),
         Task::Fuzz(arguments) => fuzz::run(&arguments),
         Task::Bench(what) => bench::run(&what),
-        Task::BenchAgent { scratch, output } => bench::agent::serve(&scratch, output),
+        Task::BenchAgent { scratch, workload } => bench::agent::serve(&scratch, workload),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

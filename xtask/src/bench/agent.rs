@@ -9,7 +9,7 @@
 //!      └── end of file ────────────────────────────►│ removes cgroups, ends; as pid 1 it takes all with it
 //! ```
 
-use super::{Absent, Contender, peers};
+use super::{Absent, Contender, Workload, peers, wire};
 use crate::Result;
 use serde::{Deserialize, Serialize};
 use std::io::{BufRead, BufReader, Write};
@@ -35,8 +35,8 @@ pub(super) struct Agent {
 }
 
 impl Agent {
-    /// Starts the agent and waits until the peers are prepared: to run `true`, or to write `output` bytes.
-    pub(super) fn start(scratch: &Path, output: Option<u64>) -> Result<Self> {
+    /// Starts the agent and waits until the peers are prepared.
+    pub(super) fn start(scratch: &Path, workload: Workload) -> Result<Self> {
         let mut process = Command::new("unshare")
             // --kill-child: the agent dies with us, and as pid 1 of its namespace takes everything along.
             .args([
@@ -52,7 +52,9 @@ impl Agent {
             .arg(std::env::current_exe()?)
             .arg("bench-agent")
             .arg(scratch)
-            .args(output.map(|bytes| bytes.to_string()))
+            .args(["--network", workload.network.word()])
+            .args(workload.output.map(|bytes| format!("--output={bytes}")))
+            .args(workload.wire.map(|side| format!("--wire={}", side.word())))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -87,8 +89,11 @@ impl Drop for Agent {
 }
 
 /// The agent itself: `xtask bench-agent SCRATCH`.
-pub(crate) fn serve(scratch: &Path, output: Option<u64>) -> Result {
-    let mut peers = peers::prepare(scratch, output)?;
+pub(crate) fn serve(scratch: &Path, workload: Workload) -> Result {
+    let mut peers = match workload.wire {
+        Some(side) => peers::Peers::wired(side, || wire::prepare(scratch, side)),
+        None => peers::prepare(scratch, workload)?,
+    };
     let served = answer(&mut peers);
     // Whatever happened: the cgroups are the one thing of theirs that would outlive this namespace.
     peers.remove()?;

@@ -3,12 +3,12 @@
 //! PSS (proportional set size, proc(5)) counts a page that several processes share in equal parts, so the sum over
 //! all monitors is what they take together. The container's own process is not counted: every engine has it.
 
+use super::engine::{Engine, Network};
 use super::statistics::{Summary, summarise};
-use super::{Contender, Scratch, rootfs, run_time_directory};
+use super::{Scratch, crowd, rootfs};
 use crate::{Result, process};
 use serde::Serialize;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::Path;
 
 #[derive(clap::Args)]
 pub(crate) struct Arguments {
@@ -18,6 +18,9 @@ pub(crate) struct Arguments {
     /// How often `ps` is measured
     #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..))]
     runs: u32,
+    /// `bridge`: on a network with names, each with a published port
+    #[arg(long, value_enum, default_value_t = Network::None)]
+    network: Network,
     /// Fail when a budget is missed
     #[arg(long)]
     enforce: bool,
@@ -40,53 +43,24 @@ struct Report {
     ps_difference_milliseconds: f64,
 }
 
-struct Engine {
-    program: PathBuf,
-    flags: Vec<String>,
+fn ps(engine: &Engine, runs: u32) -> Result<Summary> {
+    let ps = engine.contender("dhow ps", &["ps"])?;
+    ps.warm_up()?;
+    let samples = (0..runs).map(|_| ps.measure()).collect::<Result<Vec<_>>>()?;
+    summarise(&samples).ok_or_else(|| "no samples".into())
 }
 
-impl Engine {
-    fn command(&self, words: &[&str]) -> Command {
-        let mut command = Command::new(&self.program);
-        command.args(&self.flags).args(words);
-        command
+/// With a network: one of their own, so that each monitor answers names, and each with a port to forward. Of all that
+/// a network can make a monitor do this is the most.
+fn start(engine: &Engine, network: Network, count: u32) -> Result {
+    let flags: &[&str] = match network {
+        Network::None => &["--network", "none"],
+        Network::Bridge => &["--network", crowd::NETWORK, "-p", "80"],
+    };
+    for _ in 0..count {
+        engine.ok(&[&["run", "-d"], flags, &["bench", "sleep", "100000"]].concat())?;
     }
-
-    fn ps(&self, runs: u32) -> Result<Summary> {
-        let words: Vec<String> = std::iter::once(self.program.to_string_lossy().into_owned())
-            .chain(self.flags.iter().cloned())
-            .chain(["ps".to_owned()])
-            .collect();
-        let ps = Contender::new("dhow ps", String::new(), words);
-        ps.warm_up()?;
-        let samples = (0..runs).map(|_| ps.measure()).collect::<Result<Vec<_>>>()?;
-        summarise(&samples).ok_or_else(|| "no samples".into())
-    }
-
-    fn start(&self, count: u32) -> Result {
-        for _ in 0..count {
-            process::output(&mut self.command(&[
-                "run",
-                "-d",
-                "--network",
-                "none",
-                "bench",
-                "sleep",
-                "100000",
-            ]))?;
-        }
-        Ok(())
-    }
-
-    /// Removes all containers, many at a time.
-    fn clear(&self) -> Result {
-        let all = process::output(&mut self.command(&["ps", "-aq"]))?;
-        let ids: Vec<&str> = all.split_whitespace().collect();
-        for some in ids.chunks(100) {
-            process::output(&mut self.command(&[&["rm", "-f"], some].concat()))?;
-        }
-        Ok(())
-    }
+    Ok(())
 }
 
 /// Starts the containers, measures, removes them.
@@ -97,17 +71,11 @@ pub(super) fn run(arguments: &Arguments) -> Result {
     process::run(&mut process::cargo(&["build", "--release", "--locked", "-p", "dhow", "--bins"]))?;
     let scratch = Scratch(std::env::temp_dir().join(format!("dhow-bench-{}", std::process::id())));
     std::fs::create_dir_all(&scratch.0)?;
-    let state = Scratch(run_time_directory(&scratch.0));
-    std::fs::create_dir_all(&state.0)?;
-    let text = |path: &Path| path.to_string_lossy().into_owned();
-    let engine = Engine {
-        program: process::target_dir().join("release/dhow"),
-        flags: ["--root", &text(&scratch.0.join("root")), "--state", &text(&state.0.join("dhow"))]
-            .map(str::to_owned)
-            .to_vec(),
-    };
-    let rootfs = rootfs::make(&scratch.0.join("own"), None)?;
-    process::output(&mut engine.command(&["import", &text(&rootfs.tar), "bench"]))?;
+    let engine = Engine::open(&scratch.0)?;
+    engine.import(&rootfs::make(&scratch.0.join("own"), None)?)?;
+    if arguments.network == Network::Bridge {
+        crowd::make_network(&engine)?;
+    }
     let measured = measure(arguments, &engine);
     // Whatever happened: no container is left.
     let cleared = engine.clear();
@@ -132,10 +100,10 @@ pub(super) fn run(arguments: &Arguments) -> Result {
 }
 
 fn measure(arguments: &Arguments, engine: &Engine) -> Result<Report> {
-    engine.start(FEW)?;
-    let ps_with_few = engine.ps(arguments.runs)?;
-    engine.start(arguments.containers - FEW)?;
-    let ps_with_all = engine.ps(arguments.runs)?;
+    start(engine, arguments.network, FEW)?;
+    let ps_with_few = ps(engine, arguments.runs)?;
+    start(engine, arguments.network, arguments.containers - FEW)?;
+    let ps_with_all = ps(engine, arguments.runs)?;
     let monitors = monitors(engine)?;
     if monitors.len() != arguments.containers as usize {
         return Err(format!("{} monitors for {} containers", monitors.len(), arguments.containers).into());

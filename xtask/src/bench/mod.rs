@@ -8,12 +8,16 @@
 //!   statistics.rs → report.rs: a Markdown table, and JSON with every sample
 //!   layers.rs ── layers in both forms, on a fresh filesystem for each sample
 //!   ffi.rs ──── dhow alone: a C program with libdhow beside the command line
+//!   wire.rs ─── the same agent for each side of a network
 //!   output.rs ── the same agent, with a program that writes; idle.rs ── dhow alone, a thousand times
 //!   trace.rs ── dhow alone: the same loop with and without tracing beside it
 //! ```
 
 pub(crate) mod agent;
+mod crowd;
+pub(crate) mod engine;
 mod ffi;
+
 mod idle;
 mod layers;
 mod output;
@@ -23,6 +27,7 @@ mod rootfs;
 mod start;
 mod statistics;
 mod trace;
+mod wire;
 
 use crate::Result;
 use serde::{Deserialize, Serialize};
@@ -31,7 +36,7 @@ use std::time::{Duration, Instant};
 
 #[derive(clap::Subcommand)]
 pub(crate) enum Bench {
-    /// How long a whole `run --rm --network none IMAGE true` takes
+    /// How long a whole `run --rm IMAGE true` takes, without a network or on a bridge
     Start(start::Arguments),
     /// A container from start to exit through the C ABI, beside the command line
     Ffi(ffi::Arguments),
@@ -39,6 +44,8 @@ pub(crate) enum Bench {
     Idle(idle::Arguments),
     /// Layers in both forms: installed, read, removed, beside decompressing alone, tar, podman and docker
     Layers(layers::Arguments),
+    /// How fast bytes pass between containers and through published ports, beside docker and a bare pair of interfaces
+    Net(wire::Arguments),
     /// How fast output comes to the log and to a client, beside docker and podman
     Output(output::Arguments),
     /// What tracing costs a fork+exec loop, and how many events it can take
@@ -51,9 +58,24 @@ pub(crate) fn run(what: &Bench) -> Result {
         Bench::Ffi(arguments) => ffi::run(arguments),
         Bench::Idle(arguments) => idle::run(arguments),
         Bench::Layers(arguments) => layers::run(arguments),
+        Bench::Net(arguments) => wire::run(arguments),
         Bench::Output(arguments) => output::run(arguments),
         Bench::Trace(arguments) => trace::run(arguments),
     }
+}
+
+/// What all engines are given to do.
+#[derive(Debug, Clone, Copy, clap::Args)]
+pub(crate) struct Workload {
+    /// The network of the containers
+    #[arg(long, value_enum, default_value_t = engine::Network::None)]
+    network: engine::Network,
+    /// Bytes that the program writes; without it, it does nothing
+    #[arg(long)]
+    output: Option<u64>,
+    /// In place of all peers: one side of a network
+    #[arg(long, value_enum)]
+    wire: Option<wire::Side>,
 }
 
 /// A directory that goes with its owner.
@@ -73,6 +95,8 @@ struct Contender {
     name: String,
     version: String,
     argv: Vec<String>,
+    /// It prints the nanoseconds that count.
+    printed: bool,
 }
 
 /// A peer that cannot be measured, and why.
@@ -84,13 +108,23 @@ struct Absent {
 
 impl Contender {
     fn new(name: &str, version: String, argv: impl IntoIterator<Item = impl Into<String>>) -> Self {
-        Self { name: name.to_owned(), version, argv: argv.into_iter().map(Into::into).collect() }
+        Self {
+            name: name.to_owned(),
+            version,
+            argv: argv.into_iter().map(Into::into).collect(),
+            printed: false,
+        }
     }
 
     /// One run, from before the spawn to after the wait.
     ///
     /// Its output goes nowhere, as in a script: a pipe would make us part of what is measured.
     fn measure(&self) -> Result<Duration> {
+        if self.printed {
+            let text = crate::process::output(&mut self.command())?;
+            let nanoseconds = text.trim().parse().map_err(|e| format!("{:?}: {e}", text.trim()))?;
+            return Ok(Duration::from_nanos(nanoseconds));
+        }
         let mut command = self.command();
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         let before = Instant::now();

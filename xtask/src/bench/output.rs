@@ -6,8 +6,9 @@
 //! torn is what the integration tests show (`scale`).
 
 use super::agent::Agent;
+use super::engine::{Engine, Network};
 use super::report::{Measured, median, save_json};
-use super::{Absent, Contender, Scratch, rootfs, start};
+use super::{Absent, Contender, Scratch, Workload, rootfs};
 use crate::{Result, process};
 
 #[derive(clap::Args)]
@@ -38,14 +39,14 @@ pub(super) fn run(arguments: &Arguments) -> Result {
     process::run(&mut process::cargo(&["build", "--release", "--locked", "-p", "dhow", "--bins"]))?;
     let scratch = Scratch(std::env::temp_dir().join(format!("dhow-bench-{}", std::process::id())));
     std::fs::create_dir_all(&scratch.0)?;
-    let run_time = Scratch(super::run_time_directory(&scratch.0));
-    std::fs::create_dir_all(&run_time.0)?;
+    let engine = Engine::open(&scratch.0)?;
     let bytes = arguments.mebibytes << 20;
 
     let rootfs = rootfs::make(&scratch.0.join("own"), Some(bytes))?;
-    let program = process::target_dir().join("release/dhow");
-    let own = start::dhow(&program, &scratch.0, &rootfs).and_then(|c| c.warm_up().map(|()| c));
-    let mut agent = Agent::start(&scratch.0.join("peers"), Some(bytes))?;
+    engine.import(&rootfs)?;
+    let own = engine.run("dhow run", Network::None, &rootfs).and_then(|c| c.warm_up().map(|()| c));
+    let workload = Workload { network: Network::None, output: Some(bytes), wire: None };
+    let mut agent = Agent::start(&scratch.0.join("peers"), workload)?;
     let mut absent: Vec<Absent> = agent.absent.clone();
     let mut measured = Vec::new();
     match own {

@@ -3,8 +3,9 @@
 //! Runs inside the agent's namespaces: mounts made here are seen by nobody else, and daemons started here
 //! end with the agent.
 
+use super::engine::Network;
 use super::output::{LOG_FILES, LOG_MIB};
-use super::{Absent, Contender, rootfs};
+use super::{Absent, Contender, Workload, rootfs, wire};
 use crate::{Result, process};
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -18,6 +19,8 @@ pub(super) struct Peers {
     docker: Option<Child>,
     /// What each cgroup hierarchy held before any peer ran.
     cgroups_before: Vec<PathBuf>,
+    /// Kept while it is measured.
+    wired: Option<wire::Wired>,
 }
 
 /// Where cgroup hierarchies are mounted.
@@ -28,24 +31,30 @@ const PEERS_CGROUPS: [&str; 5] = ["docker", "libpod_parent", "machine", "bench-c
 const DOCKER_START: Duration = Duration::from_secs(30);
 
 /// Prepares every peer that is installed. One that cannot be prepared is absent with the reason.
-pub(super) fn prepare(scratch: &Path, output: Option<u64>) -> Result<Peers> {
+pub(super) fn prepare(scratch: &Path, workload: Workload) -> Result<Peers> {
+    let Workload { output, network, .. } = workload;
     let rootfs = rootfs::make(scratch, output)?;
     own_cgroup_mounts(&scratch.join("cgroup"))?;
+    if network == Network::Bridge {
+        // This namespace is new: only what comes up here is there.
+        process::run(Command::new("ip").args(["link", "set", "lo", "up"]))?;
+    }
     let mut peers = Peers {
         contenders: Vec::new(),
         absent: Vec::new(),
         docker: None,
         cgroups_before: top_level_cgroups(),
+        wired: None,
     };
     let mut prepared = Vec::new();
-    // Those have neither logs nor clients.
-    if output.is_none() {
+    // Those have neither logs nor clients nor networks.
+    if output.is_none() && network == Network::None {
         for (name, program) in [("crun run", "crun"), ("runc run", "runc")] {
             prepared.push((name, low_level(program, scratch, &rootfs)));
         }
     }
-    prepared.push(("podman run", podman(scratch, &rootfs)));
-    prepared.push(("docker run", docker(scratch, &rootfs, &mut peers.docker)));
+    prepared.push(("podman run", podman(scratch, &rootfs, network)));
+    prepared.push(("docker run", docker(scratch, &rootfs, network, &mut peers.docker)));
     for (name, contender) in prepared {
         match contender.and_then(|c| c.warm_up().map(|()| c)) {
             Ok(contender) => peers.contenders.push(contender),
@@ -60,8 +69,23 @@ pub(super) fn prepare(scratch: &Path, output: Option<u64>) -> Result<Peers> {
 }
 
 impl Peers {
+    /// One side of a network in place of all.
+    pub(super) fn wired(side: wire::Side, prepare: impl FnOnce() -> Result<wire::Wired>) -> Self {
+        let cgroups_before = top_level_cgroups();
+        let (mut wired, mut absent) = (None, Vec::new());
+        match prepare() {
+            Ok(found) => wired = Some(found),
+            Err(error) => absent
+                .push(Absent { name: side.word().to_owned(), reason: error.to_string().replace('\n', " ") }),
+        }
+        let contenders = wired.as_ref().map(|w| w.contenders.clone()).unwrap_or_default();
+        let docker = wired.as_mut().and_then(|w| w.docker.take());
+        Self { contenders, absent, docker, cgroups_before, wired }
+    }
+
     /// Ends the daemon, then removes the cgroups that the peers left.
     pub(super) fn remove(&mut self) -> Result {
+        drop(self.wired.take());
         if let Some(mut docker) = self.docker.take() {
             // TERM, so that it stops its containerd in order; the namespace's end is the last word.
             let _ = Command::new("kill").arg(docker.id().to_string()).status();
@@ -151,16 +175,17 @@ fn low_level(program: &str, scratch: &Path, rootfs: &rootfs::Rootfs) -> Result<C
 }
 
 /// podman as root, with stores of its own.
-fn podman(scratch: &Path, rootfs: &rootfs::Rootfs) -> Result<Contender> {
+fn podman(scratch: &Path, rootfs: &rootfs::Rootfs, network: Network) -> Result<Contender> {
     let version = version("podman")?;
     let below = |name: &str| scratch.join("podman").join(name).to_string_lossy().into_owned();
     let mut words: Vec<String> = ["podman", "--root", &below("root"), "--runroot", &below("run"), "--tmpdir"]
         .into_iter()
         .chain([below("tmp").as_str(), "--cgroup-manager", "cgroupfs"])
+        .chain(["--network-config-dir", below("networks").as_str()])
         .map(str::to_owned)
         .collect();
     process::output(Command::new(&words[0]).args(&words[1..]).arg("import").arg(&rootfs.tar).arg("bench"))?;
-    let run = ["run", "--rm", "--network", "none"];
+    let run = ["run", "--rm", "--network", network.word()];
     // Its default raises limits, for which this process may lack the capability.
     let limits = ["--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1024:1024"];
     words.extend(run.into_iter().chain(limits).map(str::to_owned));
@@ -169,28 +194,68 @@ fn podman(scratch: &Path, rootfs: &rootfs::Rootfs) -> Result<Contender> {
     Ok(Contender::new("podman run", version, words))
 }
 
-/// A dockerd of our own, without a bridge.
-fn docker(scratch: &Path, rootfs: &rootfs::Rootfs, daemon: &mut Option<Child>) -> Result<Contender> {
-    process::find_program("docker").ok_or("not installed")?;
+/// docker, with a daemon of our own.
+fn docker(
+    scratch: &Path,
+    rootfs: &rootfs::Rootfs,
+    network: Network,
+    daemon: &mut Option<Child>,
+) -> Result<Contender> {
     let version = version("dockerd")?;
+    let client = start_docker(scratch, network, daemon)?;
+    process::output(client.command(&["import"]).arg(&rootfs.tar).arg("bench"))?;
+    let log = [format!("max-size={LOG_MIB}m"), format!("max-file={LOG_FILES}")];
+    let words =
+        ["docker", "--host", &client.0, "run", "--rm", "--network", network.word()].map(str::to_owned);
+    let log = log.into_iter().flat_map(|option| ["--log-opt".to_owned(), option]);
+    let words =
+        words.into_iter().chain(log).chain(["bench".to_owned()]).chain(rootfs.command.iter().cloned());
+    Ok(Contender::new("docker run", version, words))
+}
+
+/// The client of a daemon of ours, by its socket.
+pub(super) struct DockerClient(String);
+
+impl DockerClient {
+    pub(super) fn words(&self, words: &[&str]) -> Vec<String> {
+        ["docker", "--host", &self.0].iter().chain(words).map(|w| (*w).to_owned()).collect()
+    }
+
+    pub(super) fn command(&self, words: &[&str]) -> Command {
+        let mut command = Command::new("docker");
+        command.args(["--host", &self.0]).args(words);
+        command
+    }
+}
+
+/// A dockerd with its directories in `scratch`; it ends with this process's namespaces.
+pub(super) fn start_docker(
+    scratch: &Path,
+    network: Network,
+    daemon: &mut Option<Child>,
+) -> Result<DockerClient> {
+    process::find_program("docker").ok_or("not installed")?;
     let below = |name: &str| scratch.join("docker").join(name).to_string_lossy().into_owned();
     fs::create_dir_all(below(""))?;
     let socket = format!("unix://{}", below("socket"));
     let log = fs::File::create(below("log"))?;
+    let without: &[&str] = match network {
+        Network::None => &["--bridge=none", "--iptables=false", "--ip6tables=false"],
+        Network::Bridge => &[],
+    };
     let process = Command::new("dockerd")
         .args(["--data-root", &below("data"), "--exec-root", &below("exec"), "--pidfile", &below("pid")])
-        .args(["--host", &socket, "--bridge=none", "--iptables=false", "--ip6tables=false"])
+        .args(["--host", &socket])
+        .args(without)
         .stdin(Stdio::null())
         .stdout(log.try_clone()?)
         .stderr(log)
         .spawn()
         .map_err(|e| format!("cannot run dockerd: {e}"))?;
     let process = daemon.insert(process);
-    let client = |arguments: &[&str]| {
-        process::output(Command::new("docker").args(["--host", &socket]).args(arguments))
-    };
+    let client = DockerClient(socket);
     let deadline = Instant::now() + DOCKER_START;
-    while let Err(error) = client(&["version"]) {
+    while let Err(error) = process::output(&mut client.command(&["version"])) {
         if process.try_wait()?.is_some() || Instant::now() > deadline {
             let log = fs::read_to_string(below("log")).unwrap_or_default();
             let last = log.lines().last().unwrap_or_default();
@@ -198,11 +263,5 @@ fn docker(scratch: &Path, rootfs: &rootfs::Rootfs, daemon: &mut Option<Child>) -
         }
         std::thread::sleep(Duration::from_millis(100));
     }
-    client(&["import", &rootfs.tar.to_string_lossy(), "bench"])?;
-    let log = [format!("max-size={LOG_MIB}m"), format!("max-file={LOG_FILES}")];
-    let words = ["docker", "--host", &socket, "run", "--rm", "--network", "none"].map(str::to_owned);
-    let log = log.into_iter().flat_map(|option| ["--log-opt".to_owned(), option]);
-    let words =
-        words.into_iter().chain(log).chain(["bench".to_owned()]).chain(rootfs.command.iter().cloned());
-    Ok(Contender::new("docker run", version, words))
+    Ok(client)
 }

@@ -13,8 +13,8 @@ pub(super) struct Rootfs {
     pub(super) command: Vec<String>,
 }
 
-/// Writes numbered lines.
-const NUMBERS: &str = "bench/programs/numbers.rs";
+/// Programs that run in containers and need no library: `numbers` writes lines, `wire` sends and answers.
+const PROGRAMS: &str = "bench/programs";
 
 /// Where Debian's busybox-static puts it.
 const BUSYBOX: &str = "/bin/busybox";
@@ -35,11 +35,27 @@ pub(super) fn make(scratch: &Path, output: Option<u64>) -> Result<Rootfs> {
         std::os::unix::fs::symlink("busybox", bin.join(applet))?;
     }
     if output.is_some() {
-        let flags = ["--edition", "2024", "-O", "-C", "target-feature=+crt-static", "-o"];
-        process::output(Command::new("rustc").args(flags).arg(bin.join("numbers")).arg(NUMBERS))?;
+        compile("numbers", &bin.join("numbers"))?;
     }
     fs::write(rootfs.directory.join("etc/passwd"), "root:x:0:0:root:/root:/bin/sh\n")?;
     fs::write(rootfs.directory.join("etc/group"), "root:x:0:\n")?;
     process::run(Command::new("tar").arg("-C").arg(&rootfs.directory).arg("-cf").arg(&rootfs.tar).arg("."))?;
     Ok(rootfs)
+}
+
+fn compile(program: &str, to: &Path) -> Result {
+    let flags = ["--edition", "2024", "-O", "-C", "target-feature=+crt-static", "-o"];
+    let source = process::workspace().join(PROGRAMS).join(format!("{program}.rs"));
+    process::output(Command::new("rustc").args(flags).arg(to).arg(source)).map(drop)
+}
+
+/// Puts a further program into both forms; returns where it lies.
+pub(super) fn add_program(rootfs: &Rootfs, program: &str) -> Result<PathBuf> {
+    let path = format!("bin/{program}");
+    let to = rootfs.directory.join(&path);
+    compile(program, &to)?;
+    let mut tar = Command::new("tar");
+    tar.arg("-C").arg(&rootfs.directory).arg("-rf").arg(&rootfs.tar).arg(&path);
+    process::run(&mut tar)?;
+    Ok(to)
 }

@@ -1,11 +1,12 @@
-//! `cargo xtask bench start`: the whole command that runs `true` in a new container and removes it.
+//! `cargo xtask bench start`: the whole command that runs `true` in a new container and removes it, without a network
+//! or on each engine's default bridge.
 
 use super::agent::Agent;
+use super::engine::{Engine, Network};
 use super::report::{Measured, markdown, ratio, save_json};
-use super::{Absent, Contender, Scratch, rootfs};
+use super::{Absent, Contender, Scratch, Workload, crowd, rootfs};
 use crate::{Result, process};
 use std::path::Path;
-use std::process::Command;
 use std::time::Duration;
 
 #[derive(clap::Args)]
@@ -13,6 +14,12 @@ pub(crate) struct Arguments {
     /// How often each command is measured
     #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..))]
     runs: u32,
+    /// The network of the containers: on `bridge`, each engine uses its own default bridge
+    #[arg(long, value_enum, default_value_t = Network::None)]
+    network: Network,
+    /// Start so many containers with a published port on one bridge instead, and compare the first with the last
+    #[arg(long, value_name = "CONTAINERS", value_parser = clap::value_parser!(u32).range(100..1001))]
+    crowd: Option<u32>,
     /// Fail when dhow is over its budget, or was not measured
     #[arg(long)]
     enforce: bool,
@@ -21,6 +28,15 @@ pub(crate) struct Arguments {
 /// DESIGN, section 9: the whole command beside the kernel's floor, and no slower than crun.
 const BUDGET_TO_FLOOR: f64 = 4.0;
 const BUDGET_TO_CRUN: f64 = 1.0;
+
+/// The same on a bridge, beside the others on theirs. What a network adds is mostly the kernel's: a pair of interfaces
+/// is registered under a lock of the whole machine's, and taken down behind the next start.
+const BUDGET_TO_DOCKER: f64 = 1.0 / 15.0;
+const BUDGET_TO_PODMAN: f64 = 1.0 / 15.0;
+const BUDGET_TO_NO_NETWORK: f64 = 2.0;
+
+const OURS: &str = "dhow run";
+const WITHOUT: &str = "dhow run --network none";
 
 /// The kernel takes network namespaces down in the background; without a pause, one contender would pay
 /// for the one before it.
@@ -45,10 +61,13 @@ pub(super) fn run(arguments: &Arguments) -> Result {
     // Short, and not below target/: sockets live here, and a socket's path has at most 107 bytes.
     let scratch = Scratch(std::env::temp_dir().join(format!("dhow-bench-{}", std::process::id())));
     std::fs::create_dir_all(&scratch.0)?;
-    let run_time = Scratch(super::run_time_directory(&scratch.0));
-    std::fs::create_dir_all(&run_time.0)?;
-    let (own, absent) = own_contenders(&scratch.0)?;
-    let mut agent = Agent::start(&scratch.0.join("peers"), None)?;
+    let engine = Engine::open(&scratch.0)?;
+    if let Some(containers) = arguments.crowd {
+        return crowd::run(&engine, &scratch.0, containers, arguments.enforce);
+    }
+    let (own, absent) = own_contenders(&scratch.0, &engine, arguments.network)?;
+    let workload = Workload { network: arguments.network, output: None, wire: None };
+    let mut agent = Agent::start(&scratch.0.join("peers"), workload)?;
 
     let contenders = own.iter().chain(&agent.contenders).cloned();
     let mut measured: Vec<Measured> =
@@ -68,57 +87,64 @@ pub(super) fn run(arguments: &Arguments) -> Result {
     drop(agent);
 
     println!("{}", markdown(&measured, &absent));
-    let json = process::target_dir().join("bench/start.json");
+    let name =
+        if arguments.network == Network::Bridge { "bench/start-bridge.json" } else { "bench/start.json" };
+    let json = process::target_dir().join(name);
     save_json(&measured, &json)?;
     println!("every sample: {}", json.display());
-    judge(&measured, arguments.enforce)
+    judge(&measured, arguments.network, arguments.enforce)
 }
 
-/// What is measured outside the agent: the floor, and dhow with an image of the same tree.
-fn own_contenders(scratch: &Path) -> Result<(Vec<Contender>, Vec<Absent>)> {
-    let release = process::target_dir().join("release");
+/// What is measured outside the agent: the floor, and dhow with an image of the same tree. On a bridge also without
+/// one, which tells what the network costs.
+fn own_contenders(
+    scratch: &Path,
+    engine: &Engine,
+    network: Network,
+) -> Result<(Vec<Contender>, Vec<Absent>)> {
     let rootfs = rootfs::make(&scratch.join("own"), None)?;
+    engine.import(&rootfs)?;
     let floor_scratch = scratch.join("floor");
     std::fs::create_dir(&floor_scratch)?;
     let text = |path: &Path| path.to_string_lossy().into_owned();
-    let floor = [text(&release.join("floor")), text(&rootfs.directory), text(&floor_scratch)];
+    let program = process::target_dir().join("release/floor");
+    let floor = [text(&program), text(&rootfs.directory), text(&floor_scratch)];
     let mut contenders = vec![Contender::new("floor", "-".to_owned(), floor)];
     contenders[0].warm_up()?;
+    let mut wanted = vec![(OURS, network)];
+    if network == Network::Bridge {
+        wanted.push((WITHOUT, Network::None));
+    }
     let mut absent = Vec::new();
-    match dhow(&release.join("dhow"), scratch, &rootfs).and_then(|c| c.warm_up().map(|()| c)) {
-        Ok(contender) => contenders.push(contender),
-        Err(error) => absent.push(Absent { name: "dhow run".to_owned(), reason: error.to_string() }),
+    for (name, network) in wanted {
+        match engine.run(name, network, &rootfs).and_then(|c| c.warm_up().map(|()| c)) {
+            Ok(contender) => contenders.push(contender),
+            Err(error) => absent.push(Absent { name: name.to_owned(), reason: error.to_string() }),
+        }
     }
     Ok((contenders, absent))
 }
 
-pub(super) fn dhow(program: &Path, scratch: &Path, rootfs: &rootfs::Rootfs) -> Result<Contender> {
-    let (root, state) = (scratch.join("dhow/root"), super::run_time_directory(scratch).join("dhow"));
-    let mut words = vec![program.to_string_lossy().into_owned()];
-    for (flag, path) in [("--root", &root), ("--state", &state)] {
-        words.extend([flag.to_owned(), path.to_string_lossy().into_owned()]);
-    }
-    process::output(Command::new(program).args(&words[1..]).arg("import").arg(&rootfs.tar).arg("bench"))?;
-    let version = process::output(Command::new(program).arg("--version"))?;
-    let version = version.split_whitespace().find(|w| w.starts_with(|c: char| c.is_ascii_digit()));
-    let version = version.unwrap_or("unknown").trim_end_matches(',').to_owned();
-    words.extend(["run", "--rm", "--network", "none", "bench"].map(str::to_owned));
-    words.extend(rootfs.command.iter().cloned());
-    Ok(Contender::new("dhow run", version, words))
-}
-
-/// Says whether dhow keeps its budget.
-fn judge(measured: &[Measured], enforce: bool) -> Result {
+/// Says whether dhow keeps its budgets.
+fn judge(measured: &[Measured], network: Network, enforce: bool) -> Result {
+    let budgets: &[(&str, f64)] = match network {
+        Network::None => &[("floor", BUDGET_TO_FLOOR), ("crun run", BUDGET_TO_CRUN)],
+        Network::Bridge => &[
+            ("docker run", BUDGET_TO_DOCKER),
+            ("podman run", BUDGET_TO_PODMAN),
+            (WITHOUT, BUDGET_TO_NO_NETWORK),
+        ],
+    };
     let mut kept = true;
-    for (peer, budget) in [("floor", BUDGET_TO_FLOOR), ("crun run", BUDGET_TO_CRUN)] {
-        match ratio(measured, "dhow run", peer) {
+    for (peer, budget) in budgets {
+        match ratio(measured, OURS, peer) {
             Some(ratio) => {
-                let word = if ratio <= budget { "kept" } else { "missed" };
-                println!("budget {word}: dhow run is {ratio:.2} × {peer}, and may be {budget:.2}");
-                kept &= ratio <= budget;
+                let word = if ratio <= *budget { "kept" } else { "missed" };
+                println!("budget {word}: {OURS} is {ratio:.3} × {peer}, and may be {budget:.3}");
+                kept &= ratio <= *budget;
             }
             None => {
-                println!("budget unknown: dhow run beside {peer} was not measured");
+                println!("budget unknown: {OURS} beside {peer} was not measured");
                 kept = false;
             }
         }
