@@ -11,6 +11,7 @@
 //! | `fuzz` | libFuzzer over archives, indexes, manifests, references |
 //! | `vm` | the root tests on Debian's kernel and pure cgroup v2, in a virtual machine |
 //! | `bench start` | how long a container takes, beside the kernel's floor and other engines |
+//! | `bench net` | how fast bytes pass between containers and through published ports |
 //! | `bench layers` | layers in both forms, beside `tar` and other engines |
 //! | `bench trace` | what tracing costs, and how many events it can take |
 //!

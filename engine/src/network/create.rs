@@ -157,6 +157,10 @@ fn plan(txn: &Txn<'_>, engine: &Engine, spec: &NetworkSpec, routed: Vec<Subnet>)
                 return Err(Error::invalid("IPv6 is not enabled, but an IPv6 subnet was given: add --ipv6"));
             }
             (false, _) => return Err(Error::invalid("IPv4 is disabled, but an IPv4 subnet was given")),
+            (true, [_, _, ..]) if bridge => {
+                let what = "bridge driver doesn't support multiple subnets";
+                return Err(Error::new(dhow_model::ErrorKind::Forbidden, what));
+            }
             (true, [_, _, ..]) => {
                 return Err(Error::unsupported(
                     "more than one subnet of an address family is not supported by dhow",
