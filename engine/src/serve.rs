@@ -1,12 +1,13 @@
 //! `dhow serve`: the Engine API on unix sockets.
 //!
 //! The server holds nothing that a container needs: it may be killed at any moment. What it does beside
-//! answering is to start, when it starts itself, what the restart policies ask for after a boot.
+//! answering is to start, when it starts itself, what the restart policies ask for after a boot, and to mend the
+//! firewall's table when another program's reload has taken it away.
 //!
 //! Who may connect is decided by the file system: a socket is made with mode 0660, in a directory that is left
 //! as it is. Whoever may connect is root on this machine, as with Docker.
 
-use crate::{Config, Engine, api, recover};
+use crate::{Config, Engine, api, network, recover};
 use dhow_model::{Error, ErrorKind, Result, ResultExt};
 use nix::fcntl::{Flock, FlockArg};
 use nix::sys::stat::{Mode, umask};
@@ -90,6 +91,7 @@ async fn run(engine: Engine, sockets: Vec<Socket>) -> Result<()> {
         accepting.spawn(accept(listener, router.clone(), stopping.clone()));
     }
     drop(stopping);
+    let guarding = tokio::spawn(network::watch::keep(engine.clone()));
     // Clients are served while containers start: one that hangs must not lock its user out.
     let booting = tokio::task::spawn_blocking(move || recover::boot(&engine));
     let booted = async {
@@ -104,6 +106,7 @@ async fn run(engine: Engine, sockets: Vec<Socket>) -> Result<()> {
         _ = terminate.recv() => Ok(()),
         failed = booted => failed,
     };
+    guarding.abort();
     drop(kept);
     drop(stop);
     // Each listener ends with its connections, each connection with its request.

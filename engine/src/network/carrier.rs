@@ -37,8 +37,13 @@ pub(crate) fn lock(layout: &Layout, how: Lock) -> Result<Flock<File>> {
 
 /// The table of this engine.
 pub(crate) fn table(db: &mut StateDb) -> Result<Table> {
+    Table::open(&table_name(db)?)
+}
+
+/// Its name: that of the default bridge, if there is one.
+pub(crate) fn table_name(db: &mut StateDb) -> Result<String> {
     let name = db.read(|txn| txn.find_network(DEFAULT_NETWORK))?.config.interface;
-    Table::open(if name.is_empty() { "dhow" } else { &name })
+    Ok(if name.is_empty() { "dhow".to_owned() } else { name })
 }
 
 /// Writes the table as the database has it. The lock is held alone.

@@ -47,6 +47,9 @@ pub(crate) fn find(engine: &Engine) -> Result<Vec<Fault>> {
             what: "the firewall's table is gone: ports and isolation are, too",
             is_table: true,
         });
+    } else if needs_table && !table.is_whole()? {
+        let subject = table.name().to_owned();
+        faults.push(Fault { subject, what: "rules of the firewall's table are gone", is_table: true });
     }
     Ok(faults)
 }

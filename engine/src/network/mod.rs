@@ -10,6 +10,7 @@
 //! | `publish.rs` | ports: taken on the host, recorded, redirected |
 //! | `companion.rs` | forwarder and name server, in the monitor |
 //! | `carrier.rs` | the bridge and the firewall's table, made when somebody needs them |
+//! | `watch.rs` | a server mends what others took from the firewall |
 //! | `start.rs` | what a monitor does before the program runs and after its end |
 //!
 //! The record comes first: an address is leased before an interface has it, and given back after the run has ended, so
@@ -28,6 +29,7 @@ mod publish;
 pub mod remove;
 pub(crate) mod request;
 pub(crate) mod start;
+pub(crate) mod watch;
 
 use dhow_model::container::{HOST_GATEWAY, HostConfig, NetworkMode};
 use dhow_model::network::{DEFAULT_NETWORK, Endpoint, EndpointConfig, Network};

@@ -30,6 +30,9 @@
 //! | `devices` | what may be opened, and nothing else |
 //! | `volumes_from` | the mounts of other containers |
 //! | `ports` | published: from where, by whom, once |
+//! | `firewall` | what other machines reach, the host's own rules, and who mends ours |
+//! | `connections` | what open connections live through, and what containers may not pretend to be |
+//! | `network_crowd` | many containers with ports on one bridge, and nothing of them left |
 //! | `networks` | addresses, names, routes, joining and leaving |
 //! | `namespaces` | the host's, and those of other containers |
 //! | `stats` | what containers use: rows, rates, Docker's body |
@@ -58,6 +61,7 @@ mod bad_input;
 mod causes;
 mod check;
 mod completion;
+mod connections;
 mod cp;
 mod crash;
 mod crowd;
@@ -66,12 +70,14 @@ mod devices;
 mod df;
 mod events;
 mod files;
+mod firewall;
 mod fixtures;
 mod flags;
 mod health;
 mod hello;
 mod http;
 mod images;
+mod lan;
 mod layers;
 mod leaks;
 mod lifecycle;
@@ -79,6 +85,7 @@ mod limits;
 mod live;
 mod logging;
 mod namespaces;
+mod network_crowd;
 mod networks;
 mod pause;
 mod ports;

@@ -21,12 +21,12 @@ fn hear(to: SocketAddr) -> Option<String> {
     Some(text)
 }
 
-fn heard(ip: &str, port: u16) -> Option<String> {
+pub(crate) fn hear_from(ip: &str, port: u16) -> Option<String> {
     hear(SocketAddr::new(ip.parse().unwrap(), port))
 }
 
 /// The host's first address that is not on loopback and none of a bridge of ours.
-fn host_address() -> IpAddr {
+pub(crate) fn host_address() -> IpAddr {
     // No packet is sent: this only asks which address a packet to the outside would have.
     let socket = UdpSocket::bind("0.0.0.0:0").unwrap();
     socket.connect("198.51.100.1:9").unwrap();
@@ -39,7 +39,7 @@ fn server(sandbox: &Sandbox, name: &str, flags: &[&str]) {
 }
 
 /// Where a container's port is published, on all addresses.
-fn published(sandbox: &Sandbox, who: &str, port: &str) -> u16 {
+pub(crate) fn published(sandbox: &Sandbox, who: &str, port: &str) -> u16 {
     let line = sandbox.ok(["port", who, port]);
     line.lines().next().and_then(|l| l.rsplit(':').next()).and_then(|p| p.parse().ok()).unwrap()
 }
@@ -49,10 +49,10 @@ fn a_port_is_reached_from_everywhere() {
     let sandbox = Sandbox::with_busybox();
     server(&sandbox, "web", &["-p", "80"]);
     let port = published(&sandbox, "web", "80");
-    eventually("the server listens", || heard("127.0.0.1", port).is_some_and(|t| t.contains("from")));
+    eventually("the server listens", || hear_from("127.0.0.1", port).is_some_and(|t| t.contains("from")));
     let own = host_address();
     for ip in ["127.0.0.1", "::1", &own.to_string()] {
-        eventually(&format!("{ip} answers"), || heard(ip, port).is_some_and(|t| t.contains("from")));
+        eventually(&format!("{ip} answers"), || hear_from(ip, port).is_some_and(|t| t.contains("from")));
     }
     // Another container, by the host's address: on the same bridge, and on another one.
     sandbox.ok(["network", "create", "other"]);
@@ -73,7 +73,7 @@ fn a_port_is_reached_from_everywhere() {
     let refused = sandbox.ok(["run", "--rm", "--network", "other", "busybox", "sh", "-c", &script]);
     assert!(!refused.contains("from"), "{refused}");
     sandbox.ok(["rm", "-f", "web"]);
-    assert!(heard("127.0.0.1", port).is_none() && heard(&own.to_string(), port).is_none());
+    assert!(hear_from("127.0.0.1", port).is_none() && hear_from(&own.to_string(), port).is_none());
 }
 
 #[test]

@@ -16,6 +16,9 @@ mount -t tracefs tracefs /sys/kernel/tracing
 mount -t bpf bpf /sys/fs/bpf
 mount -t tmpfs run /run
 ip link set lo up
+# An address that is not loopback's, and a way to somewhere: what other machines would reach it by.
+ip addr add 192.0.2.1/32 dev lo
+ip route add 198.51.100.0/24 dev lo src 192.0.2.1
 hostname vm
 # As systemd does.
 echo 1073741816 >/proc/sys/fs/nr_open

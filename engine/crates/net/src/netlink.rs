@@ -13,7 +13,7 @@ use nix::sys::socket::{
     socket, sockopt,
 };
 use nix::sys::time::{TimeVal, TimeValLike};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 /// linux/netlink.h: flags of messages.
 pub(crate) const REQUEST: u16 = 1;
@@ -192,6 +192,33 @@ impl Socket {
         Self::open(SockProtocol::NetlinkNetFilter, "nfnetlink")
     }
 
+    /// Hears what is told to a group of listeners to the firewall; never waits.
+    pub(crate) fn netfilter_group(group: u32) -> Result<Self> {
+        let context = || "listen to nfnetlink".to_owned();
+        let flags = SockFlag::SOCK_CLOEXEC | SockFlag::SOCK_NONBLOCK;
+        let fd = socket(AddressFamily::Netlink, SockType::Raw, flags, SockProtocol::NetlinkNetFilter)
+            .map_err(|errno| refused(errno, &context()))?;
+        bind(fd.as_raw_fd(), &NetlinkAddr::new(0, 1 << (group - 1))).context(context)?;
+        Ok(Self { fd, what: "nfnetlink" })
+    }
+
+    /// What a group was told since the last time. `None`: more than there was room for.
+    pub(crate) fn heard(&self) -> Result<Option<Vec<Answer>>> {
+        let mut heard = Vec::new();
+        let mut buffer = vec![0; 64 << 10];
+        loop {
+            match recv(self.fd.as_raw_fd(), &mut buffer, MsgFlags::empty()) {
+                Ok(count) => heard.extend(
+                    messages(&buffer[..count]).map(|(kind, _, body)| Answer { kind, body: body.to_vec() }),
+                ),
+                Err(Errno::EAGAIN) => return Ok(Some(heard)),
+                Err(Errno::EINTR) => {}
+                Err(Errno::ENOBUFS) => return Ok(None),
+                Err(errno) => return Err(errno).context(|| format!("read from {}", self.what)),
+            }
+        }
+    }
+
     fn open(protocol: SockProtocol, what: &'static str) -> Result<Self> {
         let context = || format!("open an {what} socket");
         let fd = socket(AddressFamily::Netlink, SockType::Raw, SockFlag::SOCK_CLOEXEC, protocol)
@@ -266,6 +293,12 @@ impl Socket {
             Some(error) => Err(error),
             None => Ok(answers),
         }
+    }
+}
+
+impl AsFd for Socket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
     }
 }
 

@@ -1,6 +1,7 @@
 //! The firewall: one table with a constant number of rules. What changes are the elements of its sets and maps.
 //!
 //! ```text
+//!   guard ── from elsewhere to a port that is published on loopback alone: drop
 //!   prerouting, output ── to one of this machine's addresses? ──► publish: map (address, protocol, port) → container
 //!   forward ── known connection, or within one bridge: accept
 //!           ── from or to an internal network: drop
@@ -15,8 +16,11 @@
 //! Starts and ends of containers add and delete elements only.
 
 mod expression;
+mod watch;
 
-use crate::netlink::{ACK, APPEND, Batch, CREATE, Socket, Writer};
+pub use watch::Watch;
+
+use crate::netlink::{ACK, APPEND, Batch, CREATE, DUMP, Socket, Writer, attributes};
 use dhow_model::network::Published;
 use dhow_model::{ErrorKind, Result};
 use expression::{Rule, concatenation, data_type};
@@ -32,12 +36,17 @@ const GET_TABLE: u16 = 1;
 const DELETE_TABLE: u16 = 2;
 const NEW_CHAIN: u16 = 3;
 const NEW_RULE: u16 = 6;
+const GET_RULE: u16 = 7;
+const DELETE_RULE: u16 = 8;
 const NEW_SET: u16 = 9;
 const NEW_ELEMENT: u16 = 12;
+const GET_ELEMENT: u16 = 13;
 const DELETE_ELEMENT: u16 = 14;
 /// IPv4 and IPv6 in one table.
 const FAMILY_INET: u8 = 1;
 const SET_IS_MAP: u32 = 8;
+/// Maps of published ports, in the order of [`Transaction::ports`].
+const PORT_MAPS: [&str; 4] = ["ports4_at", "ports4", "ports6_at", "ports6"];
 /// Elements in one message: an attribute holds at most 64 KiB.
 const ELEMENTS_PER_MESSAGE: usize = 500;
 
@@ -92,6 +101,55 @@ impl Table {
         }
     }
 
+    /// How many rules it has; none when it is not there.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn rules(&self) -> Result<usize> {
+        let mut batch = Batch::default();
+        batch.add(format!("list the rules of table {}", self.name), kind(GET_RULE), DUMP, |w| {
+            header(w, FAMILY_INET, 0);
+            w.text(1, &self.name);
+        });
+        match self.socket.ask(&batch) {
+            Ok(answers) => Ok(answers.iter().filter(|a| a.kind == kind(NEW_RULE)).count()),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(0),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Whether all its rules are there: another's flush may have emptied it.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn is_whole(&self) -> Result<bool> {
+        let mut wanted = Transaction::new(&self.name);
+        wanted.chains();
+        Ok(self.rules()? == wanted.rules)
+    }
+
+    /// How many ports it redirects.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn redirections(&self) -> Result<usize> {
+        let mut found = 0;
+        for map in PORT_MAPS {
+            let mut batch = Batch::default();
+            batch.add(format!("list {map} of table {}", self.name), kind(GET_ELEMENT), DUMP, |w| {
+                header(w, FAMILY_INET, 0);
+                w.text(1, &self.name);
+                w.text(2, map);
+            });
+            for answer in self.socket.ask(&batch)? {
+                let lists =
+                    attributes(answer.body.get(4..).unwrap_or_default()).filter(|(kind, _)| *kind == 3);
+                found += lists.map(|(_, list)| attributes(list).count()).sum::<usize>();
+            }
+        }
+        Ok(found)
+    }
+
     /// Writes all of it anew.
     ///
     /// # Errors
@@ -130,6 +188,10 @@ impl Table {
     /// # Errors
     /// What the kernel says.
     pub fn withdraw(&self, ports: &[Published]) -> Result<()> {
+        match self.change(DELETE_ELEMENT, ports) {
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            other => return other,
+        }
         // One by one: a transaction fails as a whole, and any of them may be gone with a flushed table.
         for port in ports {
             match self.change(DELETE_ELEMENT, std::slice::from_ref(port)) {
@@ -170,13 +232,15 @@ fn interface_key(name: &str) -> Vec<u8> {
 struct Transaction<'a> {
     batch: Batch,
     table: &'a str,
+    /// How many it adds.
+    rules: usize,
 }
 
 impl<'a> Transaction<'a> {
     fn new(table: &'a str) -> Self {
         let mut batch = Batch::default();
         batch.add("begin", BATCH_BEGIN, 0, |w| header(w, 0, SUBSYSTEM));
-        Self { batch, table }
+        Self { batch, table, rules: 0 }
     }
 
     fn end(mut self) -> Batch {
@@ -227,6 +291,7 @@ impl<'a> Transaction<'a> {
             self.set(name, &[INTERFACE], None);
         }
         self.set("within", &[INTERFACE, INTERFACE], None);
+        self.set("loopback", &[IPV4, PROTOCOL, PORT], None);
         self.set("ports4_at", &[IPV4, PROTOCOL, PORT], Some(&[IPV4, PORT]));
         self.set("ports4", &[PROTOCOL, PORT], Some(&[IPV4, PORT]));
         self.set("ports6_at", &[IPV6, PROTOCOL, PORT], Some(&[IPV6, PORT]));
@@ -246,6 +311,7 @@ impl<'a> Transaction<'a> {
                 w.text(7, kind);
             }
         });
+        self.rules += rules.len();
         for (number, rule) in rules.iter().enumerate() {
             self.add(format!("rule {number} of chain {name}"), NEW_RULE, CREATE | APPEND, |w| {
                 w.text(1, &table);
@@ -257,7 +323,9 @@ impl<'a> Transaction<'a> {
 
     fn chains(&mut self) {
         // Hooks: prerouting 0, forward 2, output 3, postrouting 4. Priorities: destination translation -100, source
-        // translation 100, filtering 0.
+        // translation 100, filtering 0, before all of them -300.
+        let from_elsewhere = Rule::default().ipv4().loopback4().comes_from_elsewhere();
+        self.chain("guard", Some(("filter", 0, -300)), &[from_elsewhere.port_at_in("loopback").drop()]);
         self.chain(
             "publish",
             None,
@@ -309,10 +377,18 @@ impl<'a> Transaction<'a> {
     }
 
     fn ports(&mut self, message: u16, ports: &[Published]) {
-        let mut lists: [(&str, Vec<Element>); 4] =
-            [("ports4_at", vec![]), ("ports4", vec![]), ("ports6_at", vec![]), ("ports6", vec![])];
+        let mut lists: [(&str, Vec<Element>); 4] = PORT_MAPS.map(|map| (map, vec![]));
+        let mut guarded: Vec<Element> = Vec::new();
         for port in ports {
-            let (Some(target), false) = (port.target, port.host_ip.is_loopback()) else { continue };
+            let Some(target) = port.target else { continue };
+            if port.host_ip.is_loopback() {
+                // The forwarder answers there. The machine may be told to take packets from elsewhere for its loopback
+                // (route_localnet): not for this port (CVE-2020-8558).
+                if let IpAddr::V4(at) = port.host_ip {
+                    guarded.push(([&at.octets()[..], &port_key(port)].concat(), None));
+                }
+                continue;
+            }
             if target.is_ipv6() != port.host_ip.is_ipv6() {
                 continue;
             }
@@ -322,10 +398,7 @@ impl<'a> Transaction<'a> {
                 (IpAddr::V4(at), false) => (0, at.octets().to_vec()),
                 (IpAddr::V6(at), false) => (2, at.octets().to_vec()),
             };
-            // Each part of a concatenation takes four bytes at least.
-            key.extend_from_slice(&[port.protocol.number(), 0, 0, 0]);
-            key.extend_from_slice(&port.host_port.to_be_bytes());
-            key.extend_from_slice(&[0, 0]);
+            key.extend_from_slice(&port_key(port));
             let mut value = match target {
                 IpAddr::V4(to) => to.octets().to_vec(),
                 IpAddr::V6(to) => to.octets().to_vec(),
@@ -337,6 +410,7 @@ impl<'a> Transaction<'a> {
         for (name, elements) in &lists {
             self.elements(message, name, elements);
         }
+        self.elements(message, "loopback", &guarded);
     }
 
     fn elements(&mut self, message: u16, set: &str, elements: &[Element]) {
@@ -358,6 +432,12 @@ impl<'a> Transaction<'a> {
             });
         }
     }
+}
+
+/// Protocol and port of the host's. Each part of a concatenation takes four bytes at least.
+fn port_key(port: &Published) -> [u8; 8] {
+    let [high, low] = port.host_port.to_be_bytes();
+    [port.protocol.number(), 0, 0, 0, high, low, 0, 0]
 }
 
 /// Key and value.

@@ -192,6 +192,19 @@ impl Rule {
         self.meta(META_OIFNAME, WIDE).lookup(set, WIDE, None, false)
     }
 
+    /// Not from this machine itself.
+    pub(super) fn comes_from_elsewhere(self) -> Self {
+        let mut loopback = b"lo".to_vec();
+        loopback.resize(INTERFACE_BYTES, 0);
+        self.meta(META_IIFNAME, WIDE).compare(WIDE, NOT_EQUAL, loopback)
+    }
+
+    /// Destination, protocol and port are in a set.
+    pub(super) fn port_at_in(self, set: &'static str) -> Self {
+        let address = self.payload(BASE_NETWORK, 16, 4, WORDS);
+        address.port_key(WORDS + 1).lookup(set, WORDS, None, false)
+    }
+
     pub(super) fn leaves_all_of(self, set: &'static str) -> Self {
         self.meta(META_OIFNAME, WIDE).lookup(set, WIDE, None, true)
     }
