@@ -15,6 +15,11 @@ const DEBIAN_PACKAGES: &str = "procps,redis-server";
 /// The release that the tests know.
 const DEBIAN_SUITE: &str = "bookworm";
 
+/// A web application's programs, on top of that.
+const SERVICE_PACKAGES: [&str; 3] = ["nginx-light", "postgresql-15", "python3-psycopg2"];
+/// Installs them; see its head.
+const SERVICES_SCRIPT: &str = include_str!("../programs/services-image.sh");
+
 /// Makes archives of one image in many forms; see its head.
 const NESTED_SCRIPT: &str = include_str!("../programs/nested-image.sh");
 /// Lists a tree with all that a layer must keep.
@@ -165,6 +170,41 @@ pub(crate) fn debian_tar() -> &'static Path {
         }
         path
     })
+}
+
+/// The same Debian with nginx, PostgreSQL and Python. Takes about a minute the first time, and the network.
+pub(crate) fn services_tar() -> &'static Path {
+    static TAR: OnceLock<PathBuf> = OnceLock::new();
+    TAR.get_or_init(|| {
+        let packages = SERVICE_PACKAGES.join(" ");
+        let recipe = [DEBIAN_SUITE, DEBIAN_PACKAGES, &packages, SERVICES_SCRIPT];
+        let path = directory().join(name("services", &recipe, ".tar"));
+        if !path.exists() {
+            let scratch = tempfile::tempdir_in(directory()).unwrap();
+            let [script, part, conf] =
+                ["make.sh", "services.tar", "apt.conf"].map(|n| scratch.path().join(n));
+            fs::write(&script, SERVICES_SCRIPT).unwrap();
+            fs::write(&conf, apt_conf()).unwrap();
+            run(Command::new("unshare")
+                .args(["--mount", "--pid", "--fork", "--kill-child", "--propagation", "private", "bash"])
+                .arg(&script)
+                .arg(debian_tar())
+                .arg(scratch.path())
+                .args([&part, &conf])
+                .args(SERVICE_PACKAGES));
+            fs::rename(&part, &path).unwrap();
+        }
+        path
+    })
+}
+
+/// How this machine reaches its packages, in apt's words: proxies above all. Empty on most machines.
+pub(crate) fn apt_conf() -> String {
+    let told = Command::new("apt-config").args(["dump", "Acquire"]).output().unwrap();
+    let ways = ["Acquire::http::", "Acquire::https::", "Acquire::ForceIPv4 ", "Acquire::Retries "];
+    let is_way = |line: &&str| ways.iter().any(|way| line.starts_with(way)) && !line.contains("Auto-Detect");
+    let text = String::from_utf8(told.stdout).unwrap();
+    text.lines().filter(is_way).flat_map(|line| [line, "\n"]).collect()
 }
 
 /// One image in every form, and its tree as its maker shows it.

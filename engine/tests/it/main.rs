@@ -5,6 +5,7 @@
 //! |---|---|
 //! | `hello` | the first command of a new user |
 //! | `debian` | a real distribution, by batch and by terminal |
+//! | `apps` | nginx, PostgreSQL and Python from Debian's packages, on networks and volumes |
 //! | `images` | archives that other tools made, saved archives, tags, history, corrupt input |
 //! | `layers` | layers in both forms: the same to every verb, mounted once, gone with the last image |
 //! | `run` | the flags of `run`, seen from inside the container |
@@ -33,6 +34,7 @@
 //! | `firewall` | what other machines reach, the host's own rules, and who mends ours |
 //! | `connections` | what open connections live through, and what containers may not pretend to be |
 //! | `network_crowd` | many containers with ports on one bridge, and nothing of them left |
+//! | `endpoints` | what a container is on a network: `none`, link-local addresses, its interface |
 //! | `networks` | addresses, names, routes, joining and leaving |
 //! | `namespaces` | the host's, and those of other containers |
 //! | `stats` | what containers use: rows, rates, Docker's body |
@@ -52,11 +54,12 @@
 //! | `security` | the rows of known attacks that apply |
 //!
 //! `sandbox` is the fixture that all use: it checks after every test that nothing is left. `fixtures` makes
-//! images, `live` follows running commands.
+//! images, `live` follows running commands, `neighbour` is another machine on a wire.
 
 #![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a panic in a test is its report")]
 
+mod apps;
 mod bad_input;
 mod causes;
 mod check;
@@ -68,6 +71,7 @@ mod crowd;
 mod debian;
 mod devices;
 mod df;
+mod endpoints;
 mod events;
 mod files;
 mod firewall;
@@ -85,6 +89,7 @@ mod limits;
 mod live;
 mod logging;
 mod namespaces;
+mod neighbour;
 mod network_crowd;
 mod networks;
 mod pause;
