@@ -108,7 +108,7 @@ fn hosts(config: &ContainerConfig, gateway: Option<IpAddr>) -> String {
             (address, _) => writeln!(text, "{address}\t{name}"),
         };
     }
-    if config.host.network == NetworkMode::None {
+    if config.host.network == NetworkMode::None && !config.host.is_connected() {
         let _ = writeln!(text, "127.0.0.1\t{}", full_name(config));
     }
     text
@@ -141,7 +141,7 @@ fn own_resolv_conf(config: &ContainerConfig, host: &str) -> String {
 /// The host's file, with what the user set in place of the host's. Pure.
 fn resolv_conf(config: &ContainerConfig, host: &str) -> String {
     let host_config = &config.host;
-    let connected = matches!(host_config.network, NetworkMode::Network(_));
+    let connected = host_config.is_connected();
     let reachable = match filter_loopback(host, host_config.network == NetworkMode::Host) {
         text if connected && name_servers(&text).next().is_none() => {
             PUBLIC_SERVERS.iter().fold(text, |text, server| format!("{text}nameserver {server}\n"))

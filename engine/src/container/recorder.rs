@@ -79,10 +79,11 @@ impl ContainerRecorder {
             let mut state = record.state.clone();
             let (value, events) = change(&record, &mut state)?;
             txn.update_state(&self.id, &state)?;
+            // What it tells goes first: a container has left its networks when it is told to have died, as in Docker.
+            also(txn, &self.id)?;
             for event in events {
                 txn.append_event(&event, events::now())?;
             }
-            also(txn, &self.id)?;
             Ok((value, state.status == Status::Removing))
         })?;
         self.kept = removing.then_some(db);
@@ -180,12 +181,12 @@ impl Recorder for ContainerRecorder {
             state.life.first_output_at = state.life.first_output_at.or(exit.first_output_at);
             state.life.log_lost = exit.log_lost;
             state.life.end_run(exit.signal, exit.oom_killed);
-            let mut told = vec![events::container(
+            let mut told = events::volume_mounts("unmount", record);
+            told.push(events::container(
                 "die",
                 record,
                 [("exitCode", exit.code.to_string()), ("execDuration", exit.ran_for.as_secs().to_string())],
-            )];
-            told.extend(events::volume_mounts("unmount", record));
+            ));
             let policy = record.config.host.restart;
             let wanted = state.status != Status::Removing
                 && policy.wants_restart(

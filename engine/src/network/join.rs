@@ -3,8 +3,8 @@
 use super::{lease, request, start};
 use crate::container::{etc, find_settled, no_such};
 use crate::{Engine, events};
-use dhow_model::container::NetworkMode;
-use dhow_model::network::{Endpoint, EndpointConfig, Network};
+use dhow_model::container::{HostConfig, NetworkMode};
+use dhow_model::network::{Driver, Endpoint, EndpointConfig, Network};
 use dhow_model::state::Status;
 use dhow_model::{ContainerId, Error, ErrorKind, Result};
 use dhow_net::link::Links;
@@ -49,16 +49,13 @@ fn record_connect(
             "container {id} is marked for removal and cannot be connected or disconnected to the network"
         ));
     }
-    let host = &mut record.config.host;
-    match &host.network {
-        NetworkMode::Network(_) => {}
-        NetworkMode::None if network.config.driver.has_interfaces() => {
-            return forbidden("container cannot be connected to network endpoints while it has the network mode none: create it on a network".into());
-        }
-        _ => return forbidden("container sharing network namespace with another container or host cannot be connected to any other network".into()),
-    }
     wanted.network.clone_from(&network.name);
-    request::check_endpoint(&network, &wanted)?;
+    check_places(&record.config.host, &network)?;
+    let has_interface = network.config.driver.has_interfaces();
+    if has_interface {
+        request::check_endpoint(&network, &wanted)?;
+    }
+    let host = &mut record.config.host;
     if host.endpoints.iter().any(|e| e.network == network.name) {
         return forbidden(format!(
             "endpoint with name {} already exists in network {}",
@@ -70,11 +67,13 @@ fn record_connect(
     if !record.state.status.has_process() {
         return Ok((record, network, None));
     }
+    if !has_interface {
+        txn.append_event(&events::network_member("connect", &network, id), events::now())?;
+        return Ok((record, network, None));
+    }
     let mut taken = held(txn, id)?;
-    let prefix = network.config.container_prefix();
-    let used = |n: &u32| taken.iter().any(|(_, e)| e.interface == format!("{prefix}{n}"));
-    let number = (0..).find(|n| !used(n)).unwrap_or(0);
-    let endpoint = lease::take(txn, &record, &network, &wanted, format!("{prefix}{number}"))?;
+    let interface = lease::interface_name(&network, &wanted, &record.config.host.endpoints, &taken)?;
+    let endpoint = lease::take(txn, &record, &network, &wanted, interface)?;
     taken.push((network.clone(), endpoint));
     lease::choose_gateway(&mut taken, &record.config.host.endpoints);
     // The newest endpoint is the last one; the others may have lost the default route to it.
@@ -84,6 +83,31 @@ fn record_connect(
     }
     txn.append_event(&events::network_member("connect", &network, id), events::now())?;
     Ok((record, network, taken.pop().map(|(_, endpoint)| endpoint)))
+}
+
+/// Whether a container that is where it is may join a network: in Docker's words.
+fn check_places(host: &HostConfig, network: &Network) -> Result<()> {
+    const SHARING: &str = "container sharing network namespace with another container or host cannot be \
+                           connected to any other network";
+    let to_host = network.config.driver == Driver::Host;
+    match &host.network {
+        NetworkMode::Container(_) => return Err(Error::invalid(SHARING)),
+        NetworkMode::Host if !to_host => return Err(Error::invalid(SHARING)),
+        NetworkMode::None | NetworkMode::Network(_) if to_host => {
+            return Err(Error::invalid(
+                "cannot connect container to host network - container must be created in host network mode",
+            ));
+        }
+        _ => {}
+    }
+    let alone = |name: &str| name == "none";
+    let others = || host.endpoints.iter().filter(|e| e.network != network.name);
+    if others().any(|e| alone(&e.network) || alone(&network.name)) {
+        return Err(Error::invalid(
+            "container cannot be connected to multiple networks with one of the networks in private (none) mode",
+        ));
+    }
+    Ok(())
 }
 
 fn held(txn: &Txn<'_>, id: &ContainerId) -> Result<Vec<(Network, Endpoint)>> {
@@ -98,7 +122,7 @@ fn held(txn: &Txn<'_>, id: &ContainerId) -> Result<Vec<(Network, Endpoint)>> {
 
 fn plug(engine: &Engine, record: &ContainerRecord, network: &Network, endpoint: &Endpoint) -> Result<()> {
     let links = Links::open()?;
-    let interface = start::interface(engine.layout(), &mut *engine.db()?, &links, network, endpoint)?;
+    let interface = start::interface(engine.layout(), &mut *engine.db()?, &links, record, network, endpoint)?;
     let container = namespace::of_process(record.state.pid)?;
     wire::connect_running(&links, container.as_fd(), &interface)
 }
@@ -134,6 +158,11 @@ pub fn disconnect(engine: &Engine, who: &str, container: &str, force: bool) -> R
     let (record, endpoint, next) = engine.db()?.write(|txn| {
         let network = txn.find_network(who)?;
         let record = txn.container(&id)?.ok_or_else(|| no_such(container))?;
+        if network.config.driver == Driver::Host && record.config.host.network == NetworkMode::Host {
+            return Err(Error::invalid(
+                "cannot disconnect container from host network - container was created in host network mode",
+            ));
+        }
         if !record.config.host.endpoints.iter().any(|e| e.network == network.name) {
             return Err(Error::new(
                 ErrorKind::Forbidden,
@@ -165,7 +194,8 @@ fn record_disconnect(txn: &Txn<'_>, network: &Network, id: &ContainerId) -> Resu
     let Some(mut record) = txn.container(id)? else { return Ok(()) };
     record.config.host.endpoints.retain(|e| e.network != network.name);
     txn.update_config(id, &record.config)?;
-    if txn.delete_endpoints(id, Some(&network.id))? > 0 {
+    let had_interface = txn.delete_endpoints(id, Some(&network.id))? > 0;
+    if had_interface || (!network.config.driver.has_interfaces() && record.state.status.has_process()) {
         txn.append_event(&events::network_member("disconnect", network, id), events::now())?;
     }
     Ok(())

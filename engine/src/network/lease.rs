@@ -2,6 +2,7 @@
 
 use crate::{events, random};
 use dhow_model::container::ContainerConfig;
+use dhow_model::endpoint;
 use dhow_model::network::{Endpoint, EndpointConfig, Mac, Network};
 use dhow_model::{ContainerId, Error, Result};
 use dhow_net::ipam;
@@ -33,6 +34,9 @@ pub(crate) fn take(
     };
     let (mut ipv4, mut ipv6) = (None, None);
     for (v6, asked) in [(false, wanted.ipv4.map(IpAddr::V4)), (true, wanted.ipv6.map(IpAddr::V6))] {
+        if v6 && endpoint::is_without_ipv6(wanted) {
+            continue;
+        }
         match address(v6, asked)? {
             Some(IpAddr::V4(found)) => ipv4 = Some(found),
             Some(IpAddr::V6(found)) => ipv6 = Some(found),
@@ -79,10 +83,8 @@ pub(crate) fn take_all(txn: &Txn<'_>, record: &ContainerRecord) -> Result<Vec<(N
         if !network.config.driver.has_interfaces() {
             continue;
         }
-        let prefix = network.config.container_prefix();
-        let number =
-            (0..).find(|n| !taken.iter().any(|(_, e)| e.interface == format!("{prefix}{n}"))).unwrap_or(0);
-        let endpoint = take(txn, record, &network, wanted, format!("{prefix}{number}"))?;
+        let interface = interface_name(&network, wanted, &host.endpoints, &taken)?;
+        let endpoint = take(txn, record, &network, wanted, interface)?;
         taken.push((network, endpoint));
     }
     choose_gateway(&mut taken, &host.endpoints);
@@ -91,6 +93,33 @@ pub(crate) fn take_all(txn: &Txn<'_>, record: &ContainerRecord) -> Result<Vec<(N
         txn.append_event(&events::network_member("connect", network, &record.id), events::now())?;
     }
     Ok(taken)
+}
+
+/// What an interface is called: as the user says, or by the first number that neither an interface has nor a user's name
+/// claims.
+///
+/// # Errors
+/// `Conflict` when another interface has the name.
+pub(crate) fn interface_name(
+    network: &Network,
+    wanted: &EndpointConfig,
+    all: &[EndpointConfig],
+    taken: &[(Network, Endpoint)],
+) -> Result<String> {
+    let is_taken = |name: &str| taken.iter().any(|(_, e)| e.interface == name);
+    if let Some(name) = endpoint::interface_name(wanted) {
+        if is_taken(name) {
+            return Err(Error::conflict(format!(
+                "network {}: the container has an interface {name} already",
+                network.name
+            )));
+        }
+        return Ok(name.to_owned());
+    }
+    let is_claimed = |name: &str| all.iter().any(|e| endpoint::interface_name(e) == Some(name));
+    let prefix = network.config.container_prefix();
+    let mut names = (0..).map(|number: u32| format!("{prefix}{number}"));
+    names.find(|name| !is_taken(name) && !is_claimed(name)).ok_or_else(|| Error::internal("no name is left"))
 }
 
 /// The default route leads through the network of the highest priority, and by name among equals: never through one

@@ -47,6 +47,12 @@ pub(crate) fn of_config(txn: &Txn<'_>, host: &HostConfig) -> Result<Vec<Network>
     host.endpoints.iter().map(|endpoint| txn.find_network(&endpoint.network)).collect()
 }
 
+/// What a container asks of a network that it is on.
+pub(crate) fn wanted(host: &HostConfig, network: &Network) -> EndpointConfig {
+    let asked = |e: &&EndpointConfig| e.network == network.name || e.network == network.id.as_str();
+    host.endpoints.iter().find(asked).cloned().unwrap_or_default()
+}
+
 /// A container's place on one network: what it asked for, and what it has while it runs.
 #[derive(Debug, Clone)]
 pub struct Joined {
@@ -103,10 +109,10 @@ impl Places {
         wanted: &[EndpointConfig],
     ) -> Vec<Joined> {
         let wanted = match mode {
-            NetworkMode::Network(_) => wanted.to_vec(),
+            NetworkMode::Network(_) | NetworkMode::None => wanted.to_vec(),
             // Who joined another container has no network of its own.
             NetworkMode::Container(_) => Vec::new(),
-            mode => vec![EndpointConfig { network: mode.word().into_owned(), ..EndpointConfig::default() }],
+            NetworkMode::Host => vec![EndpointConfig::plain("host")],
         };
         let endpoints = self.endpoints.get(id).map(Vec::as_slice).unwrap_or_default();
         let place = |wanted: EndpointConfig| {

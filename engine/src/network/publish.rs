@@ -101,11 +101,7 @@ fn forward_target(endpoint: &Endpoint) -> Option<IpAddr> {
 fn take(db: &mut StateDb, binding: &PortBinding, host_ip: Option<IpAddr>) -> Result<(u16, Option<Reserved>)> {
     let (first, last) = binding.host_ports;
     if binding.protocol == Protocol::Sctp {
-        // Sockets of SCTP need a module that few machines have; the record alone keeps others away.
-        return match first {
-            0 => Err(Error::unsupported("a random host port for SCTP is not supported by dhow: name one")),
-            port => Ok((port, None)),
-        };
+        return Ok((free_by_record(db, binding)?, None));
     }
     // One socket for all addresses of both families.
     let both = host_ip.is_none() && has_ipv6();
@@ -125,6 +121,32 @@ fn take(db: &mut StateDb, binding: &PortBinding, host_ip: Option<IpAddr>) -> Res
     let port = failed.unwrap_or(last);
     let shown = SocketAddr::new(host_ip.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED)), port);
     Err(explain(db, binding.protocol, shown))
+}
+
+/// A port that no container publishes. Sockets of SCTP need a module that few machines have: the record alone keeps
+/// others away. What is chosen here and taken meanwhile is told when it is recorded.
+fn free_by_record(db: &mut StateDb, binding: &PortBinding) -> Result<u16> {
+    let (first, last) = match binding.host_ports {
+        (0, _) => local_ports(),
+        range => range,
+    };
+    let taken: std::collections::BTreeSet<u16> = db.read(|txn| {
+        let ports = txn.published()?.into_iter().filter(|p| p.protocol == binding.protocol);
+        Ok(ports.map(|p| p.host_port).collect())
+    })?;
+    // The only port of a request, too, is told with its holder when it is recorded.
+    Ok((first..=last).find(|port| !taken.contains(port)).unwrap_or(first))
+}
+
+/// Where the kernel takes ports from that nobody asked for by number.
+fn local_ports() -> (u16, u16) {
+    const DEFAULT: (u16, u16) = (32768, 60999);
+    let text = std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").unwrap_or_default();
+    let mut words = text.split_whitespace().map(str::parse);
+    match (words.next(), words.next()) {
+        (Some(Ok(first)), Some(Ok(last))) if first <= last => (first, last),
+        _ => DEFAULT,
+    }
 }
 
 /// Who has a port.

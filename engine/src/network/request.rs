@@ -51,10 +51,14 @@ pub(crate) fn check(txn: &Txn<'_>, host: &mut HostConfig) -> Result<()> {
             ));
         }
         host.endpoints.clear();
+        if mode == NetworkMode::None {
+            // A place that can be left, for others.
+            host.endpoints.push(EndpointConfig::plain("none"));
+        }
         return Ok(());
     };
     if host.endpoints.is_empty() {
-        host.endpoints.push(EndpointConfig { network: main.clone(), ..EndpointConfig::default() });
+        host.endpoints.push(EndpointConfig::plain(main));
     }
     let mut seen = std::collections::BTreeSet::new();
     for endpoint in &mut host.endpoints {
@@ -70,8 +74,7 @@ pub(crate) fn check(txn: &Txn<'_>, host: &mut HostConfig) -> Result<()> {
 
 /// Whether nothing is asked for but to be there.
 fn is_plain(endpoint: &EndpointConfig) -> bool {
-    let network = endpoint.network.clone();
-    *endpoint == EndpointConfig { network, ..EndpointConfig::default() }
+    *endpoint == EndpointConfig::plain(&endpoint.network)
 }
 
 /// Checks what is asked of one network.
@@ -96,6 +99,10 @@ pub(crate) fn check_endpoint(network: &Network, endpoint: &EndpointConfig) -> Re
         if addresses {
             return refuse("user specified IP address is supported on user defined networks only".into());
         }
+    }
+    dhow_model::endpoint::check(endpoint)?;
+    if let Some(odd) = endpoint.link_local.iter().find(|address| address.is_unspecified()) {
+        return refuse(format!("invalid link-local IP address: {odd}"));
     }
     let asked = [endpoint.ipv4.map(std::net::IpAddr::V4), endpoint.ipv6.map(std::net::IpAddr::V6)];
     for address in asked.into_iter().flatten() {

@@ -4,7 +4,7 @@ use super::carrier::{self, Lock};
 use super::companion::Companion;
 use super::{lease, publish};
 use crate::container::etc;
-use dhow_model::container::NetworkMode;
+use dhow_model::endpoint;
 use dhow_model::network::{Driver, Endpoint, Network, option};
 use dhow_model::{ContainerId, Layout, Result};
 use dhow_net::link::Links;
@@ -25,7 +25,7 @@ pub(crate) fn connect(
     record: &ContainerRecord,
     pid: i32,
 ) -> Result<Option<Companion>> {
-    if !matches!(record.config.host.network, NetworkMode::Network(_)) {
+    if !record.config.host.is_connected() {
         return Ok(None);
     }
     let (taken, gateway, others) = db.write(|txn| {
@@ -41,7 +41,7 @@ pub(crate) fn connect(
     let container = namespace::of_process(pid)?;
     let interfaces = taken
         .iter()
-        .map(|(network, endpoint)| interface(layout, db, &links, network, endpoint))
+        .map(|(network, endpoint)| interface(layout, db, &links, record, network, endpoint))
         .collect::<Result<Vec<_>>>()?;
     wire::connect(&links, container.as_fd(), &interfaces)?;
     let forwarded = publish::publish(layout, db, record, &taken)?;
@@ -167,15 +167,19 @@ pub(crate) fn interface(
     layout: &Layout,
     db: &mut StateDb,
     links: &Links,
+    record: &ContainerRecord,
     network: &Network,
     endpoint: &Endpoint,
 ) -> Result<Interface> {
     let config = &network.config;
+    let host = &record.config.host;
+    let wanted = super::wanted(host, network);
     let carrier = if config.driver == Driver::Bridge {
         Carrier::Bridge {
             index: carrier::ensure_bridge(layout, db, links, network)?,
             port: endpoint.host_interface.clone(),
             isolated: !config.flag(option::ICC, true)?,
+            hairpin: host.publish_all || !host.ports.is_empty(),
         }
     } else {
         let (index, mode) = carrier::parent(links, network)?;
@@ -184,14 +188,22 @@ pub(crate) fn interface(
     let own = [endpoint.ipv4.map(IpAddr::V4), endpoint.ipv6.map(IpAddr::V6)];
     let with_prefix =
         |address: IpAddr| config.pool(address.is_ipv6()).map(|pool| (address, pool.subnet.prefix()));
+    let mut addresses: Vec<(IpAddr, u8)> = own.into_iter().flatten().filter_map(with_prefix).collect();
+    addresses.extend(wanted.link_local.iter().map(|address| (*address, link_local_prefix(*address))));
     Ok(Interface {
         name: endpoint.interface.clone(),
         carrier,
         mac: endpoint.mac.unwrap_or(dhow_model::network::Mac([2, 0x42, 0, 0, 0, 2])),
         mtu: config.mtu()?,
-        addresses: own.into_iter().flatten().filter_map(with_prefix).collect(),
+        addresses,
+        sysctls: endpoint::sysctls(&wanted)?,
         gateways: if endpoint.is_gateway { gateways(network, endpoint) } else { Vec::new() },
     })
+}
+
+/// As wide as the ranges of such addresses are (RFC 3927, RFC 4291).
+fn link_local_prefix(address: IpAddr) -> u8 {
+    if address.is_ipv6() { 64 } else { 16 }
 }
 
 /// Where an endpoint's default routes lead: for each family of which it has an address.

@@ -234,6 +234,18 @@ impl NetworkMode {
     }
 }
 
+impl HostConfig {
+    /// Whether the monitor has a network to connect the container's namespace to.
+    pub fn is_connected(&self) -> bool {
+        match &self.network {
+            NetworkMode::Network(_) => true,
+            // One that has left `none` may have joined others.
+            NetworkMode::None => self.endpoints.iter().any(|e| e.network != "none"),
+            NetworkMode::Host | NetworkMode::Container(_) => false,
+        }
+    }
+}
+
 /// When the monitor starts a container again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

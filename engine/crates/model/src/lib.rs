@@ -8,6 +8,7 @@
 
 pub mod container;
 pub mod digest;
+pub mod endpoint;
 pub mod error;
 pub mod event;
 pub mod health;

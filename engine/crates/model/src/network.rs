@@ -421,12 +421,25 @@ pub struct EndpointConfig {
     /// The address to have.
     #[serde(default)]
     pub ipv6: Option<Ipv6Addr>,
+    /// Further addresses, which the network knows nothing of.
+    #[serde(default)]
+    pub link_local: Vec<IpAddr>,
     /// The link-layer address to have.
     #[serde(default)]
     pub mac: Option<Mac>,
+    /// Options as typed; see [`crate::endpoint`].
+    #[serde(default)]
+    pub options: BTreeMap<String, String>,
     /// The default route is that of the highest; the earliest by name among equals.
     #[serde(default)]
     pub gateway_priority: i64,
+}
+
+impl EndpointConfig {
+    /// To be there, and nothing more.
+    pub fn plain(network: &str) -> Self {
+        Self { network: network.to_owned(), ..Self::default() }
+    }
 }
 
 /// A container on a network, while it runs.

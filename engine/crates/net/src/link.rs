@@ -1,6 +1,7 @@
 //! Links, addresses and routes of one network namespace (rtnetlink(7)).
 
 use crate::netlink::{ACK, Answer, Batch, CREATE, DUMP, EXCL, Socket, Writer, attributes};
+use dhow_model::endpoint::InterfaceSysctl;
 use dhow_model::network::{Mac, Subnet};
 use dhow_model::{Error, ErrorKind, Result, ResultExt};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -28,6 +29,7 @@ const NAMESPACE: u16 = 28;
 const INFO_KIND: u16 = 1;
 const INFO_DATA: u16 = 2;
 const VETH_PEER: u16 = 1;
+const PORT_HAIRPIN: u16 = 4;
 const PORT_ISOLATED: u16 = 33;
 /// In [`OF_FAMILY`] of IPv6: how link-local addresses are made, and that none is.
 const GENERATION_MODE: u16 = 8;
@@ -185,13 +187,16 @@ impl Links {
             w.text(NAME, pair.outside);
         });
         self.socket.run(&batch)?;
-        if pair.isolated {
+        if pair.isolated || pair.hairpin {
             let index =
                 self.index(pair.outside)?.ok_or_else(|| Error::internal(format!("{what}: it is gone")))?;
             let mut batch = Batch::default();
-            batch.add(format!("isolate {}", pair.outside), SET_LINK, ACK, |w| {
+            batch.add(format!("set up the bridge's port {}", pair.outside), SET_LINK, ACK, |w| {
                 link(w, FAMILY_BRIDGE, index, 0, 0);
-                w.nest(PORT_INFO, |w| w.u8(PORT_ISOLATED, 1));
+                w.nest(PORT_INFO, |w| {
+                    w.u8(PORT_ISOLATED, u8::from(pair.isolated));
+                    w.u8(PORT_HAIRPIN, u8::from(pair.hairpin));
+                });
             });
             self.socket.run(&batch)?;
         }
@@ -311,6 +316,7 @@ pub(crate) struct Pair<'a> {
     pub(crate) mac: Mac,
     pub(crate) mtu: Option<u32>,
     pub(crate) isolated: bool,
+    pub(crate) hairpin: bool,
 }
 
 /// See [`Links::make_sub`].
@@ -408,6 +414,15 @@ pub(crate) fn harden(interface: &str, has_v6: bool) -> Result<()> {
         return set("accept_ra", "0");
     }
     set("disable_ipv6", "1")
+}
+
+/// What the user sets for one interface, in the calling thread's namespace.
+pub(crate) fn set_sysctls(interface: &str, sysctls: &[InterfaceSysctl]) -> Result<()> {
+    for InterfaceSysctl { family, group, key, value } in sysctls {
+        std::fs::write(format!("/proc/sys/net/{family}/{group}/{interface}/{key}"), value)
+            .context(|| format!("set net.{family}.{group}.{interface}.{key} to {value}"))?;
+    }
+    Ok(())
 }
 
 fn conf(family: &str, interface: &str, key: &str) -> String {

@@ -359,6 +359,14 @@ impl<'a> Transaction<'a> {
             Some(("nat", 4, 100)),
             &[
                 Rule::default().pair_in("within").redirected().masquerade(),
+                // The same where bridged packets are filtered (br_netfilter): they do not pass through the bridge's own
+                // interface. A container would not take a packet that has its own address, too.
+                Rule::default()
+                    .comes_from_none()
+                    .goes_to("bridges")
+                    .redirected()
+                    .sent_by_others()
+                    .masquerade(),
                 Rule::default().comes_from("masquerade").leaves_all_of("bridges").masquerade(),
             ],
         );

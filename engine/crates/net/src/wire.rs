@@ -3,6 +3,7 @@
 use crate::link::{self, Links, Pair, Sub, SubMode};
 use crate::namespace;
 use dhow_model::Result;
+use dhow_model::endpoint::InterfaceSysctl;
 use dhow_model::network::Mac;
 use std::net::IpAddr;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -18,6 +19,9 @@ pub enum Carrier {
         port: String,
         /// Reaches no other port of its kind.
         isolated: bool,
+        /// May send through the bridge to itself: by a port that it publishes, where the host filters bridged packets
+        /// and so redirects them within the bridge.
+        hairpin: bool,
     },
     /// An interface of the host's.
     Parent {
@@ -41,6 +45,8 @@ pub struct Interface {
     pub mtu: Option<u32>,
     /// Its addresses.
     pub addresses: Vec<(IpAddr, u8)>,
+    /// Kernel settings of its own.
+    pub sysctls: Vec<InterfaceSysctl>,
     /// Where the container's default routes lead: empty when not through this one.
     pub gateways: Vec<IpAddr>,
 }
@@ -95,7 +101,7 @@ pub fn route_running(container: BorrowedFd<'_>, interface: &str, gateways: &[IpA
 fn make(host: &Links, container: BorrowedFd<'_>, interface: &Interface) -> Result<()> {
     let Interface { name, mac, mtu, .. } = interface;
     match &interface.carrier {
-        Carrier::Bridge { index, port, isolated } => host.make_pair(&Pair {
+        Carrier::Bridge { index, port, isolated, hairpin } => host.make_pair(&Pair {
             outside: port,
             inside: name,
             namespace: container,
@@ -103,6 +109,7 @@ fn make(host: &Links, container: BorrowedFd<'_>, interface: &Interface) -> Resul
             mac: *mac,
             mtu: *mtu,
             isolated: *isolated,
+            hairpin: *hairpin,
         }),
         Carrier::Parent { index, mode } => host.make_sub(&Sub {
             inside: name,
@@ -122,6 +129,7 @@ fn configure(interfaces: &[Interface], takes_routes: bool) -> Result<()> {
     for interface in interfaces {
         let has_v6 = interface.addresses.iter().any(|(address, _)| address.is_ipv6());
         link::harden(&interface.name, has_v6)?;
+        link::set_sysctls(&interface.name, &interface.sysctls)?;
         if takes_routes && !interface.gateways.is_empty() {
             links.drop_default_routes()?;
         }

@@ -90,13 +90,14 @@ fn a_container_is_connected_to_a_bridge() {
         assert!(host.make_bridge(&spec).is_err());
         let interface = |name: &str, port: &str, last: u8, isolated| Interface {
             name: name.into(),
-            carrier: Carrier::Bridge { index: bridge, port: port.into(), isolated },
+            carrier: Carrier::Bridge { index: bridge, port: port.into(), isolated, hairpin: false },
             mac: Mac([2, 0, 0, 0, 0, last]),
             mtu: Some(1400),
             addresses: vec![
                 (std::net::IpAddr::from([10, 9, 0, last]), 24),
                 (format!("fd09::{last}").parse().unwrap(), 64),
             ],
+            sysctls: Vec::new(),
             gateways: vec!["10.9.0.1".parse().unwrap(), "fd09::1".parse().unwrap()],
         };
         wire::connect(&host, inside.as_fd(), &[interface("eth0", "vetha", 2, false)]).unwrap();

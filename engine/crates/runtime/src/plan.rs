@@ -112,7 +112,7 @@ pub fn plan_launch(spec: &LaunchSpec, facts: &HostFacts) -> Result<LaunchPlan> {
     steps.push(Step::AttachRoot);
     let late_mounts = mounts::own(spec, facts, &mut steps)?;
     // As late as possible, because the monitor connects it meanwhile; but its interfaces have parameters, too.
-    let connected = matches!(host.network, NetworkMode::Network(_));
+    let connected = host.is_connected();
     let is_early = connected && host.sysctls.keys().any(|key| key.starts_with("net"));
     if is_early {
         steps.push(Step::AwaitNetwork);

@@ -1,6 +1,6 @@
 //! Networks, endpoints and ports, both ways.
 
-use super::{non_empty, unsupported};
+use super::non_empty;
 use crate::container::inspect::Inspected;
 use crate::network::Joined;
 use bollard_stubs::models as wire;
@@ -56,17 +56,11 @@ pub(super) fn parse_endpoints(
         }
         return Ok(others);
     };
-    let mut list = vec![
-        endpoints
-            .remove(main)
-            .unwrap_or_else(|| EndpointConfig { network: main.clone(), ..EndpointConfig::default() }),
-    ];
+    let mut list = vec![endpoints.remove(main).unwrap_or_else(|| EndpointConfig::plain(main))];
     list[0].mac = list[0].mac.or(mac);
     // Clients name the mode by its name and the endpoint by another: an empty one for the default is harmless.
     if main != DEFAULT_NETWORK
-        && endpoints.get(DEFAULT_NETWORK).is_some_and(|e| {
-            *e == EndpointConfig { network: DEFAULT_NETWORK.to_owned(), ..EndpointConfig::default() }
-        })
+        && endpoints.get(DEFAULT_NETWORK).is_some_and(|e| *e == EndpointConfig::plain(DEFAULT_NETWORK))
         && endpoints.len() == 1
     {
         endpoints.clear();
@@ -90,12 +84,11 @@ pub(in crate::api) fn parse_endpoint(
     let ipv6 = non_empty(&ipam.ipv6_address)
         .map(|text| text.parse::<Ipv6Addr>().map_err(|_| bad(text, "IPv6")))
         .transpose()?;
-    if ipam.link_local_ips.iter().flatten().any(|text| !text.is_empty()) {
-        return unsupported("link-local addresses of endpoints (LinkLocalIPs)");
-    }
-    if settings.driver_opts.as_ref().is_some_and(|options| !options.is_empty()) {
-        return unsupported("options of endpoints (DriverOpts)");
-    }
+    let link_local = |text: &String| {
+        text.parse::<IpAddr>().map_err(|_| {
+            Error::invalid(format!("invalid endpoint settings: invalid link-local IP address: {text}"))
+        })
+    };
     let aliases = settings.aliases.clone().unwrap_or_default();
     if let Some(odd) = aliases.iter().find(|a| !is_name(a)) {
         return Err(Error::invalid(format!("invalid alias {odd:?}")));
@@ -106,6 +99,8 @@ pub(in crate::api) fn parse_endpoint(
         links: parse_links(settings.links.as_deref().unwrap_or_default())?,
         ipv4,
         ipv6,
+        link_local: ipam.link_local_ips.iter().flatten().map(link_local).collect::<Result<_>>()?,
+        options: settings.driver_opts.clone().unwrap_or_default().into_iter().collect(),
         mac: non_empty(&settings.mac_address).map(Mac::parse).transpose()?,
         gateway_priority: settings.gw_priority.unwrap_or(0),
     })
@@ -243,7 +238,8 @@ fn show_endpoint(one: &Joined) -> wire::EndpointSettings {
     let ipam = wire::EndpointIpamConfig {
         ipv4_address: wanted.ipv4.map(|a| a.to_string()),
         ipv6_address: wanted.ipv6.map(|a| a.to_string()),
-        link_local_ips: None,
+        link_local_ips: (!wanted.link_local.is_empty())
+            .then(|| wanted.link_local.iter().map(ToString::to_string).collect()),
     };
     let endpoint = one.endpoint.as_ref();
     let network = one.network.as_ref();
@@ -262,7 +258,7 @@ fn show_endpoint(one: &Joined) -> wire::EndpointSettings {
         links: (!links.is_empty()).then_some(links),
         mac_address: text(endpoint.and_then(|e| e.mac).map(|m| m.to_string())),
         aliases: (!wanted.aliases.is_empty()).then(|| wanted.aliases.clone()),
-        driver_opts: None,
+        driver_opts: (!wanted.options.is_empty()).then(|| wanted.options.clone().into_iter().collect()),
         gw_priority: Some(wanted.gateway_priority),
         network_id: text(network.map(|n| n.id.to_string())),
         endpoint_id: text(endpoint.map(|e| e.id.to_string())),

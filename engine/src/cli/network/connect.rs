@@ -4,10 +4,11 @@ use crate::cli::arguments::Rules;
 use crate::cli::client::Route;
 use crate::cli::context::Context;
 use crate::cli::exit::Outcome;
-use crate::cli::spec::LINK_LOCAL;
+use crate::cli::spec::driver_option;
 use clap::Parser;
 use serde_json::json;
-use std::net::{Ipv4Addr, Ipv6Addr};
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// Connect a container to a network
 #[derive(Debug, Parser)]
@@ -16,6 +17,9 @@ pub(crate) struct Args {
     /// Add network-scoped alias for the container
     #[arg(long)]
     alias: Vec<String>,
+    /// Driver options for the network
+    #[arg(long)]
+    driver_opt: Vec<String>,
     /// Highest gw-priority provides the default gateway. Accepts positive and negative values
     #[arg(long, allow_negative_numbers = true)]
     gw_priority: Option<i64>,
@@ -28,25 +32,29 @@ pub(crate) struct Args {
     /// Add link to another container
     #[arg(long)]
     link: Vec<String>,
+    /// Add a link-local address for the container
+    #[arg(long)]
+    link_local_ip: Vec<IpAddr>,
     #[arg(value_name = "NETWORK")]
     network: String,
     #[arg(value_name = "CONTAINER")]
     container: String,
 }
 
-pub(crate) const RULES: Rules = Rules {
-    stop_at_first: false,
-    refused: &[("--driver-opt", "options of endpoints are not there yet"), ("--link-local-ip", LINK_LOCAL)],
-};
+pub(crate) const RULES: Rules = Rules { stop_at_first: false, refused: &[] };
 
 pub(crate) async fn execute(context: &Context, args: Args) -> Outcome {
+    let options =
+        args.driver_opt.iter().map(|text| driver_option(text)).collect::<Outcome<BTreeMap<_, _>>>()?;
     let body = json!({
         "Container": args.container,
         "EndpointConfig": {
             "IPAMConfig": {
                 "IPv4Address": args.ip.map(|ip| ip.to_string()),
                 "IPv6Address": args.ip6.map(|ip| ip.to_string()),
+                "LinkLocalIPs": args.link_local_ip,
             },
+            "DriverOpts": options,
             "Links": args.link,
             "Aliases": args.alias,
             "GwPriority": args.gw_priority.unwrap_or(0),

@@ -151,6 +151,9 @@ pub(crate) struct SpecArgs {
     /// Add link to another container
     #[arg(long)]
     pub(super) link: Vec<String>,
+    /// Container IPv4/IPv6 link-local addresses
+    #[arg(long)]
+    pub(super) link_local_ip: Vec<std::net::IpAddr>,
     /// Logging driver for the container
     #[arg(long)]
     pub(super) log_driver: Option<String>,
@@ -301,9 +304,6 @@ impl SpecArgs {
 const WINDOWS: &str = "it is for Windows";
 
 /// Docker's flags that dhow has not, with the reason.
-/// Why link-local addresses are refused.
-pub(crate) const LINK_LOCAL: &str = "link-local addresses of endpoints are not there yet";
-
 pub(crate) const REFUSED: &[(&str, &str)] = &[
     ("--cpu-count", WINDOWS),
     ("--cpu-percent", WINDOWS),
@@ -311,7 +311,6 @@ pub(crate) const REFUSED: &[(&str, &str)] = &[
     ("--io-maxiops", WINDOWS),
     ("--isolation", WINDOWS),
     ("--kernel-memory", "Linux has no limit of kernel memory any more"),
-    ("--link-local-ip", LINK_LOCAL),
     ("--gpus", "it needs a vendor's hook; give the devices with --device"),
     ("--use-api-socket", "mount the socket of dhow serve with -v"),
     ("--disable-content-trust", "images are not signed"),

@@ -4,6 +4,7 @@
 //! wants them, as Docker's client does (`cli/command/container/opts.go`). Nothing is decided here that the
 //! engine can decide: what it refuses, it refuses in its own words.
 
+mod csv;
 mod devices;
 pub(crate) mod env;
 mod flags;
@@ -16,8 +17,9 @@ mod networks;
 mod ports;
 mod security;
 
-pub(crate) use flags::{LINK_LOCAL, REFUSED, SpecArgs};
+pub(crate) use flags::{REFUSED, SpecArgs};
 pub(crate) use limited::LIMITED;
+pub(crate) use networks::driver_option;
 
 use crate::cli::exit::{Failure, Outcome};
 use bollard::models::{

@@ -1,5 +1,6 @@
 //! `--network` in both forms, and the flags that say what a container is on it.
 
+use super::csv::split_csv;
 use super::flags::SpecArgs;
 use crate::cli::exit::{Failure, Outcome};
 use bollard::models::{EndpointIpamConfig, EndpointSettings, NetworkingConfig};
@@ -56,6 +57,12 @@ pub(super) fn build(args: &SpecArgs) -> Outcome<Networks> {
         }
         *slot = slot.take().or(value);
     }
+    if !args.link_local_ip.is_empty() {
+        if ipam.link_local_ips.is_some() {
+            return Err(both("link-local-ip"));
+        }
+        ipam.link_local_ips = Some(args.link_local_ip.iter().map(ToString::to_string).collect());
+    }
     if *ipam == EndpointIpamConfig::default() {
         first.ipam_config = None;
     }
@@ -85,7 +92,8 @@ fn parse(text: &str) -> Outcome<(String, EndpointSettings)> {
     }
     let mut name = String::new();
     let mut ipam = EndpointIpamConfig::default();
-    for field in text.split(',') {
+    let fields = split_csv(text).map_err(|why| Failure::usage(format!("invalid --network: {why}")))?;
+    for field in &fields {
         let (key, value) = field
             .split_once('=')
             .ok_or_else(|| Failure::usage(format!("invalid field {field} in --network {text}")))?;
@@ -99,10 +107,8 @@ fn parse(text: &str) -> Outcome<(String, EndpointSettings)> {
             "link-local-ip" => ipam.link_local_ips.get_or_insert_default().push(value),
             "mac-address" => settings.mac_address = Some(value),
             "driver-opt" => {
-                let (key, value) = value
-                    .split_once('=')
-                    .ok_or_else(|| Failure::usage("invalid key value pair format in driver options"))?;
-                settings.driver_opts.get_or_insert_default().insert(key.to_owned(), value.to_owned());
+                let (key, value) = driver_option(&value)?;
+                settings.driver_opts.get_or_insert_default().insert(key, value);
             }
             "gw-priority" => {
                 let number = value
@@ -122,6 +128,14 @@ fn parse(text: &str) -> Outcome<(String, EndpointSettings)> {
     Ok((name, settings))
 }
 
+/// `KEY=VALUE` of an endpoint.
+pub(crate) fn driver_option(text: &str) -> Outcome<(String, String)> {
+    match text.split_once('=') {
+        Some((key, value)) if !key.trim().is_empty() => Ok((key.trim().to_owned(), value.trim().to_owned())),
+        _ => Err(Failure::usage("invalid key value pair format in driver options")),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::parse;
@@ -136,6 +150,9 @@ mod tests {
         assert_eq!(settings.aliases.unwrap(), ["a", "b"]);
         assert_eq!(settings.ipam_config.unwrap().ipv4_address.as_deref(), Some("10.0.0.7"));
         assert_eq!(settings.driver_opts.unwrap()["k"], "v");
+        let (_, settings) = parse("name=mine,\"driver-opt=k=v,w\",link-local-ip=169.254.1.2").unwrap();
+        assert_eq!(settings.driver_opts.unwrap()["k"], "v,w");
+        assert_eq!(settings.ipam_config.unwrap().link_local_ips.unwrap(), ["169.254.1.2"]);
         for bad in ["alias=a", "name=a,b", "name=a,colour=red", "name=a,gw-priority=x"] {
             assert!(parse(bad).is_err(), "{bad}");
         }

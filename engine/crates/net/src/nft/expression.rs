@@ -164,15 +164,31 @@ impl Rule {
 
     /// The destination is an address of this machine's.
     pub(super) fn sent_here(self) -> Self {
-        const RESULT_ADDRESS_TYPE: u32 = 3;
         const OF_DESTINATION: u32 = 2;
+        self.address_is_local(OF_DESTINATION, EQUAL)
+    }
+
+    /// The source is another's address.
+    pub(super) fn sent_by_others(self) -> Self {
+        const OF_SOURCE: u32 = 1;
+        self.address_is_local(OF_SOURCE, NOT_EQUAL)
+    }
+
+    /// Asks the routes whether an address is this machine's.
+    fn address_is_local(self, which: u32, operation: u32) -> Self {
+        const RESULT_ADDRESS_TYPE: u32 = 3;
         const LOCAL: u32 = 2;
-        self.with("fib", |w| {
+        self.with("fib", move |w| {
             w.be32(1, WIDE);
             w.be32(2, RESULT_ADDRESS_TYPE);
-            w.be32(3, OF_DESTINATION);
+            w.be32(3, which);
         })
-        .compare(WIDE, EQUAL, LOCAL.to_ne_bytes().to_vec())
+        .compare(WIDE, operation, LOCAL.to_ne_bytes().to_vec())
+    }
+
+    /// By no interface: sent by this machine, or within a bridge on a host that filters such packets, too.
+    pub(super) fn comes_from_none(self) -> Self {
+        self.meta(META_IIFNAME, WIDE).compare(WIDE, EQUAL, vec![0; INTERFACE_BYTES])
     }
 
     pub(super) fn known_connection(self) -> Self {
