@@ -36,9 +36,10 @@ pub(crate) fn recover(engine: &Engine) -> Result<()> {
     engine.content().recover()?;
     engine.layer_store().recover()?;
     let active = engine.db()?.read(|txn| txn.container_statuses_at(&CLAIMS_WORK))?;
+    let monitors = lock::Monitors::of(engine.layout())?;
     for (id, status) in active {
         // The lock says whether the monitor lives, not its pid: that may be a zombie's, or someone else's.
-        if lock::monitor_alive(engine.layout(), &id)? {
+        if monitors.alive(&id)? {
             if status == Status::Paused {
                 container::pause::settle(engine, &id)?;
             }

@@ -87,10 +87,20 @@ fn parse_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
 
 /// A JSON answer.
 pub(super) fn json<T: Serialize>(status: StatusCode, value: &T) -> ApiResult {
-    let mut text =
-        serde_json::to_vec(value).map_err(|e| Error::internal(format!("encode the answer: {e}")))?;
+    let mut text = Vec::new();
+    append_json(&mut text, value)?;
+    Ok(json_text(status, text))
+}
+
+/// Adds a value to a JSON text.
+pub(super) fn append_json<T: Serialize>(text: &mut Vec<u8>, value: &T) -> Result<()> {
+    serde_json::to_writer(text, value).map_err(|e| Error::internal(format!("encode the answer: {e}")))
+}
+
+/// An answer of a JSON text.
+pub(super) fn json_text(status: StatusCode, mut text: Vec<u8>) -> Response {
     text.push(b'\n');
-    Ok((status, [(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))], text).into_response())
+    (status, [(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))], text).into_response()
 }
 
 /// A 200 with JSON.

@@ -6,7 +6,7 @@ use crate::cli::credentials::Credentials;
 use crate::cli::detach::DetachKeys;
 use crate::cli::exit::{Failure, Outcome};
 use crate::cli::globals::Globals;
-use crate::cli::transport::Host;
+use crate::cli::transport::{Connector, Host};
 use serde_json::Value;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -30,6 +30,11 @@ impl Context {
             None => Client::local((self.doors.in_process)(&self.globals.engine())?, trace)?,
         };
         Ok(Arc::new(client))
+    }
+
+    /// Makes bare connections to an engine that serves; `None` when none was named.
+    pub(crate) fn remote_connector(&self) -> Outcome<Option<Connector>> {
+        Ok(self.remote()?.map(Host::connector))
     }
 
     /// The remote engine that was asked for.

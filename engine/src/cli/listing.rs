@@ -145,22 +145,29 @@ impl Format {
     }
 
     /// Shows rows; `headers` names each field's column.
-    ///
-    /// Rows are taken one at a time: a thousand of them need not all be there at once.
     pub(crate) fn render<R: Borrow<Row>>(
         &self,
         headers: &[(&str, &str)],
         rows: impl IntoIterator<Item = R>,
     ) -> Outcome<String> {
+        self.render_each(headers, rows.into_iter().map(Ok))
+    }
+
+    /// Shows rows that are made one at a time: a thousand of them need not all be there at once.
+    ///
+    /// # Errors
+    /// The first of the rows', or of the template's.
+    pub(crate) fn render_each<R: Borrow<Row>>(
+        &self,
+        headers: &[(&str, &str)],
+        rows: impl Iterator<Item = Outcome<R>>,
+    ) -> Outcome<String> {
         match self {
-            Self::Json => {
-                let line = |row: R| format!("{}\n", row.borrow().json());
-                Ok(rows.into_iter().map(line).collect())
-            }
+            Self::Json => rows.map(|row| Ok(format!("{}\n", row?.borrow().json()))).collect(),
             Self::Lines(template) => {
                 let mut text = String::new();
                 for row in rows {
-                    text.push_str(&fill_row(template, row.borrow())?);
+                    text.push_str(&fill_row(template, row?.borrow())?);
                     text.push('\n');
                 }
                 Ok(text)
@@ -170,7 +177,7 @@ impl Format {
                     headers.iter().map(|(field, header)| ((*field).to_owned(), (*header).into())).collect();
                 let mut table = vec![cells(&fill_row(template, &Headers(names.into()))?)];
                 for row in rows {
-                    table.push(cells(&fill_row(template, row.borrow())?));
+                    table.push(cells(&fill_row(template, row?.borrow())?));
                 }
                 Ok(align(&table))
             }

@@ -21,6 +21,7 @@ mod create;
 mod credentials;
 mod detach;
 mod diff;
+mod elements;
 mod events;
 mod exec;
 mod exit;

@@ -1,18 +1,22 @@
 //! `dhow ps`: lists containers.
 
 use crate::cli::arguments::Rules;
+use crate::cli::client::{Route, wire};
 use crate::cli::context::Context;
+use crate::cli::elements::Elements;
 use crate::cli::exit::Outcome;
 use crate::cli::listing::{Format, Row, Shown, filter_map, parse_filter};
 use crate::cli::output;
-use crate::cli::table::{ellipsis, short_id};
+use crate::cli::table::{ellipsis, short, short_id};
 use crate::cli::template::print::quote;
 use crate::local_time::Zone;
-use bollard::models::{ContainerSummary, MountPoint, PortSummary};
-use bollard::query_parameters::ListContainersOptionsBuilder;
+use bollard::models::{MountPoint, PortSummary};
 use clap::Parser;
 use dhow_model::{Timestamp, units};
-use std::collections::HashMap;
+use serde::de::IgnoredAny;
+use serde::{Deserialize, Deserializer};
+use std::borrow::Cow;
+use std::collections::{BTreeMap, HashMap};
 use std::time::SystemTime;
 
 /// List containers
@@ -78,20 +82,24 @@ pub(crate) async fn execute(context: &Context, args: Args) -> Outcome {
     let last = if args.latest && args.last < 0 { 1 } else { args.last };
     // Sizes are expensive: they are asked for only when they are shown.
     let size = args.size || text.as_deref().is_some_and(shows_size);
-    let mut options = ListContainersOptionsBuilder::default().all(args.all).size(size);
+    let mut route = Route::new("/containers/json").flag("all", args.all).flag("size", size);
     if last > 0 {
-        options = options.limit(last);
+        route = route.with("limit", &last.to_string());
     }
     if !args.filter.is_empty() {
-        options = options.filters(&filter_map(&args.filter));
+        let filters = serde_json::to_string(&filter_map(&args.filter)).map_err(wire)?;
+        route = route.with("filters", &filters);
     }
-    let containers = context.client().await?.docker.list_containers(Some(options.build())).await?;
+    let answer = context.client().await?.get_bytes(route.as_str()).await?;
+    let containers = Elements::<Listed<'_>>::of(&answer);
     if args.quiet && args.format.as_deref().is_none_or(str::is_empty) {
-        let ids = containers.iter().map(|c| {
-            let id = c.id.as_deref().unwrap_or_default();
-            if args.no_trunc { format!("{id}\n") } else { format!("{}\n", short_id(id)) }
-        });
-        output::print(&ids.collect::<String>())?;
+        let mut ids = String::new();
+        for container in containers {
+            let id = container.map_err(wire)?.id;
+            ids.push_str(if args.no_trunc { &id } else { short(&id) });
+            ids.push('\n');
+        }
+        output::print(&ids)?;
         return Ok(0);
     }
     let view = View {
@@ -100,8 +108,62 @@ pub(crate) async fn execute(context: &Context, args: Args) -> Outcome {
         zone: Zone::local(),
         shown: format.shown(),
     };
-    output::print(&format.render(&HEADERS, containers.into_iter().map(|c| view.row(c)))?)?;
+    output::print(&format.render_each(&HEADERS, containers.map(|c| Ok(view.row(c.map_err(wire)?))))?)?;
     Ok(0)
+}
+
+/// What a row of `GET /containers/json` holds that lists show. A thousand of them are read one at a time, and what
+/// is as it was sent stays where it is: `bollard`'s type is 750 bytes before its texts.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+pub(crate) struct Listed<'a> {
+    #[serde(borrow)]
+    id: Cow<'a, str>,
+    #[serde(deserialize_with = "or_default")]
+    names: Vec<String>,
+    #[serde(borrow)]
+    image: Cow<'a, str>,
+    #[serde(rename = "ImageID", borrow)]
+    image_id: Cow<'a, str>,
+    #[serde(borrow)]
+    command: Cow<'a, str>,
+    created: i64,
+    #[serde(deserialize_with = "or_default")]
+    ports: Vec<PortSummary>,
+    #[serde(deserialize_with = "or_default")]
+    size_rw: i64,
+    #[serde(deserialize_with = "or_default")]
+    size_root_fs: i64,
+    #[serde(deserialize_with = "or_default")]
+    labels: HashMap<String, String>,
+    #[serde(borrow)]
+    state: Cow<'a, str>,
+    #[serde(borrow)]
+    status: Cow<'a, str>,
+    #[serde(deserialize_with = "or_default")]
+    network_settings: Joined,
+    #[serde(deserialize_with = "or_default")]
+    mounts: Vec<MountPoint>,
+}
+
+/// Engines write `null` for what is empty.
+fn or_default<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(from: D) -> Result<T, D::Error> {
+    Option::deserialize(from).map(Option::unwrap_or_default)
+}
+
+impl Listed<'_> {
+    /// The image's part of its size is told elsewhere.
+    pub(crate) fn without_image_size(self) -> Self {
+        Self { size_root_fs: 0, ..self }
+    }
+}
+
+/// The names of its networks.
+#[derive(Debug, Default, Deserialize)]
+#[serde(rename_all = "PascalCase", default)]
+struct Joined {
+    #[serde(deserialize_with = "or_default")]
+    networks: BTreeMap<String, IgnoredAny>,
 }
 
 /// Whether a format shows the sizes, or all there is.
@@ -125,43 +187,33 @@ impl View {
         Self { full: false, now, zone: Zone::local(), shown: Shown::everything() }
     }
 
-    pub(crate) fn row(&self, c: ContainerSummary) -> Row {
-        let id = c.id.unwrap_or_default();
-        let created = Timestamp::from_seconds(c.created.unwrap_or_default());
-        let mounts = c.mounts.unwrap_or_default();
-        let labels = c.labels.unwrap_or_default();
+    pub(crate) fn row(&self, c: Listed<'_>) -> Row {
+        let created = Timestamp::from_seconds(c.created);
         let field = |name, value: &dyn Fn() -> String| self.shown.field(name, value);
         let fields = [
-            field("ID", &|| if self.full { id.clone() } else { short_id(&id) }),
-            field("Names", &|| self.names(c.names.as_deref().unwrap_or_default())),
-            field("Image", &|| {
-                self.image(c.image.as_deref().unwrap_or_default(), c.image_id.as_deref().unwrap_or_default())
-            }),
+            field("ID", &|| if self.full { c.id.to_string() } else { short_id(&c.id) }),
+            field("Names", &|| self.names(&c.names)),
+            field("Image", &|| self.image(&c.image, &c.image_id)),
             field("Command", &|| {
-                let command = c.command.as_deref().unwrap_or_default();
-                if self.full { quote(command) } else { quote(&ellipsis(command, 20)) }
+                if self.full { quote(&c.command) } else { quote(&ellipsis(&c.command, 20)) }
             }),
             field("CreatedAt", &|| self.zone.go_string(created)),
             field("RunningFor", &|| format!("{} ago", units::human_duration(self.now.since(created)))),
-            field("Ports", &|| ports(c.ports.clone().unwrap_or_default())),
-            field("State", &|| c.state.map(|s| s.to_string()).unwrap_or_default()),
-            field("Status", &|| c.status.clone().unwrap_or_default()),
-            field("Size", &|| size(c.size_rw.unwrap_or_default(), c.size_root_fs.unwrap_or_default())),
-            field("Labels", &|| sorted_labels(&labels)),
-            field("Mounts", &|| self.mounts(&mounts)),
+            field("Ports", &|| ports(c.ports.clone())),
+            field("State", &|| c.state.to_string()),
+            field("Status", &|| c.status.to_string()),
+            field("Size", &|| size(c.size_rw, c.size_root_fs)),
+            field("Labels", &|| sorted_labels(&c.labels)),
+            field("Mounts", &|| self.mounts(&c.mounts)),
             field("LocalVolumes", &|| {
-                mounts.iter().filter(|m| m.driver.as_deref() == Some("local")).count().to_string()
+                c.mounts.iter().filter(|m| m.driver.as_deref() == Some("local")).count().to_string()
             }),
             field("Networks", &|| {
-                let networks = c.network_settings.as_ref().and_then(|settings| settings.networks.as_ref());
-                let mut names: Vec<_> =
-                    networks.into_iter().flat_map(|n| n.keys().map(String::as_str)).collect();
-                names.sort_unstable();
-                names.join(",")
+                c.network_settings.networks.keys().map(String::as_str).collect::<Vec<_>>().join(",")
             }),
         ];
         let platform = ("Platform", serde_json::Value::Null);
-        Row::new(fields.into_iter().flatten().chain([platform])).with_labels(labels)
+        Row::new(fields.into_iter().flatten().chain([platform])).with_labels(c.labels)
     }
 
     /// The name without its slash; with `--no-trunc` also those that links gave it.

@@ -2,4 +2,5 @@
 
 pub(crate) mod check;
 pub(crate) mod df;
+pub(crate) mod dial_stdio;
 pub(crate) mod prune;

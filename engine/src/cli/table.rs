@@ -57,8 +57,13 @@ pub(crate) fn ellipsis(text: &str, most: usize) -> String {
 
 /// The twelve characters of an id that people read.
 pub(crate) fn short_id(id: &str) -> String {
+    short(id).to_owned()
+}
+
+/// The same, where the id is.
+pub(crate) fn short(id: &str) -> &str {
     let bare = id.split_once(':').map_or(id, |(_, bare)| bare);
-    bare.chars().take(12).collect()
+    bare.char_indices().nth(12).map_or(bare, |(end, _)| &bare[..end])
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use std::path::PathBuf;
 
 /// The file that is written to, where the driver writes files.
 pub(super) fn path(engine: &Engine, record: &ContainerRecord) -> Option<PathBuf> {
-    match record.config.host.log.driver {
+    match record.config.host.log.files().driver {
         LogDriver::JsonFile => Some(engine.layout().container_log(&record.id)),
         LogDriver::Local => Some(engine.layout().container_local_log(&record.id)),
         LogDriver::None | LogDriver::Syslog | LogDriver::Journald => None,
@@ -27,7 +27,7 @@ pub(super) fn target(engine: &Engine, record: &ContainerRecord, image: &Image) -
         return Ok(None);
     }
     let path = path(engine, record).unwrap_or_default();
-    if let (LogDriver::Local, Some(directory)) = (config.driver, path.parent()) {
+    if let (LogDriver::Local, Some(directory)) = (config.files().driver, path.parent()) {
         use std::os::unix::fs::DirBuilderExt;
         let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(directory);
         dhow_model::ResultExt::context(made, || format!("create {}", directory.display()))?;

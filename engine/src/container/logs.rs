@@ -70,7 +70,7 @@ pub fn logs(engine: &Engine, who: &str, options: LogsOptions) -> Result<LogsStre
 /// The container, if its log can be read back.
 fn readable_record(engine: &Engine, who: &str) -> Result<ContainerRecord> {
     let record = super::find_settled(engine, who)?;
-    if !record.config.host.log.driver.keeps() {
+    if !record.config.host.log.keeps() {
         return Err(Error::unsupported("configured logging driver does not support reading"));
     }
     Ok(record)

@@ -180,7 +180,7 @@ fn containers(engine: &Engine, report: &mut Report, repair: bool) -> Result<()> 
     let layout = engine.layout();
     // Directories first: a container's row is there before its directory, and goes after it.
     let mut directories = BTreeSet::new();
-    for parent in [layout.containers(), layout.state().join("containers")] {
+    for parent in [layout.containers(), layout.container_states()] {
         directories.extend(names_in(&parent)?.into_iter().filter_map(|name| ContainerId::parse(&name).ok()));
     }
     let rows = engine.db()?.read(|txn| txn.container_summaries())?;
@@ -282,7 +282,10 @@ fn repair_images(engine: &Engine, report: &mut Report) -> Result<()> {
             }
         }
     }
-    let freed = Partials::open(engine.layout())?.sweep()?;
+    let partial = Partials::open(engine.layout())?;
+    partial.sweep()?;
+    // What a pull fetches just now stays.
+    let fetched: BTreeSet<Digest> = partial.list()?.into_iter().map(|(digest, _)| digest).collect();
     let lock = gc::alone(engine)?;
     let swept = gc::sweep(engine, &lock)?;
     drop(lock);
@@ -290,7 +293,10 @@ fn repair_images(engine: &Engine, report: &mut Report) -> Result<()> {
     for finding in &mut report.findings {
         finding.repaired = match (finding.kind, finding.broken) {
             ("blob" | "layer", _) if gone.contains(finding.subject.as_str()) => Some("removed".to_owned()),
-            ("partial blob", _) if freed > 0 => Some("removed".to_owned()),
+            ("partial blob", _) => {
+                let stays = fetched.iter().any(|digest| digest.as_str() == finding.subject);
+                (!stays).then(|| "removed".to_owned())
+            }
             ("blob" | "layer", true) => {
                 match kept.iter().find(|(part, _)| part.as_str() == finding.subject) {
                     None => Some("removed with the images that need it: pull them again".to_owned()),

@@ -114,7 +114,14 @@ fn syslog_by_unix_socket_udp_and_tcp() {
     assert_eq!(all.lines().count(), 2, "{all}");
     assert!(all.contains(&format!(" {hostname} three[")) && all.contains("]: out\n"), "{all}");
 
-    sandbox.dhow(["logs", "three"]).fails(1, "configured logging driver does not support reading");
+    // What went away is kept here too, as Docker does, unless that is not wanted.
+    let kept = sandbox.dhow(["logs", "three"]);
+    assert_eq!((kept.stdout.as_str(), kept.stderr.as_str()), ("out\n", "err\n"));
+    assert_eq!(sandbox.inspect("three")["LogPath"], "");
+    let address = format!("syslog-address=unix://{}", path.display());
+    run("four", &address, "cache-disabled=true");
+    assert!(datagram(|b| unix.recv(b)).contains(" four["));
+    sandbox.dhow(["logs", "four"]).fails(1, "configured logging driver does not support reading");
     assert_eq!(sandbox.inspect("three")["Dhow"]["LogLost"], 0);
 }
 

@@ -2,7 +2,7 @@
 //! kill, and Docker's own command line on the socket of `dhow serve`.
 
 use crate::fixtures;
-use crate::sandbox::{Sandbox, eventually};
+use crate::sandbox::{Sandbox, eventually, finish};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use std::io::{BufRead, BufReader, Write};
@@ -118,4 +118,37 @@ fn docker_itself_runs_containers_through_the_socket() {
     }
     server.live.signal(Signal::SIGTERM);
     assert_eq!(server.live.wait(), 0, "serve ends gracefully: {}", server.live.stderr());
+}
+
+#[test]
+fn docker_comes_by_ssh_through_dial_stdio() {
+    use std::os::unix::fs::PermissionsExt;
+    let sandbox = Sandbox::with_busybox();
+    sandbox.dhow(["system", "dial-stdio"]).fails(1, "dial-stdio needs an engine that serves");
+    // What stands for ssh runs on this side what would run on the other.
+    let server = sandbox.serve();
+    let ssh = sandbox.path("bin/ssh");
+    std::fs::create_dir_all(ssh.parent().unwrap()).unwrap();
+    let said = sandbox.path("said");
+    let script = format!(
+        "#!/bin/sh\necho \"$*\" >>{}\nexec {} -H {} system dial-stdio\n",
+        said.display(),
+        crate::sandbox::DHOW,
+        server.address
+    );
+    std::fs::write(&ssh, script).unwrap();
+    std::fs::set_permissions(&ssh, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let path = format!("{}:{}", ssh.parent().unwrap().display(), std::env::var("PATH").unwrap());
+    let docker = |arguments: &[&str], input: &[u8]| {
+        let mut command = std::process::Command::new("docker");
+        sandbox.isolate(&mut command);
+        command.args(arguments).env("PATH", &path).env("DOCKER_HOST", "ssh://someone@example.invalid");
+        finish(command, input)
+    };
+    assert_eq!(docker(&["version", "--format", "{{.Server.Os}}"], b"").ok(), "linux");
+    let run = ["run", "-i", "--rm", "--network", "none", "busybox", "sh", "-c", "cat; exit 7"];
+    let ended = docker(&run, b"through ssh\n");
+    assert_eq!((ended.code, ended.stdout.as_str()), (7, "through ssh\n"), "{}", ended.stderr);
+    let said = std::fs::read_to_string(said).unwrap();
+    assert!(said.contains("docker system dial-stdio") && said.contains("someone"), "{said}");
 }

@@ -29,8 +29,9 @@ mod statistics;
 mod trace;
 mod wire;
 
-use crate::Result;
+use crate::{Result, process};
 use serde::{Deserialize, Serialize};
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -79,14 +80,29 @@ pub(crate) struct Workload {
 }
 
 /// A directory that goes with its owner.
-struct Scratch(std::path::PathBuf);
+struct Scratch(PathBuf);
 
 impl Drop for Scratch {
     fn drop(&mut self) {
-        if let Err(error) = std::fs::remove_dir_all(&self.0) {
+        // An engine keeps layers mounted between containers.
+        let unmounted = unmount_below(&self.0);
+        if let Err(error) = unmounted.and_then(|()| Ok(std::fs::remove_dir_all(&self.0)?)) {
             eprintln!("xtask: cannot remove {}: {error}", self.0.display());
         }
     }
+}
+
+/// Unmounts what is mounted below a directory of ours, not at it.
+fn unmount_below(directory: &Path) -> Result {
+    let table = std::fs::read_to_string("/proc/self/mountinfo")?;
+    let places = table.lines().filter_map(|line| line.split(' ').nth(4).map(PathBuf::from));
+    let mut below: Vec<_> = places.filter(|at| at.starts_with(directory) && at != directory).collect();
+    // The last mounted first.
+    below.reverse();
+    for place in below {
+        process::run(Command::new("umount").arg("-l").arg(place))?;
+    }
+    Ok(())
 }
 
 /// Something that can be measured: a command that runs one container from nothing to nothing.
@@ -121,7 +137,7 @@ impl Contender {
     /// Its output goes nowhere, as in a script: a pipe would make us part of what is measured.
     fn measure(&self) -> Result<Duration> {
         if self.printed {
-            let text = crate::process::output(&mut self.command())?;
+            let text = process::output(&mut self.command())?;
             let nanoseconds = text.trim().parse().map_err(|e| format!("{:?}: {e}", text.trim()))?;
             return Ok(Duration::from_nanos(nanoseconds));
         }
@@ -139,7 +155,7 @@ impl Contender {
 
     /// Runs that do not count, so that caches are warm; the first tells what is wrong, if something is.
     fn warm_up(&self) -> Result {
-        crate::process::output(&mut self.command())?;
+        process::output(&mut self.command())?;
         for _ in 0..2 {
             self.measure()?;
         }
@@ -156,7 +172,7 @@ impl Contender {
 
 /// Where a contender keeps what does not survive a reboot: in memory, as below `/run` on a usual machine.
 /// `/dev/shm` is a tmpfs where `/run` is not one, too.
-fn run_time_directory(scratch: &std::path::Path) -> std::path::PathBuf {
-    let below = scratch.strip_prefix(std::env::temp_dir()).unwrap_or(std::path::Path::new("dhow-bench"));
-    std::path::Path::new("/dev/shm").join(below)
+fn run_time_directory(scratch: &Path) -> PathBuf {
+    let below = scratch.strip_prefix(std::env::temp_dir()).unwrap_or(Path::new("dhow-bench"));
+    Path::new("/dev/shm").join(below)
 }

@@ -136,9 +136,14 @@ impl Layout {
         self.state.join("layers")
     }
 
+    /// The containers' run-time directories.
+    pub fn container_states(&self) -> PathBuf {
+        self.state.join("containers")
+    }
+
     /// A container's run-time directory.
     pub fn container_state(&self, id: &ContainerId) -> PathBuf {
-        self.state.join("containers").join(id.as_str())
+        self.container_states().join(id.as_str())
     }
 
     /// An exec session's run-time directory.

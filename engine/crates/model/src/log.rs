@@ -38,8 +38,23 @@ pub struct LogConfig {
     /// For the driver `syslog`.
     #[serde(default)]
     pub syslog: Option<SyslogConfig>,
+    /// What is kept here beside what a driver sends away, so that `logs` works; `None` where the driver keeps
+    /// everything itself, or `cache-disabled=true`.
+    #[serde(default)]
+    pub cache: Option<LogCache>,
     /// The options as typed, for `inspect`.
     pub options: BTreeMap<String, String>,
+}
+
+/// The files beside a driver that keeps none: Docker's dual logging.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogCache {
+    /// As [`LogConfig::max_size_bytes`].
+    pub max_size_bytes: u64,
+    /// As [`LogConfig::max_files`].
+    pub max_files: u32,
+    /// As [`LogConfig::compress`].
+    pub compress: bool,
 }
 
 /// A log as it was asked for.
@@ -82,8 +97,8 @@ impl LogDriver {
         }
     }
 
-    /// Whether what was written can be read back.
-    pub fn keeps(self) -> bool {
+    /// Whether it writes files of the engine's own.
+    fn keeps(self) -> bool {
         matches!(self, Self::JsonFile | Self::Local)
     }
 }
@@ -166,7 +181,31 @@ impl LogConfig {
                 facility: 3,
                 format: SyslogFormat::Unix,
             }),
+            cache: matches!(driver, LogDriver::Syslog | LogDriver::Journald).then_some(LogCache {
+                max_size_bytes: LOG_MAX_SIZE_BYTES,
+                max_files: LOG_MAX_FILES,
+                compress: true,
+            }),
             options: BTreeMap::new(),
+        }
+    }
+
+    /// Whether what was written can be read back.
+    pub fn keeps(&self) -> bool {
+        self.driver.keeps() || self.cache.is_some()
+    }
+
+    /// The files that are written: the driver's own, or those beside it.
+    #[must_use]
+    pub fn files(&self) -> Self {
+        match &self.cache {
+            None => self.clone(),
+            Some(cache) => Self {
+                max_size_bytes: cache.max_size_bytes,
+                max_files: cache.max_files,
+                compress: cache.compress,
+                ..Self::of(LogDriver::Local)
+            },
         }
     }
 
@@ -190,15 +229,23 @@ impl LogConfig {
         let mut log = Self::of(driver);
         let mut buffer = None;
         for (option, value) in &options {
-            if option == "mode" || option == "max-buffer-size" {
+            if option == "mode" || option == "max-buffer-size" || option == "cache-disabled" {
                 continue;
             }
-            if !log.take_file_option(option, value)? && !log.take_other_option(option, value)? {
+            if !log.take_cache_option(option, value)?
+                && !log.take_file_option(option, value)?
+                && !log.take_other_option(option, value)?
+            {
                 return Err(Error::invalid(format!(
                     "unknown log opt '{option}' for {} log driver",
                     driver.as_str()
                 )));
             }
+        }
+        if let Some(value) = options.get("cache-disabled") {
+            let disabled: bool =
+                value.parse().map_err(|_| bad("cache-disabled", value, "want true or false"))?;
+            log.cache = log.cache.filter(|_| !disabled);
         }
         if let Some(size) = options.get("max-buffer-size") {
             let bytes = parse_bytes(size).map_err(|error| bad("max-buffer-size", size, error.message()))?;
@@ -232,24 +279,23 @@ impl LogConfig {
             return Ok(false);
         }
         match option {
-            "max-size" if value == "-1" => self.max_size_bytes = u64::MAX >> 1,
-            "max-size" => {
-                self.max_size_bytes =
-                    parse_bytes(value).map_err(|error| bad(option, value, error.message()))?;
-                if self.max_size_bytes == 0 {
-                    return Err(bad(option, value, "must be a positive number"));
-                }
-            }
-            "max-file" => {
-                self.max_files = value
-                    .parse()
-                    .ok()
-                    .filter(|n| *n >= 1)
-                    .ok_or_else(|| bad(option, value, "max-file cannot be less than 1"))?;
-            }
-            "compress" => {
-                self.compress = value.parse().map_err(|_| bad(option, value, "want true or false"))?;
-            }
+            "max-size" => self.max_size_bytes = parse_max_size(option, value)?,
+            "max-file" => self.max_files = parse_max_files(option, value)?,
+            "compress" => self.compress = parse_compress(option, value)?,
+            _ => return Ok(false),
+        }
+        Ok(true)
+    }
+
+    /// Options of the files beside a driver that keeps none. Docker takes them with every driver, and they say
+    /// nothing where there are no such files; false when it is none.
+    fn take_cache_option(&mut self, option: &str, value: &str) -> Result<bool> {
+        let mut nowhere = LogCache { max_size_bytes: 0, max_files: 0, compress: false };
+        let cache = self.cache.as_mut().unwrap_or(&mut nowhere);
+        match option {
+            "cache-max-size" => cache.max_size_bytes = parse_max_size(option, value)?,
+            "cache-max-file" => cache.max_files = parse_max_files(option, value)?,
+            "cache-compress" => cache.compress = parse_compress(option, value)?,
             _ => return Ok(false),
         }
         Ok(true)
@@ -308,6 +354,26 @@ impl SyslogConfig {
         }
         Ok(true)
     }
+}
+
+fn parse_max_size(option: &str, value: &str) -> Result<u64> {
+    if value == "-1" {
+        return Ok(u64::MAX >> 1);
+    }
+    let bytes = parse_bytes(value).map_err(|error| bad(option, value, error.message()))?;
+    if bytes == 0 {
+        return Err(bad(option, value, "must be a positive number"));
+    }
+    Ok(bytes)
+}
+
+fn parse_max_files(option: &str, value: &str) -> Result<u32> {
+    let files = value.parse().ok().filter(|n| *n >= 1);
+    files.ok_or_else(|| bad(option, value, &format!("{option} cannot be less than 1")))
+}
+
+fn parse_compress(option: &str, value: &str) -> Result<bool> {
+    value.parse().map_err(|_| bad(option, value, "want true or false"))
 }
 
 fn bad(option: &str, value: &str, why: &str) -> Error {

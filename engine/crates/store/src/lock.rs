@@ -12,11 +12,13 @@
 
 use crate::db::{private_directory, private_file};
 use dhow_model::{ContainerId, Layout, Result, ResultExt};
+use dhow_sys::fsat;
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::libc;
 use std::fs::{File, TryLockError};
-use std::path::Path;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
 
 /// Holds a lock until it is dropped. Not inherited by programs that this process executes.
 #[derive(Debug)]
@@ -84,6 +86,45 @@ pub fn monitor_alive(layout: &Layout, id: &ContainerId) -> Result<bool> {
     is_locked(&layout.container_state(id).join("monitor.lock"))
 }
 
+/// Asks for many monitors in one go, from the directory that they all have in common: a path from `/` would be
+/// walked for each.
+#[derive(Debug)]
+pub struct Monitors<'a> {
+    layout: &'a Layout,
+    /// `None` when no container was ever started.
+    containers: Option<OwnedFd>,
+}
+
+impl<'a> Monitors<'a> {
+    /// # Errors
+    /// What the kernel says.
+    pub fn of(layout: &'a Layout) -> Result<Self> {
+        let path = layout.container_states();
+        let containers = match fsat::open_directory(&path) {
+            Ok(directory) => Some(directory),
+            Err(error) if error.errno == Errno::ENOENT => None,
+            Err(error) => return Err(error).context(|| format!("open {}", path.display())),
+        };
+        Ok(Self { layout, containers })
+    }
+
+    /// As [`monitor_alive`].
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn alive(&self, id: &ContainerId) -> Result<bool> {
+        let Some(containers) = &self.containers else { return Ok(false) };
+        let name = Path::new(id.as_str()).join("monitor.lock");
+        match fsat::open_at(containers.as_fd(), &name, libc::O_RDONLY, 0) {
+            Ok(file) => try_shared(&File::from(file), || self.layout.container_states().join(&name)),
+            Err(error) if error.errno == Errno::ENOENT => Ok(false),
+            Err(error) => {
+                Err(error).context(|| format!("open {}", self.layout.container_states().join(name).display()))
+            }
+        }
+    }
+}
+
 /// Whether the monitor of an exec session lives.
 ///
 /// # Errors
@@ -99,10 +140,17 @@ fn is_locked(path: &Path) -> Result<bool> {
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(false),
         Err(error) => return Err(error).context(|| format!("open {}", path.display())),
     };
+    try_shared(&file, || path.to_owned())
+}
+
+/// Whether somebody else holds a lock.
+fn try_shared(file: &File, path: impl Fn() -> PathBuf) -> Result<bool> {
     match file.try_lock_shared() {
         Ok(()) => Ok(false),
         Err(TryLockError::WouldBlock) => Ok(true),
-        Err(TryLockError::Error(error)) => Err(error).context(|| format!("test the lock {}", path.display())),
+        Err(TryLockError::Error(error)) => {
+            Err(error).context(|| format!("test the lock {}", path().display()))
+        }
     }
 }
 
@@ -180,13 +228,16 @@ mod tests {
         let (_dir, layout) = layout();
         let id = ContainerId::from_random([4; 32]);
         assert!(!monitor_alive(&layout, &id).unwrap());
+        assert!(!Monitors::of(&layout).unwrap().alive(&id).unwrap());
         assert!(!layout.container_state(&id).exists(), "asking makes nothing");
         let path = layout.container_state(&id).join("monitor.lock");
         let held = try_lock(&path).unwrap().unwrap();
         assert!(try_lock(&path).unwrap().is_none());
         assert!(monitor_alive(&layout, &id).unwrap());
+        let all = Monitors::of(&layout).unwrap();
+        assert!(all.alive(&id).unwrap() && !all.alive(&ContainerId::from_random([5; 32])).unwrap());
         drop(held);
-        assert!(!monitor_alive(&layout, &id).unwrap());
+        assert!(!monitor_alive(&layout, &id).unwrap() && !all.alive(&id).unwrap());
         assert!(!exec_monitor_alive(&layout, &id).unwrap());
     }
 }

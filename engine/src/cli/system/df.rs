@@ -8,11 +8,10 @@ use crate::cli::listing::{Format, Row, fill, parse_template};
 use crate::cli::table::short_id;
 use crate::cli::template::Ordered;
 use crate::cli::{images, output, ps, volume};
-use bollard::models::{ContainerSummary, ImageSummary, Volume};
+use bollard::models::{ImageSummary, Volume};
 use clap::Parser;
 use dhow_model::{Timestamp, units};
 use serde::Deserialize;
-use serde::de::DeserializeOwned;
 use serde_json::Value;
 use std::time::SystemTime;
 
@@ -92,8 +91,8 @@ impl Kind {
         .of_type("*formatter.diskUsageContext")
     }
 
-    fn items<T: DeserializeOwned>(&self) -> Outcome<Vec<T>> {
-        serde_json::from_value(self.items.clone()).map_err(wire)
+    fn items<'a, T: Deserialize<'a>>(&'a self) -> Outcome<Vec<T>> {
+        Vec::deserialize(&self.items).map_err(wire)
     }
 }
 
@@ -139,16 +138,13 @@ impl Lists {
     fn of(answer: &Answer, full_ids: bool) -> Outcome<Self> {
         let now = Timestamp::from(SystemTime::now());
         let view = ps::View::whole(now);
-        let containers: Vec<ContainerSummary> = answer.container_usage.items()?;
+        let containers: Vec<ps::Listed<'_>> = answer.container_usage.items()?;
         let images: Vec<ImageSummary> = answer.image_usage.items()?;
         let volumes: Vec<Volume> = answer.volume_usage.items()?;
         Ok(Self {
             images: images.iter().map(|image| image_row(image, now, full_ids)).collect(),
             // The image's part of a container's size is in the images' list.
-            containers: containers
-                .into_iter()
-                .map(|c| view.row(ContainerSummary { size_root_fs: None, ..c }))
-                .collect(),
+            containers: containers.into_iter().map(|c| view.row(c.without_image_size())).collect(),
             volumes: volumes.into_iter().map(volume::ls::row).collect(),
         })
     }

@@ -52,7 +52,7 @@ pub(super) fn execute(nodes: &[Node], data: &dyn Data) -> Step<String> {
     Ok(scope.text)
 }
 
-impl Scope<'_> {
+impl<'a> Scope<'a> {
     fn run(&mut self, nodes: &[Node], dot: &Dot) -> Step<Flow> {
         let depth = self.variables.len();
         let mut flow = Flow::Next;
@@ -72,6 +72,10 @@ impl Scope<'_> {
             Node::Break => return Ok(Flow::Break),
             Node::Continue => return Ok(Flow::Continue),
             Node::Print(pipeline) => {
+                if let Some(text) = self.plain_text(pipeline, dot) {
+                    self.text.push_str(text);
+                    return Ok(Flow::Next);
+                }
                 let value = self.pipeline(pipeline, dot)?;
                 if pipeline.variables.is_empty() {
                     let text = if value.is_null() { show_null(pipeline) } else { show(&value) };
@@ -141,6 +145,18 @@ impl Scope<'_> {
             }
         }
         Ok(Flow::Next)
+    }
+
+    /// `{{.Field}}` of the data, if that is a text: what most of a list consists of needs no copy.
+    fn plain_text(&self, pipeline: &Pipeline, dot: &Dot) -> Option<&'a str> {
+        let ([command], [], Dot::Data) = (pipeline.commands.as_slice(), pipeline.variables.as_slice(), dot)
+        else {
+            return None;
+        };
+        match command.operands.as_slice() {
+            [Operand::Field(path, _)] if path.len() == 1 => self.data.value().get(&path[0])?.as_str(),
+            _ => None,
+        }
     }
 
     fn assign(&mut self, pipeline: &Pipeline, value: Value) {

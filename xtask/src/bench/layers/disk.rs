@@ -1,5 +1,6 @@
 //! A filesystem in a file, fresh for every sample: no sample pays for, or gains from, the one before it.
 
+use crate::bench::unmount_below;
 use crate::{Result, process};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -31,16 +32,7 @@ impl Disk {
 
     /// Unmounts what engines left mounted on it, then itself.
     fn unmount(&self) -> Result {
-        let table = std::fs::read_to_string("/proc/self/mountinfo")?;
-        let on_it = table.lines().filter_map(|line| line.split(' ').nth(4).map(PathBuf::from));
-        let mut on_it: Vec<PathBuf> = on_it.filter(|place| place.starts_with(&self.path)).collect();
-        // The last mounted first.
-        on_it.reverse();
-        for place in on_it {
-            if place != self.path {
-                process::run(Command::new("umount").arg("-l").arg(place))?;
-            }
-        }
+        unmount_below(&self.path)?;
         process::run(Command::new("umount").arg(&self.path))
     }
 

@@ -44,6 +44,8 @@ pub enum LogSink {
 #[derive(Debug)]
 pub struct Daemon {
     remote: Remote,
+    /// What `logs` reads: the daemon's own log is not ours to read.
+    cache: Option<JsonFileWriter>,
     lines: Lines,
     encoder: Encoder,
     /// Looked up once an hour at most: summer begins.
@@ -99,7 +101,10 @@ impl LogSink {
             LogDriver::Journald => failed("journald is not enabled on this host".to_owned()),
             _ => failed(format!("syslog: {}", std::io::Error::from(errno))),
         })?;
-        Ok(Self::Daemon(Box::new(Daemon { remote, lines: Lines::default(), encoder, offset: (i64::MIN, 0) })))
+        let files = config.cache.is_some().then(|| config.files());
+        let cache = files.map(|files| JsonFileWriter::open(path, &files, &BTreeMap::new())).transpose()?;
+        let lines = Lines::default();
+        Ok(Self::Daemon(Box::new(Daemon { remote, cache, lines, encoder, offset: (i64::MIN, 0) })))
     }
 
     /// Takes what was read from the container.
@@ -111,12 +116,12 @@ impl LogSink {
             Self::Files(files) => files.write(stream, time, bytes),
             Self::Daemon(daemon) => {
                 let offset = daemon.local_offset(time);
-                let Daemon { remote, lines, encoder, .. } = &mut **daemon;
+                let Daemon { remote, lines, encoder, cache, .. } = &mut **daemon;
                 lines.take(stream, bytes, |line, partial| {
                     remote.push(encoder.encode(stream, time, offset, line, partial));
                 });
                 remote.flush();
-                Ok(())
+                cache.as_mut().map_or(Ok(()), |cache| cache.write(stream, time, bytes))
             }
         }
     }
@@ -130,10 +135,10 @@ impl LogSink {
             Self::Files(files) => files.end(stream, time),
             Self::Daemon(daemon) => {
                 let offset = daemon.local_offset(time);
-                let Daemon { remote, lines, encoder, .. } = &mut **daemon;
+                let Daemon { remote, lines, encoder, cache, .. } = &mut **daemon;
                 lines.end(stream, |line| remote.push(encoder.encode(stream, time, offset, line, false)));
                 remote.flush();
-                Ok(())
+                cache.as_mut().map_or(Ok(()), |cache| cache.end(stream, time))
             }
         }
     }
@@ -142,7 +147,12 @@ impl LogSink {
     pub fn shrink(&mut self) {
         match self {
             Self::Files(files) => files.shrink(),
-            Self::Daemon(daemon) => daemon.lines.shrink(),
+            Self::Daemon(daemon) => {
+                daemon.lines.shrink();
+                if let Some(cache) = &mut daemon.cache {
+                    cache.shrink();
+                }
+            }
         }
     }
 
