@@ -1,18 +1,21 @@
 //! From a layer's bytes as they come to its uncompressed tar, hashed on both sides.
 //!
 //! ```text
-//!   source ─► Tee (hash of the blob) ─► gzip | zstd ─┬─► pieces of 256 KiB ─► the reader of the tar, a thread
-//!             └──────── this thread ────────────────┘└─► the same pieces ───► hash of the tar, a thread
+//!   source ─► gzip | zstd ─┬─► pieces of 256 KiB ─► the reader of the tar, a thread
+//!    │   this thread       └─► the same pieces ───► hash of the tar, a thread
+//!    └─► hash of the blob: a thread where the source is in memory, this one where it comes as a stream
 //! ```
 //!
-//! Inflating, hashing and unpacking go on at once, in constant memory. A plain source in memory is not copied at
-//! all: the tar is read where it is, and only hashed aside. The inflater is zlib-rs: as a stream it is as fast as
-//! libdeflate, which must have the whole layer in memory before anybody sees its first byte.
+//! Inflating, hashing and unpacking go on at once, in constant memory, and pieces are handed on, not copied. A plain
+//! source in memory is not copied at all: the tar is read where it is, and only hashed aside.
 
 use crate::content::finish;
+use dhow_inflate::{Gzip, HISTORY, ROOM};
 use dhow_model::{Digest, Error, ErrorKind, Result};
 use sha2::Digest as _;
 use std::io::{BufRead, BufReader, Cursor, ErrorKind as IoKind, Read};
+use std::ops::Range;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{Scope, ScopedJoinHandle};
@@ -103,7 +106,7 @@ pub(crate) fn read_hashed<T: Send>(
     match source {
         LayerSource::Bytes(bytes) => match Compression::detect(bytes)? {
             Compression::Plain => read_in_place(bytes, want_blob, progress, read),
-            how => read_piped(bytes, how, want_blob, progress, read),
+            how => read_and_hash_aside(bytes, how, want_blob, progress, read),
         },
         LayerSource::Reader { mut reader, .. } => {
             let start = read_start(&mut reader)?;
@@ -125,7 +128,7 @@ pub(crate) fn read_start(reader: &mut dyn Read) -> Result<Vec<u8>> {
 pub(crate) fn decoder<'a>(input: impl BufRead + 'a, how: Compression) -> Result<Box<dyn Read + 'a>> {
     Ok(match how {
         Compression::Plain => Box::new(input),
-        Compression::Gzip => Box::new(flate2::bufread::MultiGzDecoder::new(input)),
+        Compression::Gzip => Box::new(Gzip::new(input)),
         Compression::Zstd => Box::new(
             zstd::stream::read::Decoder::with_buffer(input)
                 .map_err(|e| Error::caused(ErrorKind::Internal, "start zstd", e))?,
@@ -175,6 +178,30 @@ fn read_in_place<T>(
     })
 }
 
+/// A compressed source in memory, whose hash need not wait for the decompressor, nor hold it up.
+fn read_and_hash_aside<T: Send>(
+    bytes: &[u8],
+    how: Compression,
+    want_blob: bool,
+    progress: &(dyn Fn(u64) + Sync),
+    read: impl FnOnce(&mut dyn BufRead) -> Result<T> + Send,
+) -> Result<(T, Digests)> {
+    let given_up = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let hash = || {
+            let mut hasher = sha2::Sha256::new();
+            let pieces = bytes.chunks(PIECE).take_while(|_| !given_up.load(Ordering::Relaxed));
+            pieces.for_each(|piece| hasher.update(piece));
+            finish(hasher)
+        };
+        let blob = want_blob.then(|| scope.spawn(hash));
+        let read = read_piped(bytes, how, false, progress, read);
+        given_up.store(read.is_err(), Ordering::Relaxed);
+        let blob = blob.map(join).transpose()?;
+        read.map(|(value, digests)| (value, Digests { blob, ..digests }))
+    })
+}
+
 fn read_piped<'a, T: Send>(
     input: impl BufRead + 'a,
     how: Compression,
@@ -205,7 +232,7 @@ fn spawn_hash<'scope>(
     scope.spawn(move || {
         let mut hasher = sha2::Sha256::new();
         for piece in pieces {
-            hasher.update(&piece.bytes);
+            hasher.update(piece.bytes());
         }
         finish(hasher)
     })
@@ -224,9 +251,9 @@ fn inflate<'pool>(
     to_hash: SyncSender<Piece<'pool>>,
 ) -> Option<Option<Digest>> {
     let mut tee = Tee { input, hasher: want_blob.then(sha2::Sha256::new), hashed: 0, count: 0, progress };
-    let result = decoder(&mut tee, how).and_then(|mut decoder| {
+    let result = Filler::new(&mut tee, how).and_then(|mut filler| {
         loop {
-            let piece = pool.fill(&mut decoder).map_err(|error| source_error(error, how))?;
+            let piece = filler.fill(pool).map_err(|error| source_error(error, how))?;
             let Some(piece) = piece else { return Ok(true) };
             if to_hash.send(piece.clone()).is_err() || to_reader.send(Ok(piece)).is_err() {
                 return Ok(false);
@@ -312,34 +339,78 @@ struct Pool {
 type Piece<'pool> = Arc<PieceBytes<'pool>>;
 
 struct PieceBytes<'pool> {
-    bytes: Vec<u8>,
+    /// Of [`BUFFER`] bytes.
+    buffer: Vec<u8>,
+    /// Where the piece is in it.
+    place: Range<usize>,
     pool: &'pool Pool,
+}
+
+impl PieceBytes<'_> {
+    fn bytes(&self) -> &[u8] {
+        self.buffer.get(self.place.clone()).unwrap_or_default()
+    }
 }
 
 impl Drop for PieceBytes<'_> {
     fn drop(&mut self) {
-        let bytes = std::mem::take(&mut self.bytes);
-        self.pool.free.lock().unwrap_or_else(PoisonError::into_inner).push(bytes);
+        let buffer = std::mem::take(&mut self.buffer);
+        self.pool.free.lock().unwrap_or_else(PoisonError::into_inner).push(buffer);
     }
 }
 
-impl Pool {
-    /// The next piece of `input`; `None` at its end.
-    fn fill(&self, input: &mut dyn Read) -> std::io::Result<Option<Piece<'_>>> {
-        let free = self.free.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        let mut bytes = free.unwrap_or_default();
-        bytes.resize(PIECE, 0);
-        let mut filled = 0;
-        while filled < PIECE {
-            match input.read(&mut bytes[filled..]) {
-                Ok(0) => break,
-                Ok(length) => filled += length,
-                Err(error) if error.kind() == IoKind::Interrupted => {}
-                Err(error) => return Err(error),
+/// Before a piece, the decompressor of gzip wants to see the end of the one before; after it, it wants room.
+const BUFFER: usize = HISTORY + PIECE + ROOM;
+
+/// Fills pieces with what it decompresses.
+enum Filler<'input, 'pool, R> {
+    /// With the piece before.
+    Gzip(Box<Gzip<R>>, Option<Piece<'pool>>),
+    Other(Box<dyn Read + 'input>),
+}
+
+impl<'input, 'pool, R: BufRead + 'input> Filler<'input, 'pool, R> {
+    fn new(input: R, how: Compression) -> Result<Self> {
+        Ok(match how {
+            Compression::Gzip => Self::Gzip(Box::new(Gzip::new(input)), None),
+            _ => Self::Other(decoder(input, how)?),
+        })
+    }
+
+    /// The next piece; `None` at the end.
+    fn fill(&mut self, pool: &'pool Pool) -> std::io::Result<Option<Piece<'pool>>> {
+        let free = pool.free.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        let mut piece =
+            PieceBytes { buffer: free.unwrap_or_else(|| vec![0; BUFFER]), place: HISTORY..HISTORY, pool };
+        piece.place.end = match self {
+            Self::Gzip(gzip, before) => {
+                if let Some(before) = before {
+                    let end = before.place.end;
+                    piece.buffer[..HISTORY].copy_from_slice(&before.buffer[end - HISTORY..end]);
+                }
+                gzip.fill(&mut piece.buffer, HISTORY)?
             }
+            Self::Other(input) => {
+                let mut end = HISTORY;
+                while end < HISTORY + PIECE {
+                    match input.read(&mut piece.buffer[end..HISTORY + PIECE]) {
+                        Ok(0) => break,
+                        Ok(length) => end += length,
+                        Err(error) if error.kind() == IoKind::Interrupted => {}
+                        Err(error) => return Err(error),
+                    }
+                }
+                end
+            }
+        };
+        if piece.place.is_empty() {
+            return Ok(None);
         }
-        bytes.truncate(filled);
-        Ok((filled > 0).then(|| Arc::new(PieceBytes { bytes, pool: self })))
+        let piece = Arc::new(piece);
+        if let Self::Gzip(_, before) = self {
+            *before = Some(piece.clone());
+        }
+        Ok(Some(piece))
     }
 }
 
@@ -353,7 +424,7 @@ struct PieceReader<'pool> {
 
 impl BufRead for PieceReader<'_> {
     fn fill_buf(&mut self) -> std::io::Result<&[u8]> {
-        while !self.ended && self.current.as_ref().is_none_or(|piece| self.at >= piece.bytes.len()) {
+        while !self.ended && self.current.as_ref().is_none_or(|piece| self.at >= piece.place.len()) {
             self.at = 0;
             self.current = match self.pieces.recv() {
                 Ok(piece) => Some(piece.map_err(std::io::Error::other)?),
@@ -363,7 +434,7 @@ impl BufRead for PieceReader<'_> {
                 }
             };
         }
-        Ok(self.current.as_ref().and_then(|piece| piece.bytes.get(self.at..)).unwrap_or_default())
+        Ok(self.current.as_ref().and_then(|piece| piece.bytes().get(self.at..)).unwrap_or_default())
     }
 
     fn consume(&mut self, amount: usize) {
