@@ -18,7 +18,7 @@ pub(crate) const INPUT_MARGIN: usize = 40;
 /// The same for each further round, where the first refill was that of the round before: so the first one is always
 /// possible.
 const ROUND_MARGIN: usize = INPUT_MARGIN - 8;
-/// So much room a round needs: two literals, then a match of 258 bytes, whose last store is 16 bytes wide.
+/// So much room a round needs: two literals, then a match of 258 bytes, copied by 32 bytes at a time.
 pub(crate) const OUTPUT_MARGIN: usize = 320;
 
 /// How the loop ended.
@@ -213,18 +213,23 @@ fn run_anywhere(tables: &Tables, bits: &mut Bits, place: &mut Place<'_>) -> Resu
 /// `to` on may be written.
 #[inline(always)]
 unsafe fn copy_match(to: *mut u8, distance: usize, length: usize) {
-    // SAFETY: writes go up to the first multiple of 16 at or after `length`, or to 32: within what the caller
-    // promises. What is read is at or after `to - distance`, and before what is written next: pieces of 16 bytes do
-    // not overlap where the distance is as large, and words are read whole before they are written.
+    // SAFETY: writes go up to the first multiple of 32 at or after `length`: within what the caller promises. What is
+    // read is at or after `to - distance`, and before what is written next: a word is read whole before it is written.
     unsafe {
         let from = to.sub(distance).cast_const();
-        if distance >= 16 {
-            from.copy_to_nonoverlapping(to, 16);
-            from.add(16).copy_to_nonoverlapping(to.add(16), 16);
-            let mut done = 32;
-            while done < length {
-                from.add(done).copy_to_nonoverlapping(to.add(done), 16);
-                done += 16;
+        if distance >= 8 {
+            // Words, not vectors: what is copied was often just written, and by words it is forwarded.
+            let mut done = 0;
+            loop {
+                for word in 0..4 {
+                    let at = done + word * 8;
+                    let word = from.add(at).cast::<u64>().read_unaligned();
+                    to.add(at).cast::<u64>().write_unaligned(word);
+                }
+                done += 32;
+                if done >= length {
+                    break;
+                }
             }
         } else if distance == 1 {
             let word = u64::from(from.read()) * 0x0101_0101_0101_0101;

@@ -23,7 +23,7 @@ pub(crate) const PRECODE_BITS: u32 = 7;
 const MAX_BITS: usize = 15;
 
 /// Entries of the main table and of all its subtables. A subtable of 2^k entries has more than k symbols that are its own: 288
-/// symbols make at most 576 entries where k is up to 3, and 32 at most 512 where k is up to 6.
+/// symbols make at most 922 entries where k is up to 4, and 32 at most 512 where k is up to 7.
 pub(crate) const LITLEN_ENTRIES: usize = (1 << LITLEN_BITS) + 1024;
 pub(crate) const DISTANCE_ENTRIES: usize = (1 << DISTANCE_BITS) + 1024;
 pub(crate) const PRECODE_ENTRIES: usize = 1 << PRECODE_BITS;
@@ -284,7 +284,7 @@ mod tests {
         // Lengths 1, 2, … 14, 15, 15: the deepest code there is.
         let lengths: Vec<u8> = (1..=15).chain([15]).collect();
         let meanings: Vec<u32> = (0..16).map(|symbol| symbol << 16).collect();
-        for bits in [7, 9, 12] {
+        for bits in [7, 9, 11] {
             let mut table = [INVALID; LITLEN_ENTRIES];
             build(&mut table, bits, &lengths, &meanings, false).unwrap();
             for symbol in 0..16u32 {
