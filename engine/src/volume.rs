@@ -19,7 +19,7 @@ pub(crate) fn host_path(layout: &Layout, mount: &Mount) -> Option<PathBuf> {
     match &mount.source {
         MountSource::Bind { path, .. } => Some(PathBuf::from(path)),
         MountSource::Volume { name, .. } => Some(layout.volume_data(name)),
-        MountSource::Tmpfs { .. } => None,
+        MountSource::Image { .. } | MountSource::Tmpfs { .. } => None,
     }
 }
 

@@ -52,6 +52,7 @@ pub fn create(
     super::userns::choose(settings, &mut config)?;
     super::oci::choose(settings, &mut config)?;
     let volumes = name_volumes(&mut config)?;
+    find_mounted_images(engine, &mut config)?;
     let record = ContainerRecord {
         id: id.clone(),
         name: match name {
@@ -196,6 +197,19 @@ pub(super) fn merge_env(image: &[String], user: &[String]) -> Vec<String> {
         }
     }
     merged
+}
+
+/// Images to mount are those that the names mean now.
+fn find_mounted_images(engine: &Engine, config: &mut ContainerConfig) -> Result<()> {
+    for mount in &mut config.host.mounts {
+        if let MountSource::Image { name, id, .. } = &mut mount.source {
+            // Not as something that is not found: clients would take the container's own image for it, and pull that.
+            let found = image::find_or_embedded(engine, name)
+                .map_err(|error| error.with_kind(ErrorKind::InvalidArgument))?;
+            *id = Some(found.id);
+        }
+    }
+    Ok(())
 }
 
 /// Gives every `VOLUME` without a mount an anonymous volume, and every volume a name and a row.

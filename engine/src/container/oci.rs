@@ -3,7 +3,6 @@
 use crate::Engine;
 use crate::settings::{RuntimeSettings, Settings};
 use dhow_model::container::ContainerConfig;
-use dhow_model::mount::{Mount, MountSource};
 use dhow_model::security::SeccompProfile;
 use dhow_model::{Error, Result};
 use dhow_runtime::monitor::ExternalSpec;
@@ -31,14 +30,6 @@ pub(super) fn choose(settings: &Settings, config: &mut ContainerConfig) -> Resul
     if host.security.ids.is_some() {
         return Err(Error::unsupported(format!(
             "not supported by dhow: --userns with --runtime {}",
-            host.runtime
-        )));
-    }
-    let has_part = |mount: &Mount| matches!(&mount.source, MountSource::Volume { details, .. } if !details.subpath.is_empty());
-    // It would look the part up by a path, in a volume that others may be changing.
-    if host.mounts.iter().any(has_part) {
-        return Err(Error::unsupported(format!(
-            "not supported by dhow: --mount volume-subpath with --runtime {}",
             host.runtime
         )));
     }

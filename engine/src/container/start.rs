@@ -227,7 +227,7 @@ pub(crate) fn resolve_mounts(engine: &Engine, record: &ContainerRecord) -> Resul
         .iter()
         .map(|mount| {
             let host_path = volume::host_path(engine.layout(), mount);
-            let (mut copy_up, mut filesystem) = (false, None);
+            let (mut copy_up, mut filesystem, mut layers) = (false, None, Vec::new());
             match (&mount.source, &host_path) {
                 (MountSource::Volume { name, nocopy, details, .. }, Some(_)) => {
                     // A part of a volume is there already, or the start fails.
@@ -237,9 +237,14 @@ pub(crate) fn resolve_mounts(engine: &Engine, record: &ContainerRecord) -> Resul
                     filesystem = volume::local::filesystem(engine.layout(), &known)?;
                 }
                 (MountSource::Bind { create, .. }, Some(path)) => check_bind(path, *create)?,
+                (MountSource::Image { name, id: Some(id), .. }, _) => {
+                    let image = engine.db()?.read(|txn| txn.image(id))?;
+                    let image = image.ok_or_else(|| Error::not_found(format!("No such image: {name}")))?;
+                    layers = engine.layers().lower_dirs(&image.layers)?;
+                }
                 _ => {}
             }
-            Ok(ResolvedMount { mount: mount.clone(), host_path, copy_up, filesystem })
+            Ok(ResolvedMount { mount: mount.clone(), host_path, copy_up, filesystem, layers })
         })
         .collect()
 }

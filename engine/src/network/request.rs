@@ -3,7 +3,7 @@
 use crate::Engine;
 use dhow_model::container::{HostConfig, NetworkMode};
 use dhow_model::network::{DEFAULT_NETWORK, EndpointConfig, Network};
-use dhow_model::{Error, Result};
+use dhow_model::{Error, ErrorKind, Result};
 use dhow_store::db::Txn;
 
 /// What the settings say where the container says nothing; and the default bridge, if it is to be on that.
@@ -62,7 +62,10 @@ pub(crate) fn check(txn: &Txn<'_>, host: &mut HostConfig) -> Result<()> {
     }
     let mut seen = std::collections::BTreeSet::new();
     for endpoint in &mut host.endpoints {
-        let network = txn.find_network(&endpoint.network)?;
+        // Not as something that is not found: clients would take the image for it, and pull that.
+        let network = txn
+            .find_network(&endpoint.network)
+            .map_err(|error| error.with_kind(ErrorKind::InvalidArgument))?;
         check_endpoint(&network, endpoint)?;
         if !seen.insert(network.id.clone()) {
             return Err(Error::invalid(format!("network {} is given twice", network.name)));

@@ -1,5 +1,6 @@
 //! What a container is on a network: `none` left for others, link-local addresses, names and settings of its interface.
 
+use crate::http::Api;
 use crate::sandbox::Sandbox;
 use serde_json::{Value, json};
 
@@ -178,4 +179,86 @@ fn interfaces_have_the_names_and_settings_that_were_asked_for() {
     sandbox
         .dhow([&["run", "--rm"][..], &twice, &["busybox", "true"]].concat())
         .fails(125, "the container has an interface x0 already");
+}
+
+/// What compose does: networks by labels, a container on several of them from its creation, more joined later.
+#[test]
+fn as_compose_uses_the_api() {
+    let sandbox = Sandbox::with_busybox();
+    let server = sandbox.serve();
+    let mut api = Api::new(&sandbox.path("api.sock"));
+    let mut ask = |method: &str, target: &str, body: Value| {
+        let body = if body.is_null() { Vec::new() } else { body.to_string().into_bytes() };
+        let (status, answer) = api.ask(method, &format!("/v1.44{target}"), &body);
+        let answer = String::from_utf8(answer).unwrap();
+        (status, serde_json::from_str::<Value>(&answer).unwrap_or(Value::String(answer)))
+    };
+    for (name, more) in [
+        ("shop_front", json!({})),
+        (
+            "shop_back",
+            json!({"Internal": true, "IPAM": {"Config": [{"Subnet": "10.127.91.0/24", "Gateway": "10.127.91.1"}]}}),
+        ),
+    ] {
+        let mut body = json!({
+            "Name": name, "Driver": "bridge", "CheckDuplicate": true, "Attachable": false,
+            "Labels": {"com.docker.compose.project": "shop", "com.docker.compose.network": name},
+        });
+        body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        let (status, made) = ask("POST", "/networks/create", body);
+        assert!(status == 201 && made["Id"].is_string(), "{status} {made}");
+    }
+    let (status, listed) = ask(
+        "GET",
+        "/networks?filters=%7B%22label%22%3A%5B%22com.docker.compose.project%3Dshop%22%5D%7D",
+        Value::Null,
+    );
+    assert_eq!((status, listed.as_array().unwrap().len()), (200, 2));
+    let create = |name: &str, endpoints: Value| {
+        json!({
+            "Image": "busybox", "Cmd": ["sleep", "1000"],
+            "Labels": {"com.docker.compose.project": "shop", "com.docker.compose.service": name},
+            "HostConfig": {"NetworkMode": "shop_front"},
+            "NetworkingConfig": {"EndpointsConfig": endpoints},
+        })
+    };
+    let both = json!({
+        "shop_front": {"Aliases": ["shop-web-1", "web"], "GwPriority": 1},
+        "shop_back": {"Aliases": ["web"], "IPAMConfig": {"IPv4Address": "10.127.91.9"},
+                      "MacAddress": "02:42:0a:7f:5b:09"},
+    });
+    for (name, endpoints) in [("shop-web-1", both), ("shop-db-1", json!({"shop_front": {}}))] {
+        let (status, made) = ask("POST", &format!("/containers/create?name={name}"), create(name, endpoints));
+        assert_eq!(status, 201, "{made}");
+    }
+    let connect = json!({"Container": "shop-db-1", "EndpointConfig": {"Aliases": ["db", "sql"]}});
+    assert_eq!(ask("POST", "/networks/shop_back/connect", connect).0, 200);
+    for name in ["shop-web-1", "shop-db-1"] {
+        assert_eq!(ask("POST", &format!("/containers/{name}/start"), Value::Null).0, 204);
+    }
+    exec(&sandbox, "shop-web-1", "ping -c 1 -W 3 db >/dev/null && ping -c 1 -W 3 sql.shop_back >/dev/null");
+    exec(&sandbox, "shop-db-1", "ping -c 1 -W 3 web >/dev/null");
+    let (status, web) = ask("GET", "/containers/shop-web-1/json", Value::Null);
+    let back = &web["NetworkSettings"]["Networks"]["shop_back"];
+    assert_eq!(status, 200);
+    assert_eq!(back["IPAddress"], "10.127.91.9");
+    assert_eq!(back["MacAddress"], "02:42:0a:7f:5b:09");
+    assert_eq!(web["NetworkSettings"]["Networks"]["shop_front"]["GwPriority"], 1);
+    assert!(back["DNSNames"].as_array().unwrap().contains(&"web".into()), "{back}");
+    let (status, network) = ask("GET", "/networks/shop_back", Value::Null);
+    assert_eq!((status, network["Containers"].as_object().unwrap().len()), (200, 2));
+    let bad = json!({"shop_front": {}, "nowhere": {}});
+    let (status, why) = ask("POST", "/containers/create?name=bad", create("bad", bad));
+    assert_eq!((status, why["message"].as_str()), (400, Some("network nowhere not found")));
+    let (status, why) = ask("DELETE", "/networks/shop_back", Value::Null);
+    assert!(
+        status == 403 && why["message"].as_str().unwrap().contains("has active endpoints"),
+        "{status} {why}"
+    );
+    let leave = json!({"Container": "shop-db-1", "Force": true});
+    assert_eq!(ask("POST", "/networks/shop_back/disconnect", leave).0, 200);
+    server.docker(["rm", "-f", "shop-web-1", "shop-db-1"]).ok();
+    for name in ["shop_front", "shop_back"] {
+        assert_eq!(ask("DELETE", &format!("/networks/{name}"), Value::Null).0, 204);
+    }
 }

@@ -6,6 +6,7 @@
 //! | `hello` | the first command of a new user |
 //! | `debian` | a real distribution, by batch and by terminal |
 //! | `apps` | nginx, PostgreSQL and Python from Debian's packages, on networks and volumes |
+//! | `image_mounts` | an image's files in another one's container |
 //! | `images` | archives that other tools made, saved archives, tags, history, corrupt input |
 //! | `layers` | layers in both forms: the same to every verb, mounted once, gone with the last image |
 //! | `run` | the flags of `run`, seen from inside the container |
@@ -80,6 +81,7 @@ mod flags;
 mod health;
 mod hello;
 mod http;
+mod image_mounts;
 mod images;
 mod lan;
 mod layers;

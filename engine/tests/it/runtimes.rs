@@ -98,7 +98,40 @@ fn as_one_of_ours(sandbox: &Sandbox, runtime: &str) {
     std::fs::write(&file, "someone:x:77:78::/home:/bin/sh\n").unwrap();
     let mount = format!("{}:/etc/passwd:ro", file.display());
     assert!(same(&["-u", "someone", "-v", &mount], &["id"]).starts_with("uid=77(someone) gid=78"));
+    let part = "type=volume,src=vol,dst=/p,volume-subpath=group";
+    assert!(same(&["--mount", part], &["cat", "/p"]).contains("staff"), "a part of a volume");
     joins_others(sandbox, runtime);
+}
+
+/// Networks are connected before the runtime is asked to start the program, and stay when it has gone.
+#[test]
+fn runtimes_are_on_networks_as_ours() {
+    let sandbox = Sandbox::with_busybox();
+    show_all_hierarchies(&sandbox);
+    sandbox.ok(["network", "create", "--ipv6", "mine"]);
+    sandbox.ok(["run", "-d", "--name", "other", "--network", "mine", "busybox", "sleep", "1000"]);
+    for runtime in ["runc", "crun"] {
+        let script = "echo $(ls /sys/class/net); cat /proc/sys/net/ipv6/conf/eth0/accept_ra; ip route | grep -c default; \
+                      ping -c 1 -W 3 other | grep -o ' 0% packet loss'; cat /etc/resolv.conf";
+        let flags = ["--network", "mine", "--sysctl", "net.ipv4.ip_default_ttl=9"];
+        assert!(same(&sandbox, runtime, &flags, &["sh", "-c", script]).contains(" 0% packet loss"));
+        let serve = "while true; do nc -l -p 80 -e echo served; done";
+        let run =
+            ["run", "-d", "--init", "--name", "web", "--runtime", runtime, "-p", "127.0.0.1::80", "busybox"];
+        sandbox.ok([&run[..], &["sh", "-c", serve]].concat());
+        let at = sandbox.ok(["port", "web", "80"]);
+        eventually("it is reached by its published port", || {
+            let mut text = String::new();
+            let stream = std::net::TcpStream::connect(at.trim()).ok();
+            stream.is_some_and(|mut s| std::io::Read::read_to_string(&mut s, &mut text).is_ok())
+                && text == "served\n"
+        });
+        sandbox.ok(["network", "connect", "mine", "web"]);
+        sandbox.ok(["exec", "web", "ping", "-c", "1", "-W", "3", "other"]);
+        sandbox.ok(["restart", "-t", "0", "web"]);
+        sandbox.ok(["exec", "web", "ping", "-c", "1", "-W", "3", "other"]);
+        sandbox.ok(["rm", "-f", "web"]);
+    }
 }
 
 /// What another container has is shared with it, whoever started either.

@@ -1,6 +1,6 @@
 //! Mounts that a user asks for.
 
-use crate::{Error, Result};
+use crate::{Digest, Error, Result};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -46,6 +46,15 @@ pub enum MountSource {
         /// What `--mount` says beside that.
         #[serde(default)]
         details: VolumeDetails,
+    },
+    /// The files of an image, which cannot be changed.
+    Image {
+        /// As typed.
+        name: String,
+        /// Which one that was when the container was made.
+        id: Option<Digest>,
+        /// What of it is mounted; empty: all of it. Relative, without `..`.
+        subpath: String,
     },
     /// A filesystem in memory.
     Tmpfs {

@@ -12,6 +12,7 @@ use dhow_model::security::CAPABILITIES;
 use dhow_model::{Error, Result};
 use dhow_sys::clone;
 use serde_json::{Map, Value, json};
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 /// What a configuration says beside the plan.
@@ -28,6 +29,8 @@ pub(crate) struct Told<'a> {
     pub joined: Vec<(&'static str, String)>,
     /// Where another container's `/dev/shm` is mounted.
     pub shared_memory: PathBuf,
+    /// Where sources are mounted that no path of the host's leads to, by their targets.
+    pub made: BTreeMap<String, PathBuf>,
 }
 
 /// The configuration.
@@ -187,6 +190,7 @@ fn names(mask: u64) -> Vec<&'static str> {
 /// `None` for what another mount stands for.
 fn mount_of(mount: &MountStep, told: &Told<'_>) -> Option<Value> {
     let fixed = |options: &[&str]| options.iter().map(|option| (*option).to_owned()).collect::<Vec<_>>();
+    let made = told.made.get(&mount.target).map(|path| path.display().to_string());
     let (kind, source, mut options) = match &mount.what {
         MountWhat::Proc => ("proc", "proc".to_owned(), Vec::new()),
         MountWhat::Sysfs => ("sysfs", "sysfs".to_owned(), Vec::new()),
@@ -203,9 +207,11 @@ fn mount_of(mount: &MountStep, told: &Told<'_>) -> Option<Value> {
         MountWhat::CgroupDirectory | MountWhat::CgroupV2 => ("cgroup", "cgroup".to_owned(), Vec::new()),
         MountWhat::CgroupV1(_) => return None,
         MountWhat::CgroupHost(path) => ("bind", path.display().to_string(), fixed(&["rbind"])),
+        MountWhat::Image(_) => ("bind", made.unwrap_or_default(), fixed(&["bind", "rprivate", "ro"])),
         MountWhat::Bind(bind) => {
             let how = if bind.recursive { "rbind" } else { "bind" };
-            ("bind", bind.path.display().to_string(), fixed(&[how, propagation(mount.propagation)]))
+            let path = made.unwrap_or_else(|| bind.path.display().to_string());
+            ("bind", path, fixed(&[how, propagation(mount.propagation)]))
         }
     };
     options.extend(flags(mount.flags));

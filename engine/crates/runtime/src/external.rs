@@ -13,7 +13,7 @@ use crate::future_root::FutureRoot;
 use crate::launch::ChildStdio;
 use crate::monitor::spec::ExternalSpec;
 use crate::plan::{LaunchPlan, Scene};
-use crate::prepare::{open_donor, shared_memory};
+use crate::prepare::{bind_source, is_directory, open_donor, shared_memory};
 use crate::rootfs::{self, c_path, c_string};
 use crate::spec::{Donor, Donors};
 use crate::step::{MountStep, MountWhat, Step};
@@ -21,6 +21,7 @@ use crate::{Launched, copyup, user};
 use dhow_model::{Error, ErrorKind, Result, ResultExt};
 use dhow_sys::{clone, mount, process, pty, socket};
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
+use std::collections::BTreeMap;
 use std::fs::{DirBuilder, File};
 use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::os::unix::fs::DirBuilderExt;
@@ -28,6 +29,8 @@ use std::os::unix::net::UnixListener;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+/// What is mounted for the runtime to find has this name and a number, beside the bundle.
+const MADE: &str = "source-";
 /// MS_PRIVATE (linux/mount.h).
 const PRIVATE: u64 = 1 << 18;
 
@@ -163,6 +166,7 @@ impl External {
             program: program(plan, &future)?,
             joined: joined.iter().map(Joined::told).collect(),
             shared_memory: shared,
+            made: self.make_sources(plan)?,
         };
         let config = bundle::config(plan, &told)?;
         let what = || format!("write {}", self.path("config.json").display());
@@ -184,6 +188,35 @@ impl External {
         let tree = shared_memory(open_donor(donor)?.as_fd(), 0)?;
         let place = mount::open_path(&c_path(at)?).context(what)?;
         mount::attach(tree.as_fd(), place.as_fd()).context_kind(ErrorKind::StartFailed, what)
+    }
+
+    /// Mounts the sources that no path of the host's leads to: parts of volumes, which are looked up once, and images.
+    fn make_sources(&self, plan: &LaunchPlan) -> Result<BTreeMap<String, PathBuf>> {
+        let mut made = BTreeMap::new();
+        for step in &plan.steps {
+            let Step::Mount(step) = step else { continue };
+            let tree = match &step.what {
+                MountWhat::Bind(bind) if !bind.subpath.is_empty() => bind_source(bind, step)?,
+                MountWhat::Image(image) => {
+                    rootfs::of_image(&image.lower, &image.subpath, None, &image.scratch)?
+                }
+                _ => continue,
+            };
+            let at = self.path(&format!("{MADE}{}", made.len()));
+            let what = || format!("mount at {}", at.display());
+            // The last run's, which may have been of another kind.
+            let _ = mount::detach(&c_path(&at)?);
+            let _ = std::fs::remove_dir(&at).or_else(|_| std::fs::remove_file(&at));
+            if is_directory(&tree, step)? {
+                DirBuilder::new().mode(0o700).create(&at).context(what)?;
+            } else {
+                File::create_new(&at).context(what)?;
+            }
+            let place = mount::open_path(&c_path(&at)?).context(what)?;
+            mount::attach(tree.as_fd(), place.as_fd()).context_kind(ErrorKind::StartFailed, what)?;
+            made.insert(step.target.clone(), at);
+        }
+        Ok(made)
     }
 
     /// Runs the runtime to its end.
@@ -217,8 +250,10 @@ impl External {
         // It knows nothing of the container if its creation failed early.
         let _ = self.run(&["delete", "--force", &self.id], Streams::None, None);
         self.remove_foreign_cgroups();
-        for name in ["rootfs", "shm"] {
-            if let Ok(path) = c_path(&self.path(name)) {
+        let made =
+            (0..).map(|number: u32| self.path(&format!("{MADE}{number}"))).take_while(|at| at.exists());
+        for at in ["rootfs", "shm"].map(|name| self.path(name)).into_iter().chain(made) {
+            if let Ok(path) = c_path(&at) {
                 let _ = mount::detach(&path);
             }
         }

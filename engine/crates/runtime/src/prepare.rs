@@ -28,8 +28,8 @@ use std::path::Path;
 
 mod sources;
 
-pub(crate) use sources::shared_memory;
-use sources::{bind_source, cgroup_view, tmpfs};
+pub(crate) use sources::{bind_source, is_directory, shared_memory};
+use sources::{cgroup_view, tmpfs};
 
 /// CAP_SYS_ADMIN, which installing a filter without no-new-privileges needs.
 const CAP_SYS_ADMIN: u64 = 1 << 21;
@@ -426,10 +426,14 @@ impl<'a> Preparation<'a> {
             }
             MountWhat::Bind(bind) => {
                 let source = bind_source(bind, step)?;
-                let status = openat2::stat(source.as_fd()).on("fstat", bind.path.display());
-                let mode = status.context(|| format!("mount at {}", step.target))?.st_mode;
-                is_directory = mode & libc::S_IFMT == libc::S_IFDIR;
+                is_directory = sources::is_directory(&source, step)?;
                 self.give_source(bind.ids, source.as_fd(), &bind.path)?;
+                Source::Ready(source)
+            }
+            MountWhat::Image(image) => {
+                let mapping = self.ids.as_ref().map(Ids::for_mounts).transpose()?;
+                let source = rootfs::of_image(&image.lower, &image.subpath, mapping, &image.scratch)?;
+                is_directory = sources::is_directory(&source, step)?;
                 Source::Ready(source)
             }
         };

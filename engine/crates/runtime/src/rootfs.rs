@@ -3,7 +3,7 @@
 mod one_string;
 
 use crate::spec::Rootfs;
-use crate::{facts, layers};
+use crate::{facts, layers, view};
 use dhow_model::{Error, ErrorKind, LowerLayer, Result, ResultExt};
 use dhow_sys::mount::{self, FsContext, OPEN_TREE_CLONE, RECURSIVE};
 use dhow_sys::{Errno, fsat, openat2};
@@ -93,6 +93,25 @@ pub(crate) fn readonly_overlay(layers: &[Layer<'_>], scratch: &Path) -> Result<O
     overlay_of(&Lower::open(layers)?, None, scratch)
 }
 
+/// The files of an image as a mount, which nobody can write to. `scratch` as in [`readonly_overlay`].
+pub(crate) fn of_image(
+    lower: &[LowerLayer],
+    subpath: &str,
+    mapping: Option<Mapping<'_>>,
+    scratch: &Path,
+) -> Result<OwnedFd> {
+    let layers: Vec<Layer<'_>> = lower.iter().map(|layer| Layer { layer, mapping }).collect();
+    let whole = match layers.as_slice() {
+        [] => return Err(Error::invalid("an image without files cannot be mounted")),
+        [one] => one.mount()?,
+        _ => readonly_overlay(&layers, scratch)?,
+    };
+    let tree = if subpath.is_empty() { whole } else { view::part_of(&whole, subpath, scratch)? };
+    mount::set_attributes(tree.as_fd(), mount::ATTR_RDONLY, 0, mount::PRIVATE, true)
+        .context(|| "make an image's files read-only".to_owned())?;
+    Ok(tree)
+}
+
 fn overlay(lower: &[LowerLayer], upper: &Path, work: &Path, mapping: Option<Mapping<'_>>) -> Result<OwnedFd> {
     let layers: Vec<Layer<'_>> = lower.iter().map(|layer| Layer { layer, mapping }).collect();
     overlay_of(&Lower::open(&layers)?, Some(upper), work)
@@ -107,18 +126,23 @@ pub(crate) struct Layer<'a> {
 }
 
 impl Layer<'_> {
-    /// It alone, for walking.
-    pub(crate) fn open(self) -> Result<OwnedFd> {
+    /// It alone, as a mount.
+    fn mount(self) -> Result<OwnedFd> {
         let path = self.layer.path();
-        let tree = match (self.layer, self.mapping) {
-            (LowerLayer::Indexed(layer), _) => layers::mount_of(layer)?,
-            (LowerLayer::Directory(_), Some(_)) => clone_tree(path)?,
-            (LowerLayer::Directory(_), None) => {
-                return mount::open_path(&c_path(path)?).context(|| format!("open {}", path.display()));
-            }
+        let tree = match self.layer {
+            LowerLayer::Indexed(layer) => layers::mount_of(layer)?,
+            LowerLayer::Directory(_) => clone_tree(path)?,
         };
         self.mapping.map_or(Ok(()), |mapping| mapping.apply(tree.as_fd(), path))?;
         Ok(tree)
+    }
+
+    /// It alone, for walking.
+    pub(crate) fn open(self) -> Result<OwnedFd> {
+        if let (LowerLayer::Directory(path), None) = (self.layer, self.mapping) {
+            return mount::open_path(&c_path(path)?).context(|| format!("open {}", path.display()));
+        }
+        self.mount()
     }
 }
 

@@ -81,19 +81,27 @@ pub enum Rootfs {
 pub struct ResolvedMount {
     /// As configured.
     pub mount: Mount,
-    /// The file or directory on the host; `None` for a tmpfs.
+    /// The file or directory on the host; `None` for a tmpfs and for an image.
     pub host_path: Option<PathBuf>,
     /// Fill the volume with what the image has at the target, if the volume is still empty.
     pub copy_up: bool,
     /// What is mounted at the host path first, in the monitor's mount namespace.
     pub filesystem: Option<VolumeFilesystem>,
+    /// Of an image that is mounted: its layers, topmost first.
+    pub layers: Vec<LowerLayer>,
 }
 
 impl ResolvedMount {
+    /// Whether it shows files, which others may look for: of the host, of a volume or of an image.
+    pub(crate) fn has_files(&self) -> bool {
+        self.host_path.is_some() || matches!(self.mount.source, MountSource::Image { .. })
+    }
+
     /// What of the volume is mounted; empty: all of it.
     pub(crate) fn subpath(&self) -> &str {
         match &self.mount.source {
             MountSource::Volume { details, .. } => &details.subpath,
+            MountSource::Image { subpath, .. } => subpath,
             MountSource::Bind { .. } | MountSource::Tmpfs { .. } => "",
         }
     }

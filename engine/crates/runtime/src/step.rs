@@ -3,6 +3,7 @@
 //! A step is plain data: it can be stored, compared and printed. `prepare.rs` turns it into an operation with
 //! descriptors and C strings; `child.rs` carries that out.
 
+use dhow_model::LowerLayer;
 use dhow_model::mount::Propagation;
 use serde::{Deserialize, Serialize};
 use std::fmt;
@@ -193,6 +194,19 @@ pub enum MountWhat {
     SharedMemory,
     /// A host file or directory.
     Bind(BindPlan),
+    /// The files of an image, read-only.
+    Image(ImagePlan),
+}
+
+/// An image that is mounted.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ImagePlan {
+    /// Its layers, topmost first.
+    pub lower: Vec<LowerLayer>,
+    /// What of it is mounted; empty: all of it.
+    pub subpath: String,
+    /// A directory of the container's own, which something may be mounted on for a moment, out of everybody's sight.
+    pub scratch: PathBuf,
 }
 
 /// A bind mount.
@@ -269,6 +283,10 @@ impl fmt::Display for MountWhat {
             Self::CgroupV2 => f.write_str("cgroup v2"),
             Self::SharedMemory => f.write_str("the other container's shared memory"),
             Self::CgroupHost(path) => write!(f, "host cgroups {}", path.display()),
+            Self::Image(image) => {
+                write!(f, "image of {} layers", image.lower.len())?;
+                if image.subpath.is_empty() { Ok(()) } else { write!(f, " // {}", image.subpath) }
+            }
             Self::Bind(bind) => {
                 write!(f, "{} {}", if bind.recursive { "rbind" } else { "bind" }, bind.path.display())?;
                 if !bind.subpath.is_empty() {

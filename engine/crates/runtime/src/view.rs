@@ -129,7 +129,7 @@ fn assemble_stopped(
             of_layers(&layers.collect::<Vec<_>>(), scratch)?
         }
     };
-    let mut volumes: Vec<&ResolvedMount> = volumes.iter().filter(|v| v.host_path.is_some()).collect();
+    let mut volumes: Vec<&ResolvedMount> = volumes.iter().filter(|v| v.has_files()).collect();
     // What lies inside another comes after it.
     volumes.sort_by_key(|volume| volume.mount.target.matches('/').count());
     if access == Access::Read {
@@ -152,7 +152,7 @@ fn assemble_stopped(
         return Ok(Some(root));
     }
     let place = c_path(scratch)?;
-    let trees = volumes.iter().map(|volume| source(volume, mapping)).collect::<Result<Vec<_>>>()?;
+    let trees = volumes.iter().map(|volume| source(volume, mapping, scratch)).collect::<Result<Vec<_>>>()?;
     let assemble = || -> Result<OwnedFd> {
         process::unshare(clone::NEWNS)
             .and_then(|()| mount::set_root_propagation(mount::PRIVATE))
@@ -223,6 +223,26 @@ pub fn of_image(lower: &[LowerLayer], ids: Option<&IdMaps>, scratch: &Path) -> R
     of_layers(&layers, scratch).map(Some)
 }
 
+/// What lies below a detached mount, as another one. Kernels before 6.15 copy only what is mounted somewhere: so it is, on
+/// `scratch`, where nobody sees it.
+pub(crate) fn part_of(whole: &OwnedFd, subpath: &str, scratch: &Path) -> Result<OwnedFd> {
+    let missing = |errno| {
+        let reason = dhow_sys::error::reason(errno);
+        Error::new(dhow_model::ErrorKind::StartFailed, format!("cannot access path {subpath}: {reason}"))
+    };
+    in_thread(|| {
+        process::unshare(clone::NEWNS)
+            .and_then(|()| mount::set_root_propagation(mount::PRIVATE))
+            .context(|| "make a mount namespace".to_owned())?;
+        mount::open_path(&c_path(scratch)?)
+            .and_then(|place| mount::attach(whole.as_fd(), place.as_fd()))
+            .context(|| format!("mount an image on {}", scratch.display()))?;
+        let place = fsat::open_resolved(whole.as_fd(), Path::new(subpath), O_PATH, 0, fsat::resolve::BENEATH)
+            .map_err(|error| missing(error.errno))?;
+        mount::open_tree(Some(place.as_fd()), c"", OPEN_TREE_CLONE | RECURSIVE).map_err(missing)
+    })?
+}
+
 /// Layers (topmost first) merged, for reading.
 fn of_layers(layers: &[Layer<'_>], scratch: &Path) -> Result<OwnedFd> {
     match layers {
@@ -234,13 +254,17 @@ fn of_layers(layers: &[Layer<'_>], scratch: &Path) -> Result<OwnedFd> {
 fn shown(volume: &ResolvedMount) -> String {
     match (&volume.mount.source, &volume.host_path) {
         (MountSource::Volume { name, .. }, _) => format!("volume {name}"),
+        (MountSource::Image { name, .. }, _) => format!("image {name}"),
         (_, Some(path)) => path.display().to_string(),
         (_, None) => String::new(),
     }
 }
 
-/// A volume or a bind mount, detached.
-fn source(volume: &ResolvedMount, mapping: Option<Mapping<'_>>) -> Result<OwnedFd> {
+/// A volume, a bind mount or an image, detached.
+fn source(volume: &ResolvedMount, mapping: Option<Mapping<'_>>, scratch: &Path) -> Result<OwnedFd> {
+    if let MountSource::Image { subpath, .. } = &volume.mount.source {
+        return rootfs::of_image(&volume.layers, subpath, mapping, scratch);
+    }
     let path = volume.host_path.as_deref().unwrap_or(Path::new("/"));
     let recursive = match volume.mount.source {
         MountSource::Bind { recursive: false, .. } => 0,

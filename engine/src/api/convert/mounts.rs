@@ -163,9 +163,7 @@ fn parse_mount(mount: &wire::Mount) -> Result<Mount> {
     let exclusive = |present: bool, field: &str| {
         if present { Err(bad(format!("field {field} must not be specified"))) } else { Ok(()) }
     };
-    if mount.image_options.is_some() {
-        return unsupported("--mount type=image");
-    }
+    exclusive(mount.image_options.is_some() && mount.typ != Some(wire::MountType::IMAGE), "ImageOptions")?;
     let source = match mount.typ {
         Some(wire::MountType::BIND) => {
             exclusive(mount.volume_options.is_some(), "VolumeOptions")?;
@@ -190,7 +188,20 @@ fn parse_mount(mount: &wire::Mount) -> Result<Mount> {
             exclusive(!source_text.is_empty(), "Source")?;
             tmpfs_source(mount.tmpfs_options.as_ref())?
         }
-        Some(wire::MountType::IMAGE | wire::MountType::CLUSTER | wire::MountType::NPIPE) => {
+        Some(wire::MountType::IMAGE) => {
+            exclusive(mount.bind_options.is_some(), "BindOptions")?;
+            exclusive(mount.volume_options.is_some(), "VolumeOptions")?;
+            exclusive(mount.tmpfs_options.is_some(), "TmpfsOptions")?;
+            if source_text.is_empty() {
+                return Err(bad("field Source must not be empty".to_owned()));
+            }
+            let options = mount.image_options.clone().unwrap_or_default();
+            let subpath = subpath(options.subpath.as_deref(), "image").map_err(|e| bad(e.to_string()))?;
+            let name = source_text.to_owned();
+            let source = MountSource::Image { name, id: None, subpath };
+            return Ok(Mount { target, readonly: true, source, written_as: MountSyntax::Mount });
+        }
+        Some(wire::MountType::CLUSTER | wire::MountType::NPIPE) => {
             return unsupported(format!("--mount type={kind}"));
         }
         None => return Err(bad("mount type unknown".to_owned())),
@@ -199,15 +210,9 @@ fn parse_mount(mount: &wire::Mount) -> Result<Mount> {
 }
 
 fn volume_source(name: &str, options: wire::MountVolumeOptions) -> Result<MountSource> {
-    let subpath = non_empty(&options.subpath).unwrap_or_default().to_owned();
-    if !subpath.is_empty() {
-        if name.is_empty() {
-            return Err(Error::invalid("must not set Subpath when using anonymous volumes"));
-        }
-        let leaves = subpath.starts_with('/') || subpath.contains('\0') || climbs(&subpath);
-        if leaves {
-            return Err(Error::invalid("subpath must be a relative path within the volume"));
-        }
+    let subpath = subpath(options.subpath.as_deref(), "volume")?;
+    if !subpath.is_empty() && name.is_empty() {
+        return Err(Error::invalid("must not set Subpath when using anonymous volumes"));
     }
     let driver = options.driver_config.unwrap_or_default();
     super::volume_driver(driver.name.as_deref())?;
@@ -217,6 +222,15 @@ fn volume_source(name: &str, options: wire::MountVolumeOptions) -> Result<MountS
         *details = VolumeDetails { subpath, labels, options };
     }
     Ok(source)
+}
+
+/// What of a volume or an image is mounted.
+fn subpath(text: Option<&str>, whole: &str) -> Result<String> {
+    let text = text.unwrap_or_default();
+    if text.starts_with('/') || text.contains('\0') || climbs(text) {
+        return Err(Error::invalid(format!("subpath must be a relative path within the {whole}")));
+    }
+    Ok(text.to_owned())
 }
 
 /// Whether a relative path goes above its beginning, as text.
@@ -378,7 +392,7 @@ fn show_bind(mount: &Mount) -> String {
             // The engine gave the name; the user wrote the target alone.
             if *anonymous { "" } else { name.as_str() }
         }
-        MountSource::Tmpfs { .. } => "",
+        MountSource::Image { .. } | MountSource::Tmpfs { .. } => "",
     };
     match (source, mode.is_empty()) {
         ("", _) => mount.target.clone(),
@@ -421,6 +435,12 @@ fn show_mount(mount: &Mount) -> wire::Mount {
                 subpath: (!details.subpath.is_empty()).then(|| details.subpath.clone()),
             };
             shown.volume_options = (options != wire::MountVolumeOptions::default()).then_some(options);
+        }
+        MountSource::Image { name, subpath, .. } => {
+            shown.typ = Some(wire::MountType::IMAGE);
+            shown.source = Some(name.clone());
+            shown.image_options =
+                (!subpath.is_empty()).then(|| wire::MountImageOptions { subpath: Some(subpath.clone()) });
         }
         MountSource::Tmpfs { size_bytes, mode, exec, options } => {
             shown.typ = Some(wire::MountType::TMPFS);
@@ -491,6 +511,10 @@ pub(super) fn mount_points(mounts: &[Mount], host_paths: &[(String, PathBuf)]) -
                     if mount.written_as != MountSyntax::Volume {
                         point.mode = Some(String::new());
                     }
+                }
+                MountSource::Image { name, .. } => {
+                    point.typ = Some("image".to_owned());
+                    point.source = Some(name.clone());
                 }
                 MountSource::Tmpfs { .. } => {
                     point.typ = Some("tmpfs".to_owned());

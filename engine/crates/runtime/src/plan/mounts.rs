@@ -2,8 +2,8 @@
 
 use super::INIT_PATH;
 use crate::facts::HostFacts;
-use crate::spec::{LaunchSpec, ResolvedMount};
-use crate::step::{BindPlan, DevPlan, MountFlags, MountStep, MountWhat, Place, SourceIds, Step};
+use crate::spec::{LaunchSpec, ResolvedMount, Rootfs};
+use crate::step::{BindPlan, DevPlan, ImagePlan, MountFlags, MountStep, MountWhat, Place, SourceIds, Step};
 use dhow_model::mount::{MountSource, Propagation, ReadonlyBelow};
 use dhow_model::security::{Ipc, Namespace};
 use dhow_model::{Error, Result};
@@ -137,8 +137,12 @@ fn dev_nodes(spec: &LaunchSpec) -> Result<Vec<(PathBuf, String)>> {
 /// The user's mounts, our own in directories of the user's, and the files of `/etc`: parents before children.
 pub(super) fn user(spec: &LaunchSpec, late: Vec<MountStep>, steps: &mut Vec<Step>) -> Result<()> {
     let mut mounts = late;
+    let scratch = match &spec.rootfs {
+        Rootfs::Overlay { work, .. } => work,
+        Rootfs::Directory(path) => path,
+    };
     for volume in &spec.volumes {
-        mounts.push(user_mount(volume)?);
+        mounts.push(user_mount(volume, scratch)?);
     }
     for (source, target) in [
         (&spec.resolv_conf_file, "/etc/resolv.conf"),
@@ -176,7 +180,7 @@ fn file(source: &Path, target: &str, readonly: bool, ids: SourceIds) -> MountSte
     }
 }
 
-fn user_mount(volume: &ResolvedMount) -> Result<MountStep> {
+fn user_mount(volume: &ResolvedMount, scratch: &Path) -> Result<MountStep> {
     let mount = &volume.mount;
     let target = &mount.target;
     let path = || {
@@ -208,6 +212,14 @@ fn user_mount(volume: &ResolvedMount) -> Result<MountStep> {
                 ids: SourceIds::Container,
             };
             (MountWhat::Bind(bind), MountFlags::default(), Propagation::Rprivate)
+        }
+        MountSource::Image { .. } => {
+            let image = ImagePlan {
+                lower: volume.layers.clone(),
+                subpath: volume.subpath().to_owned(),
+                scratch: scratch.to_owned(),
+            };
+            (MountWhat::Image(image), MountFlags::default(), Propagation::Rprivate)
         }
         MountSource::Tmpfs { size_bytes, mode, exec, options } => {
             let mut options = options.clone();

@@ -94,6 +94,7 @@ fn bind(target: &str, readonly: bool, propagation: Propagation) -> ResolvedMount
         host_path: Some("/host".into()),
         copy_up: false,
         filesystem: None,
+        layers: Vec::new(),
     }
 }
 
@@ -109,6 +110,7 @@ fn volume(target: &str) -> ResolvedMount {
         host_path: Some("/volumes/v/_data".into()),
         copy_up: true,
         filesystem: None,
+        layers: Vec::new(),
     }
 }
 

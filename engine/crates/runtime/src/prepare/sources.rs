@@ -65,8 +65,15 @@ fn copy_shared_memory(attributes: u64) -> Result<OwnedFd, Errno> {
     Ok(tree)
 }
 
+/// Whether a source is a directory, and so mounted on one.
+pub(crate) fn is_directory(source: &OwnedFd, step: &MountStep) -> Result<bool> {
+    let status = openat2::stat(source.as_fd()).on("fstat", &step.target);
+    let mode = status.context(|| format!("mount at {}", step.target))?.st_mode;
+    Ok(mode & nix::libc::S_IFMT == nix::libc::S_IFDIR)
+}
+
 /// A copy of the mount tree at a host path, with the flags and the propagation of the step.
-pub(super) fn bind_source(bind: &BindPlan, step: &MountStep) -> Result<OwnedFd> {
+pub(crate) fn bind_source(bind: &BindPlan, step: &MountStep) -> Result<OwnedFd> {
     let path = &bind.path;
     let tree = if bind.subpath.is_empty() { whole(bind)? } else { part(bind)? };
     let tree = tree.map_err(|errno| match errno {

@@ -138,7 +138,13 @@ impl Box {
     }
 
     pub(crate) fn mount(&mut self, mount: dhow_model::mount::Mount, host_path: Option<PathBuf>) -> &mut Self {
-        self.spec.volumes.push(ResolvedMount { mount, host_path, copy_up: false, filesystem: None });
+        self.spec.volumes.push(ResolvedMount {
+            mount,
+            host_path,
+            copy_up: false,
+            filesystem: None,
+            layers: Vec::new(),
+        });
         self
     }
 

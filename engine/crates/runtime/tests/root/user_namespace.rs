@@ -140,6 +140,7 @@ fn a_users_directory_stays_the_hosts_and_a_volume_is_the_containers() {
         host_path: Some(bind),
         copy_up: false,
         filesystem: None,
+        layers: Vec::new(),
     });
     b.spec.volumes.push(ResolvedMount {
         mount: mount(
@@ -154,6 +155,7 @@ fn a_users_directory_stays_the_hosts_and_a_volume_is_the_containers() {
         host_path: Some(volume.clone()),
         copy_up: true,
         filesystem: None,
+        layers: Vec::new(),
     });
     assert_eq!(b.output(), "/bind 65534\n/volume/old 7\n/volume/from 0\nrefused\n0");
     assert_eq!(fs::metadata(volume.join("old")).unwrap().uid(), 7, "a volume keeps the container's ids");

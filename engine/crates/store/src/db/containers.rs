@@ -152,6 +152,17 @@ impl Txn<'_> {
             params![container.id.as_str(), to_json(&container.config)?],
         )?;
         for mount in &container.config.host.mounts {
+            if let MountSource::Image { name, id: Some(image), .. } = &mount.source {
+                self.change(
+                    what,
+                    "INSERT OR IGNORE INTO mounted_images (container, image) VALUES (?1, ?2)",
+                    params![container.id.as_str(), image.as_str()],
+                )
+                .map_err(|error| match is_foreign_key(&error) {
+                    true => Error::not_found(format!("No such image: {name}")),
+                    false => error,
+                })?;
+            }
             let MountSource::Volume { name, .. } = &mount.source else { continue };
             // One volume may be mounted at two places.
             self.change(

@@ -247,14 +247,15 @@ impl Txn<'_> {
             })
     }
 
-    /// The containers made from an image, running or not.
+    /// The containers made from an image, or that mount it; running or not.
     ///
     /// # Errors
     /// What the database says.
     pub fn containers_using_image(&self, id: &Digest) -> Result<Vec<ContainerId>> {
         self.rows(
             || format!("list the containers of image {id}"),
-            "SELECT id FROM containers WHERE image = ?1 ORDER BY created DESC, id",
+            "SELECT id FROM containers WHERE image = ?1 \
+             OR id IN (SELECT container FROM mounted_images WHERE image = ?1) ORDER BY created DESC, id",
             [id.as_str()],
             |row| id_at(row, 0),
         )
@@ -267,7 +268,8 @@ impl Txn<'_> {
     pub fn image_uses(&self) -> Result<HashMap<Digest, u64>> {
         let rows = self.rows(
             || "list images in use".to_owned(),
-            "SELECT image, count(*) FROM containers GROUP BY image",
+            "SELECT image, count(*) FROM \
+             (SELECT id, image FROM containers UNION SELECT container, image FROM mounted_images) GROUP BY image",
             [],
             |row| Ok((text_column(row, 0, Digest::parse)?, super::unsigned_column(row, 1)?)),
         )?;

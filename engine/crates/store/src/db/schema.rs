@@ -10,10 +10,10 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// The schema that this build knows.
-pub const VERSION: i64 = 4;
+pub const VERSION: i64 = 5;
 
 /// As many as [`VERSION`] says.
-const MIGRATIONS: [&str; 4] = [V1, V2, V3, V4];
+const MIGRATIONS: [&str; 5] = [V1, V2, V3, V4, V5];
 
 /// Ids, digests, names and references are text as users see them; times are nanoseconds since 1970; JSON
 /// columns hold what is only read whole. A container is two rows, because its state changes often and its
@@ -186,6 +186,16 @@ CREATE TABLE published_ports (
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX published_ports_by_container ON published_ports (container);
 "#;
+
+/// Images that containers mount beside the one that they are made of.
+const V5: &str = r"
+CREATE TABLE mounted_images (
+    container TEXT NOT NULL REFERENCES containers ON DELETE CASCADE,
+    image     TEXT NOT NULL REFERENCES images,
+    PRIMARY KEY (container, image)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX mounted_images_by_image ON mounted_images (image);
+";
 
 /// How many migrations the database has seen; 0 for an empty file.
 pub(super) fn version(connection: &Connection) -> Result<i64> {

@@ -154,7 +154,16 @@ fn bad_mount_objects_name_the_field() {
                 "BindOptions": {"ReadOnlyForceRecursive": true, "ReadOnlyNonRecursive": true}}),
             "exclude each other",
         ),
-        (json!({"Type": "image", "Source": "x", "Target": "/b"}), "--mount type=image"),
+        (json!({"Type": "image", "Target": "/b"}), "field Source must not be empty"),
+        (
+            json!({"Type": "image", "Source": "x", "Target": "/b", "ImageOptions": {"Subpath": "/x"}}),
+            "subpath must be a relative path within the image",
+        ),
+        (
+            json!({"Type": "bind", "Source": "/a", "Target": "/b", "ImageOptions": {}}),
+            "field ImageOptions must not be specified",
+        ),
+        (json!({"Type": "cluster", "Source": "x", "Target": "/b"}), "--mount type=cluster"),
         (json!({"Type": "tmpfs", "Target": "/b", "TmpfsOptions": {"SizeBytes": -1}}), "invalid tmpfs size"),
     ] {
         let message = refusal(json!({ "Mounts": [mount.clone()] }));
