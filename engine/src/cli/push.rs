@@ -9,6 +9,7 @@ use crate::cli::progress::{Show, follow};
 use crate::cli::pull::auth_header;
 use clap::Parser;
 use dhow_model::Reference;
+use dhow_store::manifest::Platform;
 use http::Method;
 
 /// Upload an image to a registry
@@ -18,6 +19,9 @@ pub(crate) struct Args {
     /// Push all tags of an image to the repository
     #[arg(short, long)]
     all_tags: bool,
+    /// Push the image only if it is for this platform (os[/arch[/variant]])
+    #[arg(long)]
+    platform: Option<String>,
     /// Suppress verbose output
     #[arg(short, long)]
     quiet: bool,
@@ -25,8 +29,7 @@ pub(crate) struct Args {
     name: String,
 }
 
-pub(crate) const RULES: Rules =
-    Rules { stop_at_first: false, refused: &[("--platform", crate::cli::arguments::ONE_PLATFORM)] };
+pub(crate) const RULES: Rules = Rules { stop_at_first: false, refused: &[] };
 
 pub(crate) async fn execute(context: &Context, args: Args) -> Outcome {
     let mut reference = Reference::parse(&args.name)?;
@@ -42,7 +45,12 @@ pub(crate) async fn execute(context: &Context, args: Args) -> Outcome {
             output::print_line("Using default tag: latest")?;
         }
     }
-    let route = Route::of("/images/", &reference.familiar_name(), "/push").maybe("tag", reference.tag());
+    let platform = args.platform.as_deref().filter(|p| !p.is_empty()).map(Platform::parse).transpose()?;
+    let platform = platform.map(|platform| serde_json::to_string(&platform)).transpose();
+    let platform = platform.map_err(|error| Failure::new(error.to_string()))?;
+    let route = Route::of("/images/", &reference.familiar_name(), "/push")
+        .maybe("tag", reference.tag())
+        .maybe("platform", platform.as_deref());
     let headers = auth_header(&context.credentials(), reference.domain())?;
     let client = context.client().await?;
     let answer = client.send_with(Method::POST, route.as_str(), empty(), headers).await?;

@@ -3,15 +3,17 @@
 use super::attach::{AttachOptions, Attached, say_hello};
 use super::streams::{MonitorEnds, Started, WantedStreams};
 use crate::{Engine, events, random};
-use dhow_model::{ContainerId, Error, ErrorKind, Layout, Result, ResultExt};
+use dhow_model::{ContainerId, Digest, Error, ErrorKind, Layout, Result, ResultExt};
 use dhow_runtime::monitor::{AfterExit, Exit, MonitorKind, MonitorSpec, Recorder, Report, spawn_monitor};
 use dhow_runtime::spec::ExecSpec;
 use dhow_store::db::{ContainerRecord, ExecConfig, ExecRecord, StateDb};
+use dhow_store::layer::tar_of;
 use dhow_store::lock;
 use dhow_store::watch::EventWatch;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::DirBuilderExt;
 use std::os::unix::net::UnixStream as StdStream;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 /// How to start an exec session.
@@ -260,25 +262,30 @@ pub(super) struct ExecRecorder {
     pub(super) layout: Layout,
     pub(super) id: ContainerId,
     pub(super) container: ContainerId,
+    /// The container's, as soon as the process has ended.
+    pub(super) layers: Vec<Digest>,
 }
 
 impl ExecRecorder {
-    fn update(&self, change: impl FnOnce(&mut ExecRecord)) -> Result<()> {
+    /// Gives the layers of the container, if that is to be known by now.
+    fn update(&self, change: impl FnOnce(&mut ExecRecord)) -> Result<Vec<Digest>> {
         StateDb::open(&self.layout)?.write(|txn| {
             // The container, and with it the session, may have been removed meanwhile.
-            let Some(mut exec) = txn.exec(&self.id)? else { return Ok(()) };
+            let Some(mut exec) = txn.exec(&self.id)? else { return Ok(Vec::new()) };
             change(&mut exec);
             txn.update_exec(&exec)?;
             if let (Some(code), Some(container)) = (exec.exit_code, txn.container(&self.container)?) {
                 let attributes = [("execID", self.id.to_string()), ("exitCode", code.to_string())];
                 txn.append_event(&events::container("exec_die", &container, attributes), events::now())?;
+                let image = txn.image(&container.config.image_id)?;
+                return Ok(image.map(|image| image.layers).unwrap_or_default());
             }
-            Ok(())
+            Ok(Vec::new())
         })
     }
 
-    fn end(&self, exit_code: i32) -> Result<AfterExit> {
-        self.update(|exec| {
+    fn end(&mut self, exit_code: i32) -> Result<AfterExit> {
+        self.layers = self.update(|exec| {
             exec.running = false;
             exec.pid = 0;
             exec.exit_code = Some(exit_code);
@@ -295,6 +302,7 @@ impl Recorder for ExecRecorder {
             exec.pid = pid;
             exec.pid_start_ticks = start_ticks;
         })
+        .map(|_| ())
     }
 
     fn start_failed(&mut self, _error: &Error, exit_code: i32) -> Result<AfterExit> {
@@ -316,5 +324,10 @@ impl Recorder for ExecRecorder {
     fn oom(&mut self) -> Result<()> {
         // The container's own monitor sees the same cgroup and records it.
         Ok(())
+    }
+
+    /// The container's monitor drops them when it has been idle, which it may be all the time that this runs.
+    fn tars(&self) -> Vec<PathBuf> {
+        self.layers.iter().map(|diff_id| tar_of(&self.layout, diff_id)).collect()
     }
 }

@@ -37,6 +37,7 @@ pub fn monitor_main() -> i32 {
                 layout: spec.layout.clone(),
                 id: spec.id.clone(),
                 container: container.clone(),
+                layers: Vec::new(),
             }),
         })
     });

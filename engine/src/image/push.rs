@@ -12,7 +12,7 @@ use dhow_model::{Digest, Error, ErrorKind, Reference, Result};
 use dhow_registry::{Repository, Upload};
 use dhow_store::content::digest_of;
 use dhow_store::db::LayerBlob;
-use dhow_store::manifest::{CONFIG, DOCKER_CONFIG, DOCKER_MANIFEST, LAYER, MANIFEST, parse};
+use dhow_store::manifest::{CONFIG, DOCKER_CONFIG, DOCKER_MANIFEST, LAYER, MANIFEST, Platform, parse};
 use flate2::write::GzEncoder;
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
@@ -28,6 +28,8 @@ pub struct PushRequest {
     pub reference: Reference,
     /// All tags of the repository instead.
     pub all_tags: bool,
+    /// The kind of machine that the image must be for; no matter by default.
+    pub platform: Option<Platform>,
     /// Who asks, and which registries are asked how.
     pub registries: Registries,
 }
@@ -73,6 +75,7 @@ pub fn push(engine: &Engine, request: &PushRequest, announce: &dyn Announce) -> 
                 _ => error,
             };
             let image = find_or_embedded(engine, &tag.to_string()).map_err(missing)?;
+            check_platform(&tag, &image, request.platform.as_ref())?;
             Ok((tag, image))
         })
         .collect::<Result<Vec<_>>>()?;
@@ -90,6 +93,20 @@ pub fn push(engine: &Engine, request: &PushRequest, announce: &dyn Announce) -> 
         pushed.push(push.image(image)?);
     }
     Ok(pushed)
+}
+
+/// An image is kept for one kind of machine: the wanted one, or it is not there.
+fn check_platform(tag: &Reference, image: &Image, wanted: Option<&Platform>) -> Result<()> {
+    let Some(wanted) = wanted else { return Ok(()) };
+    let variant = Some(image.variant.clone()).filter(|variant| !variant.is_empty());
+    let found = Platform { os: image.os.clone(), architecture: image.architecture.clone(), variant };
+    if wanted.takes(&found) {
+        return Ok(());
+    }
+    Err(Error::not_found(format!(
+        "image with reference {} was found but its platform ({found}) does not match the specified platform ({wanted})",
+        tag.familiar()
+    )))
 }
 
 fn all_tags(engine: &Engine, reference: &Reference) -> Result<Vec<Reference>> {

@@ -136,6 +136,13 @@ fn containers_of_one_image_hold_its_files_once() {
     // The tar's own pages, from which these were read, go with the container that has read them.
     let [layer] = &layers(&sandbox)[..] else { panic!("not one layer") };
     eventually("the tar's pages are dropped", || resident(&layer.join("tar")) < big.len() as u64 / 2);
+    // And with what was executed in one: it is idle, and nothing else wakes its monitor.
+    eventually("they are there again", || {
+        fs::read(layer.join("tar")).unwrap();
+        resident(&layer.join("tar")) > big.len() as u64 / 2
+    });
+    sandbox.ok(["exec", "c0", "true"]);
+    eventually("an exec drops them, too", || resident(&layer.join("tar")) < big.len() as u64 / 2);
     // As many as the kernel has not taken back meanwhile: a file that was given up would have none.
     assert!(resident(&all[1]) > 0, "the files' pages stay");
     // And a run after all these have ended finds them, too.
@@ -145,6 +152,65 @@ fn containers_of_one_image_hold_its_files_once() {
     sandbox.ok(["run", "-d", "--name", "later", "big", "sleep", "1000"]);
     let later = PathBuf::from(format!("/proc/{}/root/big", sandbox.pid("later")));
     assert!(resident(&later) > 0, "they are the same files");
+}
+
+/// The most memory that a command ever had, in bytes (`VmHWM`), as far as it was seen.
+fn peak_of(mut command: Command) -> u64 {
+    let mut child = command.stdout(std::process::Stdio::null()).spawn().unwrap();
+    let status = format!("/proc/{}/status", child.id());
+    let mut peak = 0;
+    loop {
+        // Gone when the process is about to end.
+        let text = fs::read_to_string(&status).unwrap_or_default();
+        let line = text.lines().find_map(|line| line.strip_prefix("VmHWM:")?.trim().strip_suffix(" kB"));
+        peak = line.map_or(peak, |kib| kib.trim().parse::<u64>().unwrap() * 1024);
+        if let Some(ended) = child.try_wait().unwrap() {
+            assert!(ended.success(), "{ended}");
+            return peak;
+        }
+        std::thread::sleep(std::time::Duration::from_millis(2));
+    }
+}
+
+#[test]
+fn bombs_cost_no_memory() {
+    const ZEROS: u64 = 512 << 20;
+    const MOST: u64 = 64 << 20;
+    let sandbox = Sandbox::new();
+    let directory = sandbox.path("bombs");
+    fs::create_dir(&directory).unwrap();
+    // A file of zeros, and a directory with a million bytes of names: small as they come, large as they are.
+    let script = "cd \"$1\"; truncate -s $2 zeros; echo hello > small; \
+        mkdir names; cd names; seq -f 'a-long-name-for-a-small-file-%0100.0f' 5000 | xargs touch; cd ..; \
+        tar -cf - zeros | gzip -1 > zeros.gz; tar -cf - zeros | zstd -q > zeros.zst; rm zeros; \
+        tar -cf - names | gzip > names.gz; tar -cf small.tar small";
+    let made = Command::new("bash")
+        .args(["-ec", script, "make"])
+        .arg(&directory)
+        .arg(ZEROS.to_string())
+        .status()
+        .unwrap();
+    assert!(made.success());
+    let settings = sandbox.path("dhow.json");
+    for form in ["indexed", "unpacked"] {
+        fs::write(&settings, format!("{{\"layer-store\": {form:?}}}")).unwrap();
+        let import = |name: &str| {
+            let tar = directory.join(name);
+            assert!(fs::metadata(&tar).unwrap().len() < 4 << 20, "{name} is small");
+            let arguments =
+                ["--config-file", settings.to_str().unwrap(), "import", tar.to_str().unwrap(), "image"];
+            let peak = peak_of(sandbox.command(arguments));
+            sandbox.ok(["rmi", "image"]);
+            peak
+        };
+        let usual = import("small.tar");
+        assert!(usual > 0, "it was looked at in time");
+        for bomb in ["zeros.gz", "zeros.zst", "names.gz"] {
+            let peak = import(bomb);
+            assert!(peak < usual + MOST, "{form}, {bomb}: {peak} bytes, {usual} for a small one");
+        }
+    }
+    assert_eq!(layers(&sandbox), Vec::<PathBuf>::new());
 }
 
 /// Mounts below the sandbox's state directory, in the host's table.

@@ -2,7 +2,7 @@
 //! descriptor.md), with Docker's media types accepted beside OCI's.
 
 use dhow_model::{Digest, Error, ErrorKind, Result};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// OCI's index of images for several machines.
@@ -43,7 +43,7 @@ pub struct Descriptor {
 }
 
 /// A kind of machine, in the words of Go, which are those of the specification.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Platform {
     /// `linux`
     #[serde(default)]
@@ -52,7 +52,7 @@ pub struct Platform {
     #[serde(default)]
     pub architecture: String,
     /// `v8`
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub variant: Option<String>,
 }
 
@@ -94,7 +94,7 @@ impl Platform {
     }
 
     /// Whether what is offered runs on this kind of machine. An arm64 of no variant is a v8.
-    fn takes(&self, offered: &Platform) -> bool {
+    pub fn takes(&self, offered: &Platform) -> bool {
         let variant = |p: &Platform| match (p.variant.as_deref().unwrap_or(""), p.architecture.as_str()) {
             ("", "arm64") => "v8".to_owned(),
             (variant, _) => variant.to_owned(),

@@ -66,9 +66,12 @@ pub(in crate::api) async fn push(
     headers: &HeaderMap,
     name: &str,
 ) -> ApiResult {
-    if params.text("platform").is_some_and(|p| !p.is_empty()) {
-        return Err(Error::unsupported("not supported by dhow yet: push --platform").into());
-    }
+    // As JSON here, where `create` takes a word.
+    let platform = params.text("platform").filter(|p| !p.is_empty());
+    let platform = platform
+        .map(serde_json::from_str::<Platform>)
+        .transpose()
+        .map_err(|error| Error::invalid(format!("platform: {error}")))?;
     let reference = Reference::parse(name)?;
     let tag = params.text("tag").filter(|tag| !tag.is_empty());
     let reference = match tag {
@@ -78,6 +81,7 @@ pub(in crate::api) async fn push(
     let request = PushRequest {
         all_tags: reference.tag().is_none() && reference.digest().is_none(),
         reference,
+        platform,
         registries: registries(&engine, headers)?,
     };
     stream(move |announce| {

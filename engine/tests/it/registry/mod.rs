@@ -135,6 +135,12 @@ fn all_tags_go_and_come() {
     let tags = sandbox.ok(["images", "--format", "{{.Tag}}", &name]);
     assert_eq!(tags.lines().collect::<std::collections::BTreeSet<_>>(), ["a", "b", "c"].into());
     sandbox.dhow(["pull", "-a", &format!("{name}:a")]).fails(1, "tag can't be used with --all-tags/-a");
+    // For a kind of machine: the image's own, or nothing is sent.
+    let own = if cfg!(target_arch = "aarch64") { "linux/arm64" } else { "linux/amd64" };
+    assert!(sandbox.ok(["push", "--platform", own, &format!("{name}:a")]).contains("digest: sha256:"));
+    sandbox
+        .dhow(["push", "--platform", "linux/s390x", &format!("{name}:a")])
+        .fails(1, "does not match the specified platform (linux/s390x)");
     sandbox.dhow(["push", &registry.name("none")]).fails(1, "An image does not exist locally with the tag");
 }
 

@@ -7,6 +7,7 @@ use super::probe::Probes;
 use super::recorder::{AfterExit, Recorder};
 use super::spawn::{CLIENTS_MAX, FIRST_CLIENT_FD, REPORT_FD, SPEC_FD, STREAMS_MAX};
 use super::spec::{BareStream, MonitorKind, MonitorSpec, Report, exit_code_of};
+use crate::layers;
 use crate::log::LogSink;
 use crate::timeline::{self, Actor};
 use dhow_model::health::HealthTimes;
@@ -73,6 +74,7 @@ pub fn run<R: Recorder>(recorder_from: impl FnOnce(&MonitorSpec) -> Result<R>) -
     let outcome = supervise(rest, clients, probes, launcher, &mut recorder, tell);
     // Everything is told and recorded: nobody waits for this.
     launcher.settle();
+    layers::drop_pages_of(&recorder.tars());
     match outcome {
         Ok(()) => 0,
         Err(_) => 1,

@@ -5,6 +5,7 @@ use crate::spec::Donors;
 use dhow_model::health::{HealthStatus, ProbeResult};
 use dhow_model::{ContainerId, Error, Result, Timestamp};
 use std::os::fd::BorrowedFd;
+use std::path::PathBuf;
 use std::time::Duration;
 
 /// How a run ended.
@@ -167,6 +168,12 @@ pub trait Recorder {
     fn probed(&mut self, _probed: &Probed) -> Result<AfterProbe> {
         Ok(AfterProbe::default())
     }
+
+    /// Tars of indexed layers from which the process may have read, beside those of its own root filesystem. Asked when
+    /// all is over and nobody waits.
+    fn tars(&self) -> Vec<PathBuf> {
+        Vec::new()
+    }
 }
 
 impl<R: Recorder + ?Sized> Recorder for Box<R> {
@@ -224,5 +231,9 @@ impl<R: Recorder + ?Sized> Recorder for Box<R> {
 
     fn probed(&mut self, probed: &Probed) -> Result<AfterProbe> {
         (**self).probed(probed)
+    }
+
+    fn tars(&self) -> Vec<PathBuf> {
+        (**self).tars()
     }
 }

@@ -40,7 +40,7 @@ pub(crate) mod stream;
 pub(crate) mod tree;
 mod unpack;
 
-pub use indexed::{check_index, index_of};
+pub use indexed::{check_index, index_of, tar_of};
 pub use probe::{Mounter, PROBE};
 pub use store::{Durability, LayerForm, Layers};
 pub use stream::LayerSource;

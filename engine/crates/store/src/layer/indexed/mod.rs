@@ -37,7 +37,7 @@ use std::fs::File;
 use std::io::{BufRead, Write};
 use std::os::fd::AsFd;
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use tree::Tree;
 pub(crate) use tree::Unfit;
 
@@ -154,6 +154,11 @@ pub(super) fn export(layout: &Layout, diff_id: &Digest, out: &mut dyn Write) -> 
         Ok::<_, Error>(hash)
     })?;
     verify("the layer on disk", Some(diff_id), &got)
+}
+
+/// Where the tar of a layer of this form is; nothing is there for one of the other.
+pub fn tar_of(layout: &Layout, diff_id: &Digest) -> PathBuf {
+    layout.layer(diff_id).join("tar")
 }
 
 /// Whether a layer is kept in this form.
