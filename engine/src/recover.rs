@@ -13,6 +13,7 @@
 //!
 //! A container's first process dies with its monitor (PDEATHSIG), so a dead monitor means a dead container.
 
+use crate::network::carrier::Firewall;
 use crate::{Engine, container, events, network};
 use dhow_model::Result;
 use dhow_model::signal::Signal;
@@ -68,7 +69,7 @@ pub(crate) fn settle(engine: &Engine, record: &ContainerRecord) -> Result<bool> 
     }
     container::stop::signal_process(&record.state, Signal::KILL)?;
     container::clear_cgroup(engine, &record)?;
-    network::start::disconnect(layout, &mut *engine.db()?, id)?;
+    network::start::disconnect(layout, &mut *engine.db()?, id, &mut Firewall::default())?;
     let record = engine.db()?.write(|txn| {
         let Some(mut record) = txn.container(id)? else { return Ok(None) };
         network::start::release(txn, id)?;

@@ -3,6 +3,7 @@
 //! The monitor (in `dhow-runtime`) knows processes and bytes; what a start or an exit means for the record
 //! is decided here. The database is opened for each record and closed again: an idle monitor holds none.
 
+use crate::network::carrier::Firewall;
 use crate::network::companion::Companion;
 use crate::{events, network};
 use dhow_model::event::NewEvent;
@@ -31,6 +32,7 @@ pub fn monitor_main() -> i32 {
                 backoff: Backoff::default(),
                 kept: None,
                 companion: None,
+                firewall: Firewall::default(),
             }) as Box<dyn Recorder>,
             MonitorKind::Probe => Box::new(super::health::ProbeRecorder),
             MonitorKind::Exec { container } => Box::new(super::exec::ExecRecorder {
@@ -57,6 +59,8 @@ struct ContainerRecorder {
     kept: Option<StateDb>,
     /// What the run has beside its processes.
     companion: Option<Companion>,
+    /// Kept once it is open.
+    firewall: Firewall,
 }
 
 impl ContainerRecorder {
@@ -95,7 +99,7 @@ impl ContainerRecorder {
     fn disconnect(&mut self) {
         self.companion = None;
         if let Ok(mut db) = self.open() {
-            let _ = network::start::disconnect(&self.layout, &mut db, &self.id);
+            let _ = network::start::disconnect(&self.layout, &mut db, &self.id, &mut self.firewall);
             self.kept = Some(db);
         }
     }
@@ -114,7 +118,7 @@ impl Recorder for ContainerRecorder {
         // Reads the schema, too, which costs as much as the opening.
         let record = db.read(|txn| txn.container(&self.id))?;
         let record = record.ok_or_else(|| super::no_such(self.id.as_str()))?;
-        self.companion = network::start::connect(&self.layout, &mut db, &record, pid)?;
+        self.companion = network::start::connect(&self.layout, &mut db, &record, pid, &mut self.firewall)?;
         self.kept = Some(db);
         Ok(())
     }

@@ -9,6 +9,7 @@
 //! recovery finds `Starting` without a monitor.
 
 use super::streams::{MonitorEnds, Started, WantedStreams};
+use crate::network::carrier::Firewall;
 use crate::{Engine, volume};
 use dhow_model::image::Image;
 use dhow_model::mount::MountSource;
@@ -101,7 +102,8 @@ fn settle_failed_start(engine: &Engine, record: &ContainerRecord, error: &Error)
         return Ok(());
     }
     super::clear_cgroup(engine, record)?;
-    crate::network::start::disconnect(engine.layout(), &mut *engine.db()?, &record.id)?;
+    let mut firewall = Firewall::default();
+    crate::network::start::disconnect(engine.layout(), &mut *engine.db()?, &record.id, &mut firewall)?;
     let removed = engine.db()?.write(|txn| {
         crate::network::start::release(txn, &record.id)?;
         let Some(mut now) = txn.container(&record.id)? else { return Ok(None) };

@@ -35,6 +35,23 @@ pub(crate) fn lock(layout: &Layout, how: Lock) -> Result<Flock<File>> {
     Flock::lock(file, how).map_err(|(_, errno)| errno).context(what)
 }
 
+/// The table of this engine, opened when it is first asked for, and closed with its owner.
+///
+/// A monitor keeps it until its end: closing a socket of nfnetlink's waits until the kernel has forgotten all that was
+/// deleted lately, by anybody, which takes it some milliseconds (`nft_rcv_nl_event` in net/netfilter/nf_tables_api.c).
+#[derive(Debug, Default)]
+pub(crate) struct Firewall(Option<Table>);
+
+impl Firewall {
+    /// The table.
+    pub(crate) fn table(&mut self, db: &mut StateDb) -> Result<&Table> {
+        if self.0.is_none() {
+            self.0 = Some(table(db)?);
+        }
+        self.0.as_ref().ok_or_else(|| Error::internal("no table"))
+    }
+}
+
 /// The table of this engine.
 pub(crate) fn table(db: &mut StateDb) -> Result<Table> {
     Table::open(&table_name(db)?)
@@ -47,7 +64,7 @@ pub(crate) fn table_name(db: &mut StateDb) -> Result<String> {
 }
 
 /// Writes the table as the database has it. The lock is held alone.
-fn write_table(db: &mut StateDb, table: &Table) -> Result<()> {
+fn write_table(db: &mut StateDb, firewall: &mut Firewall) -> Result<()> {
     let (networks, published) = db.read(|txn| Ok((txn.networks()?, txn.published()?)))?;
     let mut bridges = Vec::new();
     for network in
@@ -61,13 +78,16 @@ fn write_table(db: &mut StateDb, table: &Table) -> Result<()> {
             icc: config.flag(option::ICC, true)?,
         });
     }
-    table.replace(&bridges, &published).context(|| "write the firewall's table (nftables)".to_owned())
+    firewall
+        .table(db)?
+        .replace(&bridges, &published)
+        .context(|| "write the firewall's table (nftables)".to_owned())
 }
 
 /// Writes the table anew after networks have changed; takes it away when there is nothing for it to do.
 pub(crate) fn refresh(layout: &Layout, db: &mut StateDb, links: &Links) -> Result<()> {
     let _lock = lock(layout, Lock::Alone)?;
-    let table = table(db)?;
+    let mut firewall = Firewall::default();
     let networks = db.read(|txn| txn.networks())?;
     let mut used = false;
     for network in
@@ -75,7 +95,7 @@ pub(crate) fn refresh(layout: &Layout, db: &mut StateDb, links: &Links) -> Resul
     {
         used = used || !network.is_predefined() || links.index(&network.config.interface)?.is_some();
     }
-    if used { write_table(db, &table) } else { table.delete() }
+    if used { write_table(db, &mut firewall) } else { firewall.table(db)?.delete() }
 }
 
 /// The number of a network's bridge. Makes the bridge, and the table, when they are not there.
@@ -86,10 +106,11 @@ pub(crate) fn ensure_bridge(
     layout: &Layout,
     db: &mut StateDb,
     links: &Links,
+    firewall: &mut Firewall,
     network: &Network,
 ) -> Result<u32> {
     if let Some(index) = links.index(&network.config.interface)?
-        && table(db)?.exists()?
+        && firewall.table(db)?.exists()?
     {
         return Ok(index);
     }
@@ -98,8 +119,7 @@ pub(crate) fn ensure_bridge(
         Some(index) => index,
         None => make_bridge(links, network)?,
     };
-    let table = table(db)?;
-    write_table(db, &table)?;
+    write_table(db, firewall)?;
     Ok(index)
 }
 

@@ -67,7 +67,9 @@ pub fn create(engine: &Engine, spec: NetworkSpec) -> Result<Network> {
     })?;
     let made = match network.config.driver {
         Driver::Bridge => {
-            carrier::ensure_bridge(engine.layout(), &mut *engine.db()?, &links, &network).map(drop)
+            let mut firewall = carrier::Firewall::default();
+            carrier::ensure_bridge(engine.layout(), &mut *engine.db()?, &links, &mut firewall, &network)
+                .map(drop)
         }
         Driver::Macvlan | Driver::Ipvlan => carrier::parent(&links, &network).map(drop),
         Driver::Host | Driver::Null => Ok(()),

@@ -1,5 +1,6 @@
 //! `network connect` and `network disconnect`, of containers that run and of those that do not.
 
+use super::carrier::Firewall;
 use super::{lease, request, start};
 use crate::container::{etc, find_settled, no_such};
 use crate::{Engine, events};
@@ -122,7 +123,11 @@ fn held(txn: &Txn<'_>, id: &ContainerId) -> Result<Vec<(Network, Endpoint)>> {
 
 fn plug(engine: &Engine, record: &ContainerRecord, network: &Network, endpoint: &Endpoint) -> Result<()> {
     let links = Links::open()?;
-    let interface = start::interface(engine.layout(), &mut *engine.db()?, &links, record, network, endpoint)?;
+    let mut firewall = Firewall::default();
+    let mut db = engine.db()?;
+    let interface =
+        start::interface(engine.layout(), &mut db, &links, record, &mut firewall, network, endpoint)?;
+    drop(db);
     let container = namespace::of_process(record.state.pid)?;
     wire::connect_running(&links, container.as_fd(), &interface)
 }

@@ -17,7 +17,7 @@
 //! that a crash leaves leases without interfaces, which recovery gives back, and never the other way round. Bridges and
 //! the table are made by whoever finds them missing, under one lock for the engine.
 
-mod carrier;
+pub(crate) mod carrier;
 pub(crate) mod check;
 pub(crate) mod companion;
 pub mod create;

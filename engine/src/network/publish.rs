@@ -1,7 +1,7 @@
 //! Published ports: taken on the host, recorded, redirected. In this order: a port that somebody else has is told
 //! before anything is changed.
 
-use super::carrier::{self, Lock};
+use super::carrier::{self, Firewall, Lock};
 use dhow_model::network::{Endpoint, Network, PortBinding, Protocol, Published, option};
 use dhow_model::{Error, ErrorKind, Layout, Result};
 use dhow_net::forward::{Reserved, reserve};
@@ -21,6 +21,7 @@ pub(crate) fn publish(
     db: &mut StateDb,
     record: &ContainerRecord,
     taken: &[(Network, Endpoint)],
+    firewall: &mut Firewall,
 ) -> Result<Vec<Forwarded>> {
     let wanted = wanted(record)?;
     // A container whose networks are all internal is reached from nowhere else.
@@ -58,7 +59,7 @@ pub(crate) fn publish(
     }
     db.write(|txn| published.iter().try_for_each(|port| txn.insert_published(port)))?;
     let _lock = carrier::lock(layout, Lock::Shared)?;
-    carrier::table(db)?.publish(&published)?;
+    firewall.table(db)?.publish(&published)?;
     Ok(forwarded)
 }
 

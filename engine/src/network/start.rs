@@ -1,6 +1,6 @@
 //! What a monitor does for its container's networks: before the program runs, and after its end.
 
-use super::carrier::{self, Lock};
+use super::carrier::{self, Firewall, Lock};
 use super::companion::Companion;
 use super::{lease, publish};
 use crate::container::etc;
@@ -24,6 +24,7 @@ pub(crate) fn connect(
     db: &mut StateDb,
     record: &ContainerRecord,
     pid: i32,
+    firewall: &mut Firewall,
 ) -> Result<Option<Companion>> {
     if !record.config.host.is_connected() {
         return Ok(None);
@@ -41,10 +42,10 @@ pub(crate) fn connect(
     let container = namespace::of_process(pid)?;
     let interfaces = taken
         .iter()
-        .map(|(network, endpoint)| interface(layout, db, &links, record, network, endpoint))
+        .map(|(network, endpoint)| interface(layout, db, &links, record, firewall, network, endpoint))
         .collect::<Result<Vec<_>>>()?;
     wire::connect(&links, container.as_fd(), &interfaces)?;
-    let forwarded = publish::publish(layout, db, record, &taken)?;
+    let forwarded = publish::publish(layout, db, record, &taken, firewall)?;
     Companion::open(layout, record, &taken, forwarded, container.as_fd())
 }
 
@@ -168,6 +169,7 @@ pub(crate) fn interface(
     db: &mut StateDb,
     links: &Links,
     record: &ContainerRecord,
+    firewall: &mut Firewall,
     network: &Network,
     endpoint: &Endpoint,
 ) -> Result<Interface> {
@@ -176,7 +178,7 @@ pub(crate) fn interface(
     let wanted = super::wanted(host, network);
     let carrier = if config.driver == Driver::Bridge {
         Carrier::Bridge {
-            index: carrier::ensure_bridge(layout, db, links, network)?,
+            index: carrier::ensure_bridge(layout, db, links, firewall, network)?,
             port: endpoint.host_interface.clone(),
             isolated: !config.flag(option::ICC, true)?,
             hairpin: host.publish_all || !host.ports.is_empty(),
@@ -220,11 +222,16 @@ pub(crate) fn gateways(network: &Network, endpoint: &Endpoint) -> Vec<IpAddr> {
 
 /// Takes away what the kernel still has of a container whose processes are gone: redirected ports. Its interfaces go
 /// with its namespace. To be called before its rows go.
-pub(crate) fn disconnect(layout: &Layout, db: &mut StateDb, id: &ContainerId) -> Result<()> {
+pub(crate) fn disconnect(
+    layout: &Layout,
+    db: &mut StateDb,
+    id: &ContainerId,
+    firewall: &mut Firewall,
+) -> Result<()> {
     let published = db.read(|txn| txn.published_by(id))?;
     if published.iter().any(|port| port.target.is_some()) {
         let _lock = carrier::lock(layout, Lock::Shared)?;
-        carrier::table(db)?.withdraw(&published)?;
+        firewall.table(db)?.withdraw(&published)?;
     }
     Ok(())
 }

@@ -20,7 +20,7 @@ mod watch;
 
 pub use watch::Watch;
 
-use crate::netlink::{ACK, APPEND, Batch, CREATE, DUMP, Socket, Writer, attributes};
+use crate::netlink::{ACK, APPEND, Batch, CREATE, DUMP, EXCL, Socket, Writer, attributes};
 use dhow_model::network::Published;
 use dhow_model::{ErrorKind, Result};
 use expression::{Rule, concatenation, data_type};
@@ -458,9 +458,30 @@ type Element = (Vec<u8>, Option<Vec<u8>>);
 /// What the kernel says.
 pub fn redirect_names(server: std::net::Ipv4Addr, udp_port: u16, tcp_port: u16) -> Result<()> {
     let socket = Socket::netfilter()?;
+    // A new namespace has none. To delete first what is not there would cost a start milliseconds: the kernel forgets
+    // slowly, and closing the socket waits for it.
+    match redirect(&socket, false, server, udp_port, tcp_port) {
+        Err(error) if error.kind() == ErrorKind::Conflict => {
+            redirect(&socket, true, server, udp_port, tcp_port)
+        }
+        other => other,
+    }
+}
+
+fn redirect(
+    socket: &Socket,
+    replaces: bool,
+    server: std::net::Ipv4Addr,
+    udp_port: u16,
+    tcp_port: u16,
+) -> Result<()> {
     let mut batch = Transaction::new("dhow");
-    batch.drop_table();
-    batch.table();
+    if replaces {
+        batch.drop_table();
+        batch.table();
+    } else {
+        batch.add("the whole".to_owned(), NEW_TABLE, CREATE | EXCL, |w| w.text(1, "dhow"));
+    }
     let rules = [(17, udp_port), (6, tcp_port)].map(|(protocol, port)| {
         Rule::default().ipv4().sent_to(server, protocol, 53).redirect_to(server, port)
     });
