@@ -6,18 +6,19 @@ use dhow_net::nft::Table;
 use std::net::{TcpListener, UdpSocket};
 use std::time::Duration;
 
-/// Answers every connection to port 80.
-const SERVER: &str = "while true; do echo hello | nc -l -p 80 >/dev/null; done";
+/// Answers every connection to port 80, several at a time.
+const SERVER: [&str; 4] = ["httpd", "-f", "-p", "80"];
 
-/// Whether the server's word comes back; busybox's `nc` gives up after two seconds.
+/// Whether the server says anything; busybox's `nc` gives up after two seconds.
 fn answers(from: &Machine, to: &str, port: u16) -> bool {
-    from.sh(&format!("busybox nc -w 2 {to} {port} </dev/null")).stdout.contains("hello")
+    let ask = format!("printf 'GET / HTTP/1.0\\r\\n\\r\\n' | busybox nc -w 2 {to} {port}");
+    from.sh(&ask).stdout.contains("HTTP/1.")
 }
 
 /// A server in a container of the machine's, at a port of its.
 fn serve(sandbox: &Sandbox, lan: &Lan, publish: &str) {
-    let run = ["run", "-d", "--init", "--name", "web", "-p", publish, "busybox", "sh", "-c", SERVER];
-    lan.host.run(&sandbox.command(run)).ok();
+    let run = ["run", "-d", "--init", "--name", "web", "-p", publish, "busybox"];
+    lan.host.run(&sandbox.command([&run[..], &SERVER].concat())).ok();
 }
 
 fn table_of(sandbox: &Sandbox) -> Table {
@@ -64,7 +65,7 @@ fn a_port_of_loopback_is_for_this_machine_alone() {
         .ok();
     let own = lan.host.within(|| {
         let listener = TcpListener::bind("127.0.0.1:8081").unwrap();
-        std::io::Write::write_all(&mut listener.accept().unwrap().0, b"hello").unwrap();
+        std::io::Write::write_all(&mut listener.accept().unwrap().0, b"HTTP/1.").unwrap();
     });
     eventually("what else listens there is reached", || answers(&lan.neighbour, "127.0.0.1", 8081));
     own.join().unwrap();
