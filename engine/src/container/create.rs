@@ -85,6 +85,7 @@ fn insert(engine: &Engine, mut record: ContainerRecord, volumes: &[VolumeRecord]
             }
             network::request::check(txn, &mut record.config.host)?;
             super::userns::allot(engine.settings(), txn, &mut record.config.host)?;
+            super::storage::allot(engine, txn, &mut record.config.host)?;
             for volume in volumes {
                 if txn.volume(&volume.name)?.is_none() {
                     crate::volume::insert(txn, volume)?;

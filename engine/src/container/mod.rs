@@ -36,6 +36,7 @@ mod seccomp;
 pub mod start;
 pub mod stats;
 pub mod stop;
+pub(crate) mod storage;
 pub mod streams;
 pub mod top;
 pub mod update;

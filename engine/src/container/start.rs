@@ -284,5 +284,6 @@ pub(crate) fn make_directories(engine: &Engine, record: &ContainerRecord) -> Res
         .recursive(true)
         .mode(0o755)
         .create(directory.join("upper"))
-        .context(|| format!("create {}", directory.join("upper").display()))
+        .context(|| format!("create {}", directory.join("upper").display()))?;
+    super::storage::enforce(engine.layout(), record)
 }

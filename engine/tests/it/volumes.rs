@@ -674,11 +674,24 @@ fn a_volume_holds_as_much_as_it_was_given() {
         create(&sandbox, "bad", &[&format!("size={size}")]).fails(1, words);
     }
     create(&sandbox, "bad", &["size=1m", "type=tmpfs", "device=x"]).fails(1, "size is for plain volumes");
+    let run = |option: &str, script: &str| {
+        sandbox.dhow(["run", "--name", "full", "--storage-opt", option, "busybox", "sh", "-c", script])
+    };
+    for (option, words) in [
+        ("size=lots", "--storage-opt size: invalid size: 'lots'"),
+        ("size=0", "--storage-opt size: invalid size: '0'"),
+        ("color=red", "--storage-opt: unknown option color"),
+        ("size", "invalid storage option"),
+    ] {
+        run(option, "true").fails(125, words);
+    }
     if let Err(why) = &disk {
         // This kernel has no quotas for ext4: then no filesystem of this machine has.
         assert!(!why.is_empty());
         create(&sandbox, "small", &["size=1m"]).fails(1, "has no project quotas");
         assert_eq!(sandbox.ok(["volume", "ls", "-q"]), "");
+        run("size=3m", "true").fails(125, "--storage-opt is supported only where the filesystem of");
+        assert_eq!(sandbox.ok(["ps", "-aq"]), "");
         return;
     }
     create(&sandbox, "small", &["size=1m"]).ok();
@@ -702,6 +715,14 @@ fn a_volume_holds_as_much_as_it_was_given() {
         assert!(written <= most * mib && written >= most * mib - (128 << 10), "{mount}: {written}");
     }
     assert_eq!(sandbox.inspect("small")["Options"]["size"], "1m");
+    // A container's own layer, in two lives: what it has written counts, wherever it lies.
+    let fill = "for i in 1 2 3 4 5; do dd if=/dev/zero of=/root/$$.$i bs=64k count=16; done 2>/dev/null; \
+                cat /root/* | wc -c";
+    let written: u64 = run("size=3m", fill).ok().parse().unwrap();
+    assert!(written <= 3 * mib && written >= 2 * mib, "{written}");
+    assert_eq!(sandbox.inspect("full")["HostConfig"]["StorageOpt"]["size"], "3m");
+    assert_eq!(sandbox.ok(["start", "-a", "full"]), written.to_string());
+    sandbox.ok(["rm", "full"]);
     sandbox.ok(["volume", "prune", "-af"]);
     sandbox.ok(["rmi", "-f", "busybox"]);
     drop(disk);

@@ -197,6 +197,12 @@ pub struct HostConfig {
     /// Who starts it: a name of the settings' runtimes, or a path; empty: this engine.
     #[serde(default)]
     pub runtime: String,
+    /// Options of the writable layer as typed: `size`.
+    #[serde(default)]
+    pub storage: BTreeMap<String, String>,
+    /// The project of its quota; 0: none.
+    #[serde(default)]
+    pub storage_project: u32,
     /// `key=value`, kept and shown; only [`RESTART_UNHEALTHY`] is acted upon.
     pub annotations: BTreeMap<String, String>,
 }

@@ -17,9 +17,8 @@ pub(super) fn parse(
     warnings: &mut Vec<String>,
 ) -> Result<HostConfig> {
     volume_driver(host.volume_driver.as_deref())?;
-    if host.storage_opt.as_ref().is_some_and(|o| !o.is_empty()) {
-        return unsupported("--storage-opt (HostConfig.StorageOpt)");
-    }
+    let storage = sorted(&host.storage_opt);
+    crate::container::storage::check(&storage)?;
     if let Some(cgroup) = non_empty(&host.cgroup) {
         return unsupported(format!("HostConfig.Cgroup {cgroup:?}"));
     }
@@ -83,6 +82,8 @@ pub(super) fn parse(
         log: LogConfig::default(),
         container_id_file: host.container_id_file.clone().unwrap_or_default(),
         runtime: host.runtime.clone().unwrap_or_default(),
+        storage,
+        storage_project: 0,
         annotations,
     })
 }
@@ -244,6 +245,7 @@ pub(super) fn show(config: &HostConfig) -> wire::HostConfig {
         volume_driver: Some(String::new()),
         console_size: Some(vec![0, 0]),
         annotations: (!config.annotations.is_empty()).then(|| unsorted(&config.annotations)),
+        storage_opt: (!config.storage.is_empty()).then(|| unsorted(&config.storage)),
         volumes_from: some_list(&config.volumes_from),
         dns: Some(config.dns.clone()),
         dns_options: Some(config.dns_options.clone()),
