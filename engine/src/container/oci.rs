@@ -22,17 +22,7 @@ pub(super) fn choose(settings: &Settings, config: &mut ContainerConfig) -> Resul
     if config.host.runtime == OWN {
         config.host.runtime.clear();
     }
-    if find(settings, &config.host.runtime)?.is_none() {
-        return Ok(());
-    }
-    let host = &config.host;
-    // A runtime opens the bundle as the container's root, whom the engine's directories keep out.
-    if host.security.ids.is_some() {
-        return Err(Error::unsupported(format!(
-            "not supported by dhow: --userns with --runtime {}",
-            host.runtime
-        )));
-    }
+    find(settings, &config.host.runtime)?;
     Ok(())
 }
 

@@ -231,8 +231,7 @@ fn a_terminal_comes_through_runc() {
 fn runtimes_are_named_in_the_file() {
     let sandbox = Sandbox::with_busybox();
     let file = sandbox.path("dhow.json");
-    let text = r#"{"default-runtime": "mine", "runtimes": {"mine": {"path": "runc", "runtimeArgs": ["--systemd-cgroup=false"]}},
-        "userns-ids": {"first": 1000000, "count": 65536}}"#;
+    let text = r#"{"default-runtime": "mine", "runtimes": {"mine": {"path": "runc", "runtimeArgs": ["--systemd-cgroup=false"]}}}"#;
     std::fs::write(&file, text).unwrap();
     let dhow = |arguments: &[&str]| {
         finish(sandbox.command([&["--config-file", file.to_str().unwrap()][..], arguments].concat()), b"")
@@ -245,6 +244,85 @@ fn runtimes_are_named_in_the_file() {
         .dhow(["run", "--runtime", "odd", "busybox", "true"])
         .fails(125, "unknown or invalid runtime name: odd");
     sandbox.dhow(["run", "--runtime", "/no/such", "busybox", "true"]).fails(125, "there is no program");
-    dhow(&["run", "--userns", "private", "busybox", "true"])
-        .fails(125, "not supported by dhow: --userns with --runtime mine");
+}
+
+/// A user namespace is the same from inside and outside, whoever makes it.
+#[test]
+fn runtimes_start_containers_in_user_namespaces() {
+    let sandbox = Sandbox::with_busybox();
+    show_all_hierarchies(&sandbox);
+    let file = sandbox.path("dhow.json");
+    std::fs::write(&file, r#"{"userns-ids": {"first": 1000000, "count": 262144}}"#).unwrap();
+    let dhow = |arguments: &[&str]| {
+        let flags = ["--config-file", file.to_str().unwrap()];
+        finish(sandbox.command([&flags, arguments].concat()), b"").ok()
+    };
+    sandbox.ok(["network", "create", "mine"]);
+    let source = sandbox.path("source");
+    std::fs::write(&source, "of the host\n").unwrap();
+    let bind = format!("{}:/source", source.display());
+    let look = "id -u; awk '{ print $1, $3 }' /proc/self/uid_map; stat -c %u:%g /bin/busybox /v /p /etc/hosts /img; \
+                stat -c %u:%g /source; cat /source /p/group | head -2; echo kept > /v/file && chown 7:8 /v/file && stat -c %u:%g /v/file; \
+                touch /etc/new && stat -c %u /etc/new; echo x > /dev/mine/null && echo device; ls /sys/class/net; \
+                echo 1 > /proc/sys/vm/swappiness || echo no power";
+    let mut seen = Vec::new();
+    for (runtime, volume) in [("dhow", "v0"), ("runc", "v1"), ("crun", "v2")] {
+        let volume_flag = format!("{volume}:/v");
+        dhow(&["run", "--rm", "--network", "none", "-v", &format!("{volume}:/etc"), "busybox", "true"]);
+        let part = format!("type=volume,src={volume},dst=/p/group,volume-subpath=group");
+        let flags = [
+            "run",
+            "--rm",
+            "--userns",
+            "private",
+            "--runtime",
+            runtime,
+            "--network",
+            "mine",
+            "-v",
+            &volume_flag,
+            "-v",
+            &bind,
+            "--mount",
+            &part,
+            "--mount",
+            "type=image,src=busybox,dst=/img",
+            "--device",
+            "/dev/null:/dev/mine/null",
+            "busybox",
+            "sh",
+            "-c",
+            look,
+        ];
+        seen.push(dhow(&flags));
+        let run = [
+            "run",
+            "-d",
+            "--name",
+            "box",
+            "--userns",
+            "private",
+            "--runtime",
+            runtime,
+            "busybox",
+            "sleep",
+            "1000",
+        ];
+        dhow(&run);
+        let uid = |pid: i32| {
+            std::os::unix::fs::MetadataExt::uid(&std::fs::metadata(format!("/proc/{pid}")).unwrap())
+        };
+        assert!(uid(sandbox.pid("box")) >= 1_000_000, "{runtime}");
+        assert_eq!(dhow(&["exec", "box", "id", "-u"]), "0");
+        dhow(&["restart", "-t", "0", "box"]);
+        assert_eq!(dhow(&["exec", "box", "id", "-u"]), "0");
+        dhow(&["rm", "-f", "box"]);
+    }
+    assert!(
+        seen[0].contains("7:8") && seen[0].contains("device") && seen[0].contains("no power"),
+        "{}",
+        seen[0]
+    );
+    assert_eq!(seen[0], seen[1], "runc");
+    assert_eq!(seen[0], seen[2], "crun");
 }

@@ -4,6 +4,7 @@
 //! Limits are not in it: the cgroup is made and limited by us, and the runtime told to use it.
 
 use crate::devices;
+use crate::idmap::IdRange;
 use crate::plan::{INIT_PATH, LaunchPlan, Scene};
 use crate::step::{DevPlan, MountFlags, MountStep, MountWhat, Step};
 use crate::user::ResolvedUser;
@@ -27,6 +28,8 @@ pub(crate) struct Told<'a> {
     pub program: String,
     /// Namespaces to join, by their names in OCI, and where they are.
     pub joined: Vec<(&'static str, String)>,
+    /// Where the root filesystem is mounted.
+    pub root: PathBuf,
     /// Where another container's `/dev/shm` is mounted.
     pub shared_memory: PathBuf,
     /// Where sources are mounted that no path of the host's leads to, by their targets.
@@ -38,10 +41,10 @@ pub(crate) struct Told<'a> {
 /// # Errors
 /// `Unsupported` for what a runtime cannot be told; `InvalidArgument` for a device that is not there.
 pub(crate) fn config(plan: &LaunchPlan, told: &Told<'_>) -> Result<Value> {
-    let Scene::Container { namespaces, id_maps: None, .. } = &plan.scene else {
-        return Err(Error::unsupported("an external runtime with a user namespace is not supported by dhow"));
+    let Scene::Container { namespaces, id_maps, .. } = &plan.scene else {
+        return Err(Error::internal("an external runtime only starts containers"));
     };
-    let mut parts = Parts::default();
+    let mut parts = Parts { without_nodes: id_maps.is_some(), ..Parts::default() };
     for step in &plan.steps {
         parts.take(step, told)?;
     }
@@ -64,6 +67,14 @@ pub(crate) fn config(plan: &LaunchPlan, told: &Told<'_>) -> Result<Value> {
         "sysctl": parts.sysctl,
         "rootfsPropagation": "private",
     });
+    if let Some(maps) = id_maps {
+        let list = |ranges: &[IdRange]| {
+            let one = |r: &IdRange| json!({"containerID": r.inside, "hostID": r.outside, "size": r.count});
+            ranges.iter().map(one).collect::<Vec<_>>()
+        };
+        linux["uidMappings"] = list(&maps.uids).into();
+        linux["gidMappings"] = list(&maps.gids).into();
+    }
     if let Some(policy) = told.seccomp {
         linux["seccomp"] = serde_json::from_str(policy)
             .map_err(|error| Error::internal(format!("write the system call policy: {error}")))?;
@@ -87,7 +98,7 @@ pub(crate) fn config(plan: &LaunchPlan, told: &Told<'_>) -> Result<Value> {
             "noNewPrivileges": process.no_new_privileges,
             "oomScoreAdj": parts.oom_score,
         },
-        "root": {"path": "rootfs", "readonly": parts.readonly_root},
+        "root": {"path": told.root, "readonly": parts.readonly_root},
         "hostname": parts.hostname,
         "mounts": parts.mounts,
         "linux": linux,
@@ -107,6 +118,8 @@ struct Parts {
     oom_score: i32,
     readonly_root: bool,
     cgroup_namespace: bool,
+    /// In a user namespace nobody makes device nodes: the host's are mounted.
+    without_nodes: bool,
 }
 
 impl Parts {
@@ -114,10 +127,12 @@ impl Parts {
         match step {
             Step::NewCgroupNamespace => self.cgroup_namespace = true,
             Step::Mount(mount) => {
-                if let MountWhat::Dev(dev) = &mount.what {
-                    self.devices = device_list(dev)?;
-                }
                 self.mounts.extend(mount_of(mount, told));
+                match &mount.what {
+                    MountWhat::Dev(dev) if self.without_nodes => self.mounts.extend(device_mounts(dev)),
+                    MountWhat::Dev(dev) => self.devices = device_list(dev)?,
+                    _ => {}
+                }
             }
             Step::Sysctl { path, value } => {
                 self.sysctl.insert(path.replace('/', "."), json!(value));
@@ -164,6 +179,13 @@ fn device_list(plan: &DevPlan) -> Result<Vec<Value>> {
     Ok(devices::wanted(plan)?.into_iter().map(device).collect())
 }
 
+/// The host's nodes where the container is to see them.
+fn device_mounts(plan: &DevPlan) -> impl Iterator<Item = Value> {
+    plan.from_host.iter().map(|(host, name)| {
+        json!({"destination": format!("/dev/{name}"), "type": "bind", "source": host, "options": ["bind"]})
+    })
+}
+
 fn namespace_list(flags: u64, cgroup: bool, joined: &[(&'static str, String)]) -> Vec<Value> {
     let mut list: Vec<Value> = [
         (clone::NEWNS, "mount"),
@@ -171,6 +193,7 @@ fn namespace_list(flags: u64, cgroup: bool, joined: &[(&'static str, String)]) -
         (clone::NEWIPC, "ipc"),
         (clone::NEWUTS, "uts"),
         (clone::NEWNET, "network"),
+        (clone::NEWUSER, "user"),
     ]
     .into_iter()
     .filter(|(flag, _)| flags & flag != 0)

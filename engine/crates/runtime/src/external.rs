@@ -13,10 +13,11 @@ use crate::future_root::FutureRoot;
 use crate::launch::ChildStdio;
 use crate::monitor::spec::ExternalSpec;
 use crate::plan::{LaunchPlan, Scene};
-use crate::prepare::{bind_source, is_directory, open_donor, shared_memory};
-use crate::rootfs::{self, c_path, c_string};
-use crate::spec::{Donor, Donors};
-use crate::step::{MountStep, MountWhat, Step};
+use crate::prepare::{bind_source, is_directory, open_donor, shared_memory, tmpfs};
+use crate::rootfs::{self, Mapping, c_path, c_string};
+use crate::spec::{Donor, Donors, Rootfs};
+use crate::step::{MountStep, MountWhat, SourceIds, Step};
+use crate::view::Shifted;
 use crate::{Launched, copyup, user};
 use dhow_model::{Error, ErrorKind, Result, ResultExt};
 use dhow_sys::{clone, mount, process, pty, socket};
@@ -31,6 +32,8 @@ use std::process::{Command, Stdio};
 
 /// What is mounted for the runtime to find has this name and a number, beside the bundle.
 const MADE: &str = "source-";
+/// Directories of every system that anybody may pass, and that hold nothing which a runtime needs, mostly.
+const STAGES: [&str; 4] = ["/mnt", "/media", "/srv", "/opt"];
 /// MS_PRIVATE (linux/mount.h).
 const PRIVATE: u64 = 1 << 18;
 
@@ -39,6 +42,8 @@ const PRIVATE: u64 = 1 << 18;
 pub(crate) struct External {
     spec: ExternalSpec,
     id: String,
+    /// What the root filesystem is mounted below, if not beside the bundle.
+    stage: Option<PathBuf>,
 }
 
 /// Once in a monitor's life: a mount namespace of its own, and the right to reap what the runtime leaves.
@@ -63,7 +68,7 @@ pub(crate) fn launch(
     let Scene::Container { cgroup: cgroup_plan, .. } = &plan.scene else {
         return Err(Error::internal("an external runtime only starts containers"));
     };
-    let external = External { spec, id: id.to_owned() };
+    let mut external = External { spec, id: id.to_owned(), stage: None };
     let group = cgroup::make(cgroup_plan)?.cgroup;
     let started = external.create(plan, stdio).and_then(|launched| {
         // Its namespaces are there, and its program does not run yet.
@@ -95,14 +100,16 @@ impl External {
         self.spec.bundle.join(name)
     }
 
-    fn create(&self, plan: &LaunchPlan, stdio: ChildStdio) -> Result<Launched> {
-        let what = || format!("prepare the bundle at {}", self.spec.bundle.display());
-        let root_path = self.path("rootfs");
-        DirBuilder::new().recursive(true).mode(0o700).create(&root_path).context(what)?;
+    fn create(&mut self, plan: &LaunchPlan, stdio: ChildStdio) -> Result<Launched> {
+        let bundle = self.spec.bundle.display().to_string();
+        let what = || format!("prepare the bundle at {bundle}");
+        DirBuilder::new().recursive(true).mode(0o700).create(&self.spec.bundle).context(what)?;
         // The last run's monitor was killed before it could say so to the runtime.
         if self.path("state").join(&self.id).exists() {
             self.delete();
         }
+        let root_path = self.root_place(plan)?;
+        DirBuilder::new().recursive(true).mode(0o755).create(&root_path).context(what)?;
         // Open until the runtime has entered them.
         let _namespaces = self.mount_root(plan, &root_path)?;
         let _ = std::fs::remove_file(self.path("console.sock"));
@@ -116,7 +123,7 @@ impl External {
         };
         let (theirs, ours) = streams(stdio).context(what)?;
         let pid_file = self.path("pid");
-        let (bundle, pid_text) = (self.spec.bundle.display().to_string(), pid_file.display().to_string());
+        let pid_text = pid_file.display().to_string();
         let mut arguments = vec!["create", "--bundle", &bundle, "--pid-file", &pid_text];
         let console_text = console.display().to_string();
         if listener.is_some() {
@@ -139,17 +146,52 @@ impl External {
         Ok(Launched { pid, pidfd, start_ticks, stdin, stdout, stderr, pty: terminal, cgroup: None })
     }
 
+    /// Where the root filesystem is mounted. A runtime enters it as the container's root, whom with a user namespace of
+    /// its own the engine's directories keep out: then on a small filesystem over a directory that all pass. It is
+    /// seen in this mount namespace alone.
+    fn root_place(&mut self, plan: &LaunchPlan) -> Result<PathBuf> {
+        let Scene::Container { id_maps: Some(_), rootfs, .. } = &plan.scene else {
+            return Ok(self.path("rootfs"));
+        };
+        let binds = plan.steps.iter().filter_map(|step| match step {
+            Step::Mount(MountStep { what: MountWhat::Bind(bind), .. }) => Some(bind.path.as_path()),
+            _ => None,
+        });
+        // The engine's own directories, too: this process goes on to need them.
+        let own = match rootfs {
+            Rootfs::Overlay { upper, .. } => upper,
+            Rootfs::Directory(path) => path,
+        };
+        let needed: Vec<PathBuf> = binds
+            .chain([self.spec.program.as_path(), self.spec.bundle.as_path(), own])
+            .map(|path| path.canonicalize().unwrap_or_else(|_| path.to_owned()))
+            .collect();
+        let is_free = |place: &&Path| place.is_dir() && !needed.iter().any(|path| path.starts_with(place));
+        let place = STAGES.map(Path::new).into_iter().find(is_free).ok_or_else(|| {
+            Error::unsupported(format!(
+                "--userns with a runtime needs one of {STAGES:?} for itself: mounts come from below all of them"
+            ))
+        })?;
+        let what = || format!("mount a filesystem over {}", place.display());
+        let tree = tmpfs(&["mode=0711".to_owned()], 0, &place.display().to_string())?;
+        let over = mount::open_path(&c_path(place)?).context(what)?;
+        mount::attach(tree.as_fd(), over.as_fd()).context_kind(ErrorKind::StartFailed, what)?;
+        self.stage = Some(place.to_owned());
+        Ok(place.join("rootfs"))
+    }
+
     /// Mounts the root filesystem, fills volumes, writes the configuration.
     fn mount_root(&self, plan: &LaunchPlan, at: &Path) -> Result<Vec<Joined>> {
-        let Scene::Container { rootfs, donors, .. } = &plan.scene else { return Ok(Vec::new()) };
+        let Scene::Container { rootfs, donors, id_maps, .. } = &plan.scene else { return Ok(Vec::new()) };
         // The last run's.
         let _ = mount::detach(&c_path(at)?);
-        let root = rootfs::mount(rootfs, None)?;
+        let ids = id_maps.as_ref().map(Shifted::new).transpose()?;
+        let root = rootfs::mount(rootfs, ids.as_ref().map(Shifted::mapping))?;
         for step in &plan.steps {
             if let Step::Mount(MountStep { what: MountWhat::Bind(bind), target, .. }) = step
                 && bind.copy_up
             {
-                copyup::fill(root.as_fd(), &c_string(target.as_str())?, &bind.path, None)?;
+                copyup::fill(root.as_fd(), &c_string(target.as_str())?, &bind.path, id_maps.as_ref())?;
             }
         }
         let process = &plan.process;
@@ -166,7 +208,8 @@ impl External {
             program: program(plan, &future)?,
             joined: joined.iter().map(Joined::told).collect(),
             shared_memory: shared,
-            made: self.make_sources(plan)?,
+            root: at.to_owned(),
+            made: self.make_sources(plan, ids.as_ref().map(Shifted::mapping))?,
         };
         let config = bundle::config(plan, &told)?;
         let what = || format!("write {}", self.path("config.json").display());
@@ -190,15 +233,30 @@ impl External {
         mount::attach(tree.as_fd(), place.as_fd()).context_kind(ErrorKind::StartFailed, what)
     }
 
-    /// Mounts the sources that no path of the host's leads to: parts of volumes, which are looked up once, and images.
-    fn make_sources(&self, plan: &LaunchPlan) -> Result<BTreeMap<String, PathBuf>> {
+    /// Mounts the sources that no path of the host's leads to: parts of volumes, which are looked up once, images, and
+    /// whatever has the ids of a user namespace.
+    fn make_sources(&self, plan: &LaunchPlan, ids: Option<Mapping<'_>>) -> Result<BTreeMap<String, PathBuf>> {
         let mut made = BTreeMap::new();
         for step in &plan.steps {
             let Step::Mount(step) = step else { continue };
             let tree = match &step.what {
-                MountWhat::Bind(bind) if !bind.subpath.is_empty() => bind_source(bind, step)?,
+                MountWhat::Bind(bind) => {
+                    if let (SourceIds::Given, Some(Mapping { root: (uid, gid), .. })) = (bind.ids, ids) {
+                        std::os::unix::fs::chown(&bind.path, Some(uid), Some(gid))
+                            .context(|| format!("chown {}", bind.path.display()))?;
+                    }
+                    match ids.filter(|_| bind.ids == SourceIds::Container) {
+                        None if bind.subpath.is_empty() => continue,
+                        None => bind_source(bind, step)?,
+                        Some(ids) => {
+                            let tree = bind_source(bind, step)?;
+                            ids.apply(tree.as_fd(), &bind.path)?;
+                            tree
+                        }
+                    }
+                }
                 MountWhat::Image(image) => {
-                    rootfs::of_image(&image.lower, &image.subpath, None, &image.scratch)?
+                    rootfs::of_image(&image.lower, &image.subpath, ids, &image.scratch)?
                 }
                 _ => continue,
             };
@@ -256,6 +314,10 @@ impl External {
             if let Ok(path) = c_path(&at) {
                 let _ = mount::detach(&path);
             }
+        }
+        // With all that is mounted on it.
+        if let Some(Ok(path)) = self.stage.as_deref().map(c_path) {
+            let _ = mount::detach(&path);
         }
     }
 }

@@ -28,8 +28,8 @@ use std::path::Path;
 
 mod sources;
 
-pub(crate) use sources::{bind_source, is_directory, shared_memory};
-use sources::{cgroup_view, tmpfs};
+use sources::cgroup_view;
+pub(crate) use sources::{bind_source, is_directory, shared_memory, tmpfs};
 
 /// CAP_SYS_ADMIN, which installing a filter without no-new-privileges needs.
 const CAP_SYS_ADMIN: u64 = 1 << 21;

@@ -192,18 +192,18 @@ pub fn of_volume(place: &Path, filesystem: Option<&VolumeFilesystem>) -> Result<
 }
 
 /// The ids of a container, and a namespace to map mounts through.
-struct Shifted<'a> {
-    maps: &'a IdMaps,
+pub(crate) struct Shifted<'a> {
+    pub(crate) maps: &'a IdMaps,
     namespace: OwnedFd,
     root: (u32, u32),
 }
 
 impl<'a> Shifted<'a> {
-    fn new(maps: &'a IdMaps) -> Result<Self> {
+    pub(crate) fn new(maps: &'a IdMaps) -> Result<Self> {
         Ok(Self { maps, namespace: maps.namespace()?, root: maps.root()? })
     }
 
-    fn mapping(&self) -> Mapping<'_> {
+    pub(crate) fn mapping(&self) -> Mapping<'_> {
         Mapping { namespace: self.namespace.as_fd(), root: self.root }
     }
 }

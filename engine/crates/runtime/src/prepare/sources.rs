@@ -12,7 +12,7 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
 /// A tmpfs with these options, as a detached mount.
-pub(super) fn tmpfs(options: &[String], attributes: u64, target: &str) -> Result<OwnedFd> {
+pub(crate) fn tmpfs(options: &[String], attributes: u64, target: &str) -> Result<OwnedFd> {
     let context = FsContext::open(c"tmpfs").on("fsopen", "tmpfs").context(|| format!("mount at {target}"))?;
     for option in options {
         let set = match option.split_once('=') {
