@@ -166,8 +166,8 @@ static void starting(dhow_engine *engine)
         {"\"Cmd\":[\"nonesuch\"]", "", DHOW_ERROR_COMMAND_NOT_FOUND, "nonesuch"},
         {"\"Cmd\":[\"/etc/passwd\"]", "", DHOW_ERROR_COMMAND_NOT_EXECUTABLE, "/etc/passwd"},
         {"\"Cmd\":[\"true\"],\"WorkingDir\":\"/etc/passwd\"", "", DHOW_ERROR_START_FAILED, "/etc/passwd"},
-        {"\"Cmd\":[\"true\"]", ",\"NetworkMode\":\"somewhere\"", DHOW_ERROR_NOT_FOUND, "somewhere"},
-        {"\"Cmd\":[\"true\"]", ",\"StorageOpt\":{\"size\":\"1G\"}", DHOW_ERROR_UNSUPPORTED, "torage"},
+        {"\"Cmd\":[\"true\"]", ",\"NetworkMode\":\"somewhere\"", DHOW_ERROR_INVALID_ARGUMENT, "somewhere"},
+        {"\"Cmd\":[\"true\"]", ",\"Cgroup\":\"container:other\"", DHOW_ERROR_UNSUPPORTED, "Cgroup"},
         {"\"Cmd\":[\"true\"]", ",\"Memory\":-5", DHOW_ERROR_INVALID_ARGUMENT, "emory"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
