@@ -286,6 +286,7 @@ impl Socket {
             }
             // A failed transaction of nftables tells every failed message, and acknowledges no other.
             if self.what == "nfnetlink" && first_error.is_some() {
+                self.forget_answers(&mut buffer);
                 break;
             }
         }
@@ -293,6 +294,14 @@ impl Socket {
             Some(error) => Err(error),
             None => Ok(answers),
         }
+    }
+}
+
+impl Socket {
+    /// Reads what else was said of a batch, each message by itself: all of it is there when send(2) returns, and would
+    /// be taken for answers to the next batch.
+    fn forget_answers(&self, buffer: &mut [u8]) {
+        while recv(self.fd.as_raw_fd(), buffer, MsgFlags::MSG_DONTWAIT).is_ok() {}
     }
 }
 
