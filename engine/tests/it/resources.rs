@@ -300,7 +300,10 @@ fn weights_divide_a_contended_disk() {
     std::fs::write(&scheduler, "bfq").unwrap_or_else(|e| panic!("{scheduler}: {e}: this kernel has no bfq"));
     let device = format!("{}:/dev/disk", disk.node);
     let weight_device = format!("{}:{}", disk.node, 1000);
-    let reader = "while :; do dd if=/dev/disk of=/dev/null bs=64k iflag=direct 2>/dev/null; done";
+    // Several readers each: one alone asks for nothing while it waits for a processor, and the disk, which is never
+    // kept waiting, goes to the other.
+    let reader = "for reader in 1 2 3 4; do \
+                  while :; do dd if=/dev/disk of=/dev/null bs=64k iflag=direct 2>/dev/null; done & done; wait";
     let busy = |flags: &[&str]| {
         let command = ["--device", &device, "busybox", "sh", "-c", reader];
         sandbox.ok([&["run", "-d"], flags, &command].concat())
