@@ -1,8 +1,8 @@
 //! The hot loop: symbols of one block, for as long as input and output have room to spare.
 //!
-//! One round takes up to three literals, or up to two and a match, between two refills of a 64-bit bit buffer. Nothing is checked in between: the margins at the start of a round are larger than what a round can take
-//! or make. This is how libdeflate goes about it.
-//! (igzip's entries for two literals at once were tried: on programs, filling the table costs more than they gain.)
+//! One round takes up to three literals, or up to two and a match, between two refills of a 64-bit bit buffer. Nothing
+//! is checked in between: the margins at the start of a round are larger than what a round can take or make. This is
+//! how libdeflate goes about it. (igzip's entries for two literals at once were tried: on programs, filling the table costs more than they gain.)
 
 #![allow(
     unsafe_code,
@@ -240,13 +240,12 @@ unsafe fn copy_match(to: *mut u8, distance: usize, length: usize) {
                 done += 16;
             }
         } else {
-            // Each step makes `distance` good bytes, and up to six that the next one writes again; from 8 on, eight.
-            let step = distance.min(8);
+            // Each step makes `distance` good bytes, and up to six that the next one writes again.
             let mut done = 0;
             while done < length {
                 let word = from.add(done).cast::<u64>().read_unaligned();
                 to.add(done).cast::<u64>().write_unaligned(word);
-                done += step;
+                done += distance;
             }
         }
     }
