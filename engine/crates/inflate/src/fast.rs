@@ -2,7 +2,8 @@
 //!
 //! One round takes up to three literals, or up to two and a match, between two refills of a 64-bit bit buffer. Nothing
 //! is checked in between: the margins at the start of a round are larger than what a round can take or make. This is
-//! how libdeflate goes about it. (igzip's entries for two literals at once were tried: on programs, filling the table costs more than they gain.)
+//! how libdeflate goes about it. (igzip's entries for two literals at once were tried: on programs, filling the table
+//! costs more than they gain.)
 
 #![allow(
     unsafe_code,
