@@ -33,6 +33,7 @@
 //! | `volumes_from` | the mounts of other containers |
 //! | `ports` | published: from where, by whom, once |
 //! | `firewall` | what other machines reach, the host's own rules, and who mends ours |
+//! | `advertisement` | a container that says it is a router has no followers |
 //! | `connections` | what open connections live through, and what containers may not pretend to be |
 //! | `network_crowd` | many containers with ports on one bridge, and nothing of them left |
 //! | `endpoints` | what a container is on a network: `none`, link-local addresses, its interface |
@@ -60,6 +61,7 @@
 #![forbid(unsafe_code)]
 #![allow(clippy::unwrap_used, clippy::print_stderr, reason = "a panic in a test is its report")]
 
+mod advertisement;
 mod apps;
 mod bad_input;
 mod causes;
