@@ -38,8 +38,8 @@ fn advertisement() -> Vec<u8> {
 fn advertise(from: i32) {
     at(from, || {
         let index = dhow_net::link::Links::open().unwrap().index("eth0").unwrap().unwrap();
-        let raw =
-            socket(AddressFamily::Inet6, SockType::Raw, SockFlag::SOCK_CLOEXEC, SockProtocol::IcmpV6).unwrap();
+        let raw = socket(AddressFamily::Inet6, SockType::Raw, SockFlag::SOCK_CLOEXEC, SockProtocol::IcmpV6)
+            .unwrap();
         // Anything less has passed a router, and is not believed.
         setsockopt(&raw, sockopt::Ipv6MulticastHops, &255).unwrap();
         let to = SockaddrIn6::from(SocketAddrV6::new(ALL_NODES, 0, 0, index));
@@ -118,8 +118,7 @@ fn a_network_without_ipv6_has_none_for_a_forged_router() {
     dhow(&["network", "create", "-o", NAME_OPTION, "mine"]);
     dhow(&["run", "-d", "--name", "victim", "--network", "mine", "busybox", "sleep", "1000"]);
     // It has IPv6 nevertheless, by its user's will: so that it can send at all.
-    let network =
-        "\"name=mine\",\"driver-opt=com.docker.network.endpoint.sysctls=net.ipv6.conf.IFNAME.disable_ipv6=0\"";
+    let network = "\"name=mine\",\"driver-opt=com.docker.network.endpoint.sysctls=net.ipv6.conf.IFNAME.disable_ipv6=0\"";
     dhow(&["run", "-d", "--name", "attacker", "--network", network, "busybox", "sleep", "1000"]);
     eventually("its own link-local address is usable", || {
         let own = exec("attacker", "ip -6 addr show dev eth0");

@@ -51,6 +51,7 @@
 //! | `flags` | of exec and start; kernel settings, annotations |
 //! | `userns` | ids inside and out |
 //! | `volumes` | filesystems of their own, parts, labels, sources of every nasty kind |
+//! | `volume_content` | what they hold: from images, archives, other volumes, within their limits |
 //! | `tty` | terminals: size, resize, keys, job control, detaching |
 //! | `trace` | exactly the events of the containers that were asked for, losses, privileges |
 //! | `security` | the rows of known attacks that apply |
@@ -119,5 +120,6 @@ mod transcript;
 mod tty;
 mod update;
 mod userns;
+mod volume_content;
 mod volumes;
 mod volumes_from;
