@@ -55,7 +55,7 @@ pub fn inspect(reference: &Reference, registries: &Registries) -> Result<Distrib
             let config = config.parsed_digest()?;
             let mut bytes = Vec::new();
             let what = || format!("read the configuration {config} of {name}");
-            let blob = repository.blob(&config, 0)?;
+            let blob = repository.blob(&config, 0, None)?;
             blob.reader
                 .take(SMALL_MAX)
                 .read_to_end(&mut bytes)

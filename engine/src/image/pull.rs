@@ -19,10 +19,10 @@ use dhow_store::db::LayerBlob;
 use dhow_store::install::{BlobSource, Place, Planned, install};
 use dhow_store::layer::{LayerProgress, LayerSource, LayerState, Progress};
 use dhow_store::manifest::{Descriptor, Document, Platform, choose, parse};
-use dhow_store::partial::Partials;
+use dhow_store::partial::{Fetch, Opened, Partials};
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 /// What to pull.
@@ -38,8 +38,9 @@ pub struct PullRequest {
     pub registries: Registries,
 }
 
-/// How many layers come at once.
-const LAYERS_AT_ONCE: usize = 4;
+/// How many connections a pull has at once, unless `max-concurrent-downloads` says otherwise: one for each layer, and
+/// those that are left for pieces of large ones. Each connection is a thread or two that mostly wait.
+const CONNECTIONS: usize = 4;
 /// An index in an index in an index …: one level is usual.
 const DEPTH_MAX: u32 = 4;
 /// How often a layer's progress is told.
@@ -53,12 +54,9 @@ const PROGRESS_INTERVAL: Duration = Duration::from_millis(100);
 pub fn pull(engine: &Engine, request: &PullRequest, announce: &dyn Announce) -> Result<()> {
     let reference = &request.reference;
     let registries = &request.registries;
-    let repository = Repository::to_pull(
-        reference.domain(),
-        reference.path(),
-        &registries.credentials,
-        &registries.settings,
-    )?;
+    let (domain, path) = (reference.domain(), reference.path());
+    let repository =
+        Arc::new(Repository::to_pull(domain, path, &registries.credentials, &registries.settings)?);
     if !request.all_tags {
         let reference = reference.clone().with_default_tag();
         return pull_one(engine, &repository, &reference, request.platform.as_ref(), announce);
@@ -76,16 +74,18 @@ pub fn pull(engine: &Engine, request: &PullRequest, announce: &dyn Announce) -> 
 
 fn pull_one(
     engine: &Engine,
-    repository: &Repository,
+    repository: &Arc<Repository>,
     reference: &Reference,
     platform: Option<&Platform>,
     announce: &dyn Announce,
 ) -> Result<()> {
+    let connections = engine.settings().max_concurrent_downloads.unwrap_or(CONNECTIONS);
     let remote = Remote {
         repository,
         reference,
         announce,
-        partials: Partials::open(engine.layout())?,
+        partials: Partials::open(engine.layout())?.with_connections(connections),
+        connections,
         tried: Mutex::default(),
     };
     let found = remote.find(platform)?;
@@ -118,10 +118,11 @@ fn pull_one(
 
 /// A repository, as the source of one image.
 struct Remote<'a> {
-    repository: &'a Repository,
+    repository: &'a Arc<Repository>,
     reference: &'a Reference,
     announce: &'a dyn Announce,
     partials: Partials,
+    connections: usize,
     /// Blobs that were fetched anew because what was kept of them was wrong.
     tried: Mutex<BTreeSet<Digest>>,
 }
@@ -238,10 +239,11 @@ impl Remote<'_> {
         Ok((digest, bytes))
     }
 
-    fn fetch(&self, digest: Digest) -> dhow_store::partial::Fetch<'_> {
-        Box::new(move |from| {
-            let blob = self.repository.blob(&digest, from)?;
-            Ok((blob.reader, blob.start))
+    fn fetch(&self, digest: Digest) -> Fetch {
+        let repository = Arc::clone(self.repository);
+        Arc::new(move |from, to| {
+            let blob = repository.blob(&digest, from, to)?;
+            Ok(Opened { reader: blob.reader, start: blob.start, is_range: blob.is_range })
         })
     }
 
@@ -295,7 +297,7 @@ impl BlobSource for Remote<'_> {
     }
 
     fn at_once(&self) -> usize {
-        LAYERS_AT_ONCE
+        self.connections
     }
 
     fn installed(&self, place: &Place) {

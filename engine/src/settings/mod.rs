@@ -15,6 +15,7 @@
 //! | `default-address-pools` | `[{"base": "10.0.0.0/16", "size": 24}]`: where networks get their subnets from |
 //! | `dns`, `dns-opts`, `dns-search` | for containers that name none |
 //! | `registry-mirrors` | hosts, or URLs, that are asked before Docker Hub |
+//! | `max-concurrent-downloads` | how many connections a pull has at once, 4 unless told: for layers, and pieces of large ones |
 //! | `layer-store` | `auto`, `indexed` or `unpacked`: the form of layers that are installed from now on. Ours, not Docker's |
 //! | `userns-remap` | `default`, or `user[:group]` of /etc/subuid and /etc/subgid |
 //! | `userns-ids` | `{"first": 1000000, "count": 655360}`: the host's ids that user namespaces take theirs from. Ours, not Docker's |
@@ -67,6 +68,8 @@ pub struct Settings {
     pub insecure_registries: Vec<String>,
     /// `registry-mirrors`: `host[:port]`.
     pub registry_mirrors: Vec<String>,
+    /// `max-concurrent-downloads`.
+    pub max_concurrent_downloads: Option<usize>,
     /// `layer-store`.
     pub layer_form: LayerForm,
     /// `userns-remap`; empty: containers share the host's ids.
@@ -85,6 +88,9 @@ pub struct RuntimeSettings {
     /// What it is called with before everything else.
     pub args: Vec<String>,
 }
+
+/// More connections than any registry likes, and threads than any pull needs.
+const CONNECTIONS_MAX: usize = 64;
 
 /// Keys of Docker's file that nothing here acts on.
 const NOT_YET: [&str; 6] = ["hosts", "iptables", "storage-driver", "init", "default-shm-size", "labels"];
@@ -181,6 +187,12 @@ impl Settings {
             }
             "insecure-registries" => self.insecure_registries = hosts(key, value)?,
             "registry-mirrors" => self.registry_mirrors = hosts(key, value)?,
+            "max-concurrent-downloads" => {
+                let number = value.as_u64().and_then(|number| usize::try_from(number).ok());
+                let number = number.filter(|number| (1..=CONNECTIONS_MAX).contains(number));
+                let why = || wrong(key, format!("want a number from 1 to {CONNECTIONS_MAX}"));
+                self.max_concurrent_downloads = Some(number.ok_or_else(why)?);
+            }
             "layer-store" => {
                 self.layer_form = match text(key, value)?.as_str() {
                     "auto" => LayerForm::Auto,

@@ -10,12 +10,13 @@ fn everything_is_read() {
             "log-driver": "local", "log-opts": {"max-size": "1m"},
             "default-ulimits": {"nofile": {"Name": "nofile", "Soft": 10, "Hard": 20}, "core": {"Soft": 0}},
             "default-runtime": "crun", "runtimes": {"crun": {"path": "/bin/crun", "runtimeArgs": ["--debug"]}},
-            "detach-keys": "ctrl-a", "userns-remap": "default"
+            "detach-keys": "ctrl-a", "max-concurrent-downloads": 8, "userns-remap": "default"
         }"#,
     )
     .unwrap();
     assert_eq!(settings.data_root.as_deref(), Some(Path::new("/d")));
     assert_eq!(settings.runtimes["crun"].args, ["--debug"]);
+    assert_eq!(settings.max_concurrent_downloads, Some(8));
     let nofile = Ulimit { name: "nofile".into(), soft: 1, hard: 2 };
     let merged = settings.with_ulimits(vec![nofile.clone()]);
     assert_eq!((merged.len(), &merged[0]), (2, &nofile));
@@ -32,6 +33,10 @@ fn what_is_wrong_is_told_with_line_and_key() {
         ("{\n \"odd\": 1}", "line 2: \"odd\": unknown key"),
         ("{\n\n\"hosts\": []}", "line 3: \"hosts\": Docker has this key"),
         ("{\"registry-mirrors\": [5]}", "line 1: \"registry-mirrors\": want hosts"),
+        (
+            "{\"max-concurrent-downloads\": 0}",
+            "line 1: \"max-concurrent-downloads\": want a number from 1 to 64",
+        ),
         ("{\"data-root\":\n 5}", "line 1: \"data-root\": want a text in quotes"),
         ("{\"data-root\": \"here\"}", "line 1: \"data-root\": want an absolute path"),
         ("{\n\"log-opts\": {\n\"max-size\": 5}}", "line 3: \"log-opts.max-size\": want a text"),

@@ -4,7 +4,7 @@ use crate::auth::{Credentials, encoded};
 use crate::settings::Settings;
 use crate::transport::{Request, Response, Transport, read_answer};
 use dhow_model::{Digest, Error, ErrorKind, Result};
-use http::header::{CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, LINK, LOCATION, RANGE};
+use http::header::{CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, LINK, LOCATION};
 use http::{Method, StatusCode};
 use serde::Deserialize;
 use std::io::Read;
@@ -42,8 +42,8 @@ pub struct Blob {
     pub reader: Box<dyn Read + Send>,
     /// Where they start: 0 when the registry does not do ranges.
     pub start: u64,
-    /// How large the whole blob is, by the registry's word.
-    pub size: Option<u64>,
+    /// Whether they are what was asked for, and not all of the blob.
+    pub is_range: bool,
 }
 
 impl Repository {
@@ -136,39 +136,37 @@ impl Repository {
         })
     }
 
-    /// A blob's bytes from an offset on.
+    /// A blob's bytes from an offset on, up to another one or its end. A registry that does not do ranges gives all
+    /// of them.
     ///
     /// # Errors
     /// As [`Repository::manifest`].
-    pub fn blob(&self, digest: &Digest, from: u64) -> Result<Blob> {
+    pub fn blob(&self, digest: &Digest, from: u64, to: Option<u64>) -> Result<Blob> {
         let target = self.target(&format!("blobs/{digest}"));
-        let range = format!("bytes={from}-");
-        let headers: &[_] = if from > 0 { &[(RANGE.as_str(), range.as_str())] } else { &[] };
-        let headers: Vec<(&'static str, &str)> = headers.iter().map(|(_, value)| ("range", *value)).collect();
-        let request = Request { headers: &headers, ..self.request(Method::GET, &target) };
+        let last = to.map(|to| to.saturating_sub(1).to_string()).unwrap_or_default();
+        let range = format!("bytes={from}-{last}");
+        let whole = self.request(Method::GET, &target);
+        let part = Request { headers: &[("range", &range)], ..self.request(Method::GET, &target) };
+        let wants_part = from > 0 || to.is_some();
         self.anywhere(|transport| {
-            let response = expect(transport, &request, &[StatusCode::OK, StatusCode::PARTIAL_CONTENT])?;
-            let length: Option<u64> = text(&response, CONTENT_LENGTH.as_str()).parse().ok();
-            let (start, size) = if response.status() == StatusCode::PARTIAL_CONTENT {
+            let wanted = [StatusCode::OK, StatusCode::PARTIAL_CONTENT];
+            let mut response = transport.send(if wants_part { &part } else { &whole })?;
+            if wants_part && response.status() == StatusCode::RANGE_NOT_SATISFIABLE {
+                // There are such bytes: it is ranges that it does not want to do.
+                response = transport.send(&whole)?;
+            }
+            if !wanted.contains(&response.status()) {
+                return Err(transport.refusal(&whole, response));
+            }
+            let is_range = response.status() == StatusCode::PARTIAL_CONTENT;
+            if is_range {
                 let said = text(&response, CONTENT_RANGE.as_str());
-                let (start, size) = content_range(&said).ok_or_else(|| {
-                    Error::new(
-                        ErrorKind::Unavailable,
-                        format!("registry {}: {target}: unreadable range {said:?}", transport.host()),
-                    )
+                check_range(&said, from, to).map_err(|error| {
+                    Error::caused(error.kind(), format!("registry {}: {target}", transport.host()), error)
                 })?;
-                if start != from {
-                    let host = transport.host();
-                    return Err(Error::new(
-                        ErrorKind::Unavailable,
-                        format!("registry {host}: {target}: asked from byte {from}, answered from {start}"),
-                    ));
-                }
-                (start, size.or(length.map(|length| start + length)))
-            } else {
-                (0, length)
-            };
-            Ok(Blob { reader: Box::new(response.into_body().into_reader()), start, size })
+            }
+            let start = if is_range { from } else { 0 };
+            Ok(Blob { reader: Box::new(response.into_body().into_reader()), start, is_range })
         })
     }
 
@@ -319,11 +317,26 @@ fn location(transport: &Transport, request: &Request<'_>, response: &Response) -
     ))
 }
 
-/// `bytes 5-99/100`: where it starts, and how large all of it is.
-fn content_range(text: &str) -> Option<(u64, Option<u64>)> {
-    let (range, size) = text.trim().strip_prefix("bytes ")?.split_once('/')?;
-    let (start, _end) = range.split_once('-')?;
-    Some((start.parse().ok()?, size.parse().ok()))
+/// Whether an answer has the bytes that were asked for, or the first of them.
+fn check_range(said: &str, from: u64, to: Option<u64>) -> Result<()> {
+    let wrong = |what: String| Err(Error::new(ErrorKind::Unavailable, what));
+    let Some((start, last)) = content_range(said) else {
+        return wrong(format!("unreadable range {said:?}"));
+    };
+    if start != from {
+        return wrong(format!("asked from byte {from}, answered from {start}"));
+    }
+    if last < start || to.is_some_and(|to| last >= to) {
+        return wrong(format!("asked for bytes {from} to {}, answered {said:?}", to.unwrap_or(0)));
+    }
+    Ok(())
+}
+
+/// `bytes 5-99/100`: the first and the last of them.
+fn content_range(text: &str) -> Option<(u64, u64)> {
+    let (range, _size) = text.trim().strip_prefix("bytes ")?.split_once('/')?;
+    let (start, last) = range.split_once('-')?;
+    Some((start.parse().ok()?, last.parse().ok()?))
 }
 
 /// `</v2/a/tags/list?last=x&n=1000>; rel="next"`: only on the same registry.
@@ -338,9 +351,21 @@ mod tests {
 
     #[test]
     fn ranges_and_pages() {
-        assert_eq!(content_range("bytes 5-99/100"), Some((5, Some(100))));
-        assert_eq!(content_range("bytes 5-99/*"), Some((5, None)));
+        assert_eq!(content_range("bytes 5-99/100"), Some((5, 99)));
+        assert_eq!(content_range("bytes 5-99/*"), Some((5, 99)));
         assert_eq!(content_range("lines 5-99/100"), None);
+        for (said, from, to, good) in [
+            ("bytes 5-99/100", 5, None, true),
+            ("bytes 5-99/100", 5, Some(100), true),
+            // Less is as much as there is for now.
+            ("bytes 5-50/100", 5, Some(100), true),
+            ("bytes 5-99/100", 5, Some(99), false),
+            ("bytes 6-99/100", 5, Some(100), false),
+            ("bytes 5-4/100", 5, None, false),
+            ("", 5, None, false),
+        ] {
+            assert_eq!(check_range(said, from, to).is_ok(), good, "{said} for {from} to {to:?}");
+        }
         assert_eq!(
             next_page("</v2/a/tags/list?last=x>; rel=\"next\"").as_deref(),
             Some("/v2/a/tags/list?last=x")

@@ -24,6 +24,8 @@ const RETRY_AFTER_MAX: Duration = Duration::from_secs(30);
 /// Answers that are read whole are text that people write.
 const ANSWER_MAX: u64 = 8 << 20;
 const REDIRECTS_MAX: u32 = 10;
+/// Connections that are kept for the next request: pieces of a blob come over as many as a pull has.
+const IDLE_CONNECTIONS: usize = 16;
 
 /// One registry.
 #[derive(Debug)]
@@ -161,6 +163,7 @@ impl Transport {
             .redirect_auth_headers(ureq::config::RedirectAuthHeaders::SameHost)
             .user_agent(concat!("dhow/", env!("CARGO_PKG_VERSION")))
             .accept_encoding(ureq::config::AutoHeaderValue::None)
+            .max_idle_connections_per_host(IDLE_CONNECTIONS)
             .timeout_connect(Some(CONNECT_PATIENCE))
             .timeout_recv_response(Some(ANSWER_PATIENCE))
             .timeout_per_read(Some(ANSWER_PATIENCE))

@@ -66,7 +66,7 @@ impl Remote {
 
     /// What an image's configuration says that it is for.
     fn platform_of(&self, config: &Digest) -> Outcome<Platform> {
-        let blob = self.repository.blob(config, 0)?;
+        let blob = self.repository.blob(config, 0, None)?;
         let mut bytes = Vec::new();
         let name = self.reference.familiar();
         let limit = dhow_store::content::SMALL_MAX;

@@ -6,6 +6,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -93,8 +94,16 @@ impl Asked {
 
     /// Where the wanted bytes start.
     pub(crate) fn from(&self) -> u64 {
-        let range = self.headers.get("range").and_then(|r| r.strip_prefix("bytes="));
-        range.and_then(|r| r.trim_end_matches('-').parse().ok()).unwrap_or(0)
+        self.range().and_then(|(from, _)| from.parse().ok()).unwrap_or(0)
+    }
+
+    /// Where they end; `None` where the blob does.
+    pub(crate) fn to(&self) -> Option<u64> {
+        self.range().and_then(|(_, last)| last.parse::<u64>().ok()).map(|last| last + 1)
+    }
+
+    fn range(&self) -> Option<(&str, &str)> {
+        self.headers.get("range").and_then(|r| r.strip_prefix("bytes=")).and_then(|r| r.split_once('-'))
     }
 }
 
@@ -110,6 +119,10 @@ pub(crate) enum Fault {
     Stall(usize),
     /// So many bytes every ten milliseconds.
     Throttle(usize),
+    /// All of the blob, whatever range was asked for.
+    Whole,
+    /// The range that was asked for, under the name of another one.
+    OtherRange,
     /// Another answer: status, headers, body.
     Answer(&'static str, Vec<(&'static str, String)>, String),
 }
@@ -120,7 +133,17 @@ type Rule = dyn Fn(&Asked, usize) -> Fault + Send + Sync;
 /// requests of the same path.
 pub(crate) struct Front {
     port: u16,
-    asked: Arc<Mutex<Vec<Asked>>>,
+    seen: Arc<Seen>,
+}
+
+/// What a front has seen.
+#[derive(Default)]
+struct Seen {
+    asked: Mutex<Vec<Asked>>,
+    /// Blobs that are being answered now, and how many they were at most.
+    blobs: Mutex<(usize, usize)>,
+    /// Bytes of answers to requests for blobs.
+    blob_bytes: AtomicU64,
 }
 
 impl Front {
@@ -139,8 +162,8 @@ impl Front {
     fn serve(upstream: Option<u16>, rule: impl Fn(&Asked, usize) -> Fault + Send + Sync + 'static) -> Self {
         let listener = TcpListener::bind((LOOPBACK, 0)).unwrap();
         let port = listener.local_addr().unwrap().port();
-        let asked: Arc<Mutex<Vec<Asked>>> = Arc::default();
-        let (log, rule): (_, Arc<Rule>) = (Arc::clone(&asked), Arc::new(rule));
+        let seen: Arc<Seen> = Arc::default();
+        let (log, rule): (_, Arc<Rule>) = (Arc::clone(&seen), Arc::new(rule));
         // It ends with the process: nobody connects when its test is over.
         std::thread::spawn(move || {
             for connection in listener.incoming().flatten() {
@@ -151,7 +174,7 @@ impl Front {
                 });
             }
         });
-        Self { port, asked }
+        Self { port, seen }
     }
 
     pub(crate) fn name(&self, name: &str) -> String {
@@ -163,17 +186,22 @@ impl Front {
     }
 
     pub(crate) fn asked(&self) -> Vec<Asked> {
-        self.asked.lock().unwrap().clone()
+        self.seen.asked.lock().unwrap().clone()
+    }
+
+    /// How many blobs, or pieces of them, were on their way at once at most.
+    pub(crate) fn most_at_once(&self) -> usize {
+        self.seen.blobs.lock().unwrap().1
+    }
+
+    /// How many bytes of blobs were given, so far.
+    pub(crate) fn blob_bytes(&self) -> u64 {
+        self.seen.blob_bytes.load(Ordering::Relaxed)
     }
 }
 
 /// One request for each connection.
-fn answer(
-    client: TcpStream,
-    upstream: Option<u16>,
-    log: &Mutex<Vec<Asked>>,
-    rule: &Rule,
-) -> std::io::Result<()> {
+fn answer(client: TcpStream, upstream: Option<u16>, seen: &Seen, rule: &Rule) -> std::io::Result<()> {
     let mut reader = BufReader::new(client.try_clone()?);
     let mut line = String::new();
     reader.read_line(&mut line)?;
@@ -187,7 +215,7 @@ fn answer(
         asked.headers.insert(name.to_lowercase(), value.to_owned());
     }
     let count = {
-        let mut log = log.lock().unwrap();
+        let mut log = seen.asked.lock().unwrap();
         log.push(asked.clone());
         log.iter().filter(|a| a.path == asked.path && a.method == asked.method).count()
     };
@@ -207,7 +235,8 @@ fn answer(
     let Some(upstream) = upstream else { return Ok(()) };
     let mut server = TcpStream::connect((LOOPBACK, upstream))?;
     let mut head = format!("{} {} HTTP/1.1\r\nConnection: close\r\n", asked.method, asked.path);
-    for (name, value) in asked.headers.iter().filter(|(name, _)| *name != "connection") {
+    let kept = |name: &str| name != "connection" && !(name == "range" && matches!(fault, Fault::Whole));
+    for (name, value) in asked.headers.iter().filter(|(name, _)| kept(name)) {
         head += &format!("{name}: {value}\r\n");
     }
     server.write_all(format!("{head}\r\n").as_bytes())?;
@@ -216,7 +245,54 @@ fn answer(
     server.read_to_end(&mut whole)?;
     let start = whole.windows(4).position(|w| w == b"\r\n\r\n").map_or(whole.len(), |at| at + 4);
     let (head, body) = whole.split_at_mut(start);
-    client.write_all(head)?;
+    if matches!(fault, Fault::OtherRange) {
+        let head = String::from_utf8_lossy(head);
+        let right = format!("bytes {}-", asked.from());
+        assert!(head.contains(&right), "{head}");
+        client.write_all(head.replace(&right, &format!("bytes {}-", asked.from() + 1)).as_bytes())?;
+    } else {
+        client.write_all(head)?;
+    }
+    if !asked.is_blob() {
+        return spoil(&mut client, fault, body);
+    }
+    {
+        let mut blobs = seen.blobs.lock().unwrap();
+        blobs.0 += 1;
+        blobs.1 = blobs.1.max(blobs.0);
+    }
+    let mut counted = Counted { client: &client, bytes: &seen.blob_bytes };
+    let given = spoil(&mut counted, fault, body);
+    seen.blobs.lock().unwrap().0 -= 1;
+    given
+}
+
+/// Counts what is taken.
+struct Counted<'a> {
+    client: &'a TcpStream,
+    bytes: &'a AtomicU64,
+}
+
+impl Write for Counted<'_> {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        let written = self.client.write(bytes)?;
+        self.bytes.fetch_add(written as u64, Ordering::Relaxed);
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        self.client.flush()
+    }
+}
+
+impl Read for Counted<'_> {
+    fn read(&mut self, bytes: &mut [u8]) -> std::io::Result<usize> {
+        self.client.read(bytes)
+    }
+}
+
+/// Gives a body, as the fault has it.
+fn spoil(client: &mut (impl Read + Write), fault: Fault, body: &mut [u8]) -> std::io::Result<()> {
     match fault {
         Fault::Cut(bytes) => client.write_all(&body[..bytes.min(body.len())]),
         Fault::Stall(bytes) => {
@@ -234,7 +310,7 @@ fn answer(
             std::thread::sleep(Duration::from_millis(10));
             client.write_all(piece)
         }),
-        Fault::None | Fault::Answer(..) => client.write_all(body),
+        Fault::None | Fault::Whole | Fault::OtherRange | Fault::Answer(..) => client.write_all(body),
     }
 }
 

@@ -5,6 +5,7 @@ mod faults;
 mod fixture;
 mod killed;
 mod manifests;
+mod ranges;
 
 use crate::fixtures::{self, Tar};
 use crate::sandbox::{Ended, Sandbox, finish};
