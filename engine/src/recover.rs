@@ -69,7 +69,7 @@ pub(crate) fn settle(engine: &Engine, record: &ContainerRecord) -> Result<bool> 
     }
     container::stop::signal_process(&record.state, Signal::KILL)?;
     container::clear_cgroup(engine, &record)?;
-    network::start::disconnect(layout, &mut *engine.db()?, id, &mut Firewall::default())?;
+    let withdrawn = network::start::disconnect(layout, &mut *engine.db()?, id, &mut Firewall::default())?;
     let record = engine.db()?.write(|txn| {
         let Some(mut record) = txn.container(id)? else { return Ok(None) };
         network::start::release(txn, id)?;
@@ -103,6 +103,7 @@ pub(crate) fn settle(engine: &Engine, record: &ContainerRecord) -> Result<bool> 
         txn.update_state(id, &record.state)?;
         Ok(Some(record))
     })?;
+    drop(withdrawn);
     if let Some(record) = record.filter(|r| r.state.status == Status::Removing) {
         let volumes = record.config.host.auto_remove;
         container::remove::delete(layout, &mut *engine.db()?, &record, volumes)?;

@@ -3,7 +3,7 @@
 //! The monitor (in `dhow-runtime`) knows processes and bytes; what a start or an exit means for the record
 //! is decided here. The database is opened for each record and closed again: an idle monitor holds none.
 
-use crate::network::carrier::Firewall;
+use crate::network::carrier::{Firewall, Held};
 use crate::network::companion::Companion;
 use crate::{events, network};
 use dhow_model::event::NewEvent;
@@ -95,13 +95,14 @@ impl ContainerRecorder {
         Ok(value)
     }
 
-    /// The kernel forgets what it still has of the container's networks. What it refuses, recovery tries again.
-    fn disconnect(&mut self) {
+    /// The kernel forgets what it still has of the container's networks. What it refuses, recovery tries again. What it
+    /// returns is kept until the end is recorded.
+    fn disconnect(&mut self) -> Option<Held> {
         self.companion = None;
-        if let Ok(mut db) = self.open() {
-            let _ = network::start::disconnect(&self.layout, &mut db, &self.id, &mut self.firewall);
-            self.kept = Some(db);
-        }
+        let mut db = self.open().ok()?;
+        let withdrawn = network::start::disconnect(&self.layout, &mut db, &self.id, &mut self.firewall);
+        self.kept = Some(db);
+        withdrawn.ok().flatten()
     }
 
     fn open(&mut self) -> Result<StateDb> {
@@ -161,7 +162,7 @@ impl Recorder for ContainerRecorder {
     }
 
     fn start_failed(&mut self, error: &Error, exit_code: i32) -> Result<AfterExit> {
-        self.disconnect();
+        let _withdrawn = self.disconnect();
         self.update_and(network::start::release, |record, state| {
             state.status = state.status.after(Move::StartFailed)?;
             state.pid = 0;
@@ -177,7 +178,7 @@ impl Recorder for ContainerRecorder {
 
     fn exited(&mut self, exit: &Exit) -> Result<AfterExit> {
         let delay = self.backoff.next(exit.ran_for);
-        self.disconnect();
+        let _withdrawn = self.disconnect();
         self.update_and(network::start::release, |record, state| {
             state.pid = 0;
             state.exit_code = exit.code;

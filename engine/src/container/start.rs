@@ -103,7 +103,8 @@ fn settle_failed_start(engine: &Engine, record: &ContainerRecord, error: &Error)
     }
     super::clear_cgroup(engine, record)?;
     let mut firewall = Firewall::default();
-    crate::network::start::disconnect(engine.layout(), &mut *engine.db()?, &record.id, &mut firewall)?;
+    let withdrawn =
+        crate::network::start::disconnect(engine.layout(), &mut *engine.db()?, &record.id, &mut firewall)?;
     let removed = engine.db()?.write(|txn| {
         crate::network::start::release(txn, &record.id)?;
         let Some(mut now) = txn.container(&record.id)? else { return Ok(None) };
@@ -121,6 +122,7 @@ fn settle_failed_start(engine: &Engine, record: &ContainerRecord, error: &Error)
         txn.update_state(&now.id, &now.state)?;
         Ok(remove.then_some(now))
     })?;
+    drop(withdrawn);
     match removed {
         Some(record) => super::remove::delete(engine.layout(), &mut *engine.db()?, &record, true),
         None => Ok(()),

@@ -1,10 +1,11 @@
 //! Bridges and the firewall's table: made by whoever finds them missing.
 //!
 //! `STATE/network.lock` is held alone while a bridge is made or the table is written as a whole, and together with
-//! others while elements are added: so no element is lost to a table that was read from the database before it.
+//! others while a container's ports are recorded and redirected, or withdrawn and forgotten: so no element is lost to a
+//! table that was read from the database before it, and none that was just withdrawn comes back.
 
 use super::default;
-use dhow_model::network::{DEFAULT_NETWORK, Driver, Network, option};
+use dhow_model::network::{DEFAULT_NETWORK, Driver, Network, Published, option};
 use dhow_model::{Error, ErrorKind, Layout, Result, ResultExt};
 use dhow_net::link::{BridgeSpec, Links, SubMode, forward};
 use dhow_net::nft::{Bridge, Table};
@@ -16,14 +17,17 @@ use std::os::unix::fs::OpenOptionsExt;
 /// How the lock is held.
 #[derive(Clone, Copy)]
 pub(crate) enum Lock {
-    /// While elements are added.
+    /// While ports change in the database and in the kernel.
     Shared,
     /// While something is written as a whole.
     Alone,
 }
 
+/// The lock, until it is dropped.
+pub(crate) type Held = Flock<File>;
+
 /// Takes the engine's lock on its bridges and its table.
-pub(crate) fn lock(layout: &Layout, how: Lock) -> Result<Flock<File>> {
+pub(crate) fn lock(layout: &Layout, how: Lock) -> Result<Held> {
     let path = layout.state().join("network.lock");
     let what = || format!("lock {}", path.display());
     let file =
@@ -63,8 +67,9 @@ pub(crate) fn table_name(db: &mut StateDb) -> Result<String> {
     Ok(if name.is_empty() { "dhow".to_owned() } else { name })
 }
 
-/// Writes the table as the database has it. The lock is held alone.
-fn write_table(db: &mut StateDb, firewall: &mut Firewall) -> Result<()> {
+/// What the table has to say, as the database has it. Reading and comparing, or writing, is one under the lock, held
+/// alone: starts and ends hold it together from their first change of one to their last of the other.
+fn contents(db: &mut StateDb) -> Result<(Vec<Bridge>, Vec<Published>)> {
     let (networks, published) = db.read(|txn| Ok((txn.networks()?, txn.published()?)))?;
     let mut bridges = Vec::new();
     for network in
@@ -78,10 +83,33 @@ fn write_table(db: &mut StateDb, firewall: &mut Firewall) -> Result<()> {
             icc: config.flag(option::ICC, true)?,
         });
     }
+    Ok((bridges, published))
+}
+
+/// Writes the table as the database has it. The lock is held alone.
+fn write_table(db: &mut StateDb, firewall: &mut Firewall) -> Result<()> {
+    let (bridges, published) = contents(db)?;
     firewall
         .table(db)?
         .replace(&bridges, &published)
         .context(|| "write the firewall's table (nftables)".to_owned())
+}
+
+/// Whether the table's sets and maps have what the database says, as far as it was ever written: a network that is
+/// being made has no bridge yet.
+///
+/// # Errors
+/// What the kernel says.
+pub(crate) fn has_elements(layout: &Layout, db: &mut StateDb, links: &Links, table: &Table) -> Result<bool> {
+    let _lock = lock(layout, Lock::Alone)?;
+    let (all, published) = contents(db)?;
+    let mut bridges = Vec::with_capacity(all.len());
+    for bridge in all {
+        if links.index(&bridge.name)?.is_some() {
+            bridges.push(bridge);
+        }
+    }
+    table.has_elements(&bridges, &published)
 }
 
 /// Writes the table anew after networks have changed; takes it away when there is nothing for it to do.

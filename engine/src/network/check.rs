@@ -50,6 +50,13 @@ pub(crate) fn find(engine: &Engine) -> Result<Vec<Fault>> {
     } else if needs_table && !table.is_whole()? {
         let subject = table.name().to_owned();
         faults.push(Fault { subject, what: "rules of the firewall's table are gone", is_table: true });
+    } else if needs_table && !carrier::has_elements(engine.layout(), &mut db, &links, &table)? {
+        let subject = table.name().to_owned();
+        faults.push(Fault {
+            subject,
+            what: "elements of the firewall's sets are gone: ports or isolation are, too",
+            is_table: true,
+        });
     }
     Ok(faults)
 }

@@ -57,8 +57,8 @@ pub(crate) fn publish(
             });
         }
     }
-    db.write(|txn| published.iter().try_for_each(|port| txn.insert_published(port)))?;
     let _lock = carrier::lock(layout, Lock::Shared)?;
+    db.write(|txn| published.iter().try_for_each(|port| txn.insert_published(port)))?;
     firewall.table(db)?.publish(&published)?;
     Ok(forwarded)
 }

@@ -1,6 +1,6 @@
 //! What a monitor does for its container's networks: before the program runs, and after its end.
 
-use super::carrier::{self, Firewall, Lock};
+use super::carrier::{self, Firewall, Held, Lock};
 use super::companion::Companion;
 use super::{lease, publish};
 use crate::container::etc;
@@ -221,19 +221,20 @@ pub(crate) fn gateways(network: &Network, endpoint: &Endpoint) -> Vec<IpAddr> {
 }
 
 /// Takes away what the kernel still has of a container whose processes are gone: redirected ports. Its interfaces go
-/// with its namespace. To be called before its rows go.
+/// with its namespace. To be called before its rows go; what it returns is to be kept until they are gone.
 pub(crate) fn disconnect(
     layout: &Layout,
     db: &mut StateDb,
     id: &ContainerId,
     firewall: &mut Firewall,
-) -> Result<()> {
+) -> Result<Option<Held>> {
     let published = db.read(|txn| txn.published_by(id))?;
-    if published.iter().any(|port| port.target.is_some()) {
-        let _lock = carrier::lock(layout, Lock::Shared)?;
-        firewall.table(db)?.withdraw(&published)?;
+    if published.iter().all(|port| port.target.is_none()) {
+        return Ok(None);
     }
-    Ok(())
+    let lock = carrier::lock(layout, Lock::Shared)?;
+    firewall.table(db)?.withdraw(&published)?;
+    Ok(Some(lock))
 }
 
 /// Forgets what a container held, in the transaction that records its end.

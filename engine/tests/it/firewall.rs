@@ -1,9 +1,10 @@
 //! What passes from other machines, what the host's own firewall says to it, and who mends ours.
 
 use crate::lan::{HOST, Lan, Machine};
-use crate::sandbox::{Sandbox, eventually};
+use crate::sandbox::{Sandbox, eventually, finish};
 use dhow_net::nft::Table;
 use std::net::{TcpListener, UdpSocket};
+use std::process::Command;
 use std::time::Duration;
 
 /// Answers every connection to port 80, several at a time.
@@ -147,4 +148,64 @@ fn a_server_mends_the_table_by_itself() {
     assert_eq!(sandbox.dhow(["system", "check"]).code, 1, "without a server, the check tells");
     sandbox.ok(["system", "check", "--repair"]);
     assert!(table.is_whole().unwrap());
+}
+
+#[test]
+fn an_emptied_set_is_noticed_and_repaired() {
+    let sandbox = Sandbox::with_busybox();
+    let run = ["run", "-d", "--name", "box", "-p", "80", "-p", "127.0.0.1::81", "busybox", "sleep", "1000"];
+    sandbox.ok(run);
+    let table = table_of(&sandbox);
+    let nft = |words: String| {
+        let mut nft = Command::new("nft");
+        nft.args(words.split(' '));
+        finish(nft, b"").ok()
+    };
+    let elements = |set: &str| {
+        let listed = nft(format!("list {} inet {} {set}", kind_of(set), table.name()));
+        listed
+            .split_once("elements = {")
+            .map(|(_, list)| list.trim_end_matches(['}', '\n', '\t', ' ']).to_owned())
+    };
+    let flush = |set: &str| nft(format!("flush {} inet {} {set}", kind_of(set), table.name()));
+    // Whatever an element is for: the sets of bridges, and the maps of ports.
+    let all = ["bridges", "masqueraded", "within", "loopback", "ports4"];
+    let whole: Vec<_> = all.iter().map(|set| elements(set).unwrap()).collect();
+    assert!(whole[0].contains(table.name()), "in words that nft understands: {whole:?}");
+    let saved = nft(format!("list table inet {}", table.name()));
+    let mut read = Command::new("nft");
+    read.args(["--check", "--file", "-"]);
+    finish(read, saved.as_bytes()).ok();
+    for set in all {
+        sandbox.ok(["system", "check"]);
+        flush(set);
+        assert_eq!(elements(set), None, "{set}");
+        let found = sandbox.dhow(["system", "check"]);
+        assert!(
+            found.code == 1 && found.stdout.contains("elements of the firewall's sets are gone"),
+            "{found:?}"
+        );
+        sandbox.ok(["system", "check", "--repair"]);
+        assert_eq!(all.map(|set| elements(set).unwrap()).to_vec(), whole, "{set}");
+    }
+    let server = sandbox.serve();
+    for set in all {
+        flush(set);
+        eventually("a server mends it by itself", || elements(set).is_some());
+    }
+    assert_eq!(all.map(|set| elements(set).unwrap()).to_vec(), whole);
+    // What is withdrawn does not come back, whoever looks meanwhile.
+    for _ in 0..5 {
+        sandbox.ok(["stop", "-t", "0", "box"]);
+        sandbox.ok(["system", "check"]);
+        assert_eq!((elements("ports4"), elements("loopback")), (None, None));
+        sandbox.ok(["start", "box"]);
+        sandbox.ok(["system", "check"]);
+    }
+    drop(server);
+}
+
+/// What nft calls one of the table's sets.
+fn kind_of(set: &str) -> &'static str {
+    if set.starts_with("ports") { "map" } else { "set" }
 }

@@ -78,6 +78,7 @@ const SUITES: [Suite; 4] = [
             "update::",
             "userns::",
             "volumes::",
+            "volume_content::",
         ],
         subset: &[
             "hello::",

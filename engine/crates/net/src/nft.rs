@@ -15,16 +15,17 @@
 //! transaction of the kernel's, when a network comes or goes; connections that are translated already do not notice.
 //! Starts and ends of containers add and delete elements only.
 
+mod element;
 mod expression;
 mod watch;
 
 pub use watch::Watch;
 
-use crate::netlink::{ACK, APPEND, Batch, CREATE, DUMP, EXCL, Socket, Writer, attributes};
+use crate::netlink::{ACK, APPEND, Batch, CREATE, DUMP, EXCL, Socket, Writer};
 use dhow_model::network::Published;
 use dhow_model::{ErrorKind, Result};
+use element::Element;
 use expression::{Rule, concatenation, data_type};
-use std::net::IpAddr;
 
 /// linux/netfilter/nfnetlink.h.
 const BATCH_BEGIN: u16 = 16;
@@ -45,8 +46,9 @@ const DELETE_ELEMENT: u16 = 14;
 /// IPv4 and IPv6 in one table.
 const FAMILY_INET: u8 = 1;
 const SET_IS_MAP: u32 = 8;
-/// Maps of published ports, in the order of [`Transaction::ports`].
-const PORT_MAPS: [&str; 4] = ["ports4_at", "ports4", "ports6_at", "ports6"];
+/// What nft keeps with a set to know how to show its keys (NFTNL_UDATA_SET_KEYBYTEORDER in libnftnl's udata.h): names of
+/// interfaces are in the machine's order. Without it they are shown as nothing.
+const HOST_ORDER: [u8; 6] = [0, 4, 1, 0, 0, 0];
 /// Elements in one message: an attribute holds at most 64 KiB.
 const ELEMENTS_PER_MESSAGE: usize = 500;
 
@@ -128,28 +130,6 @@ impl Table {
         Ok(self.rules()? == wanted.rules)
     }
 
-    /// How many ports it redirects.
-    ///
-    /// # Errors
-    /// What the kernel says.
-    pub fn redirections(&self) -> Result<usize> {
-        let mut found = 0;
-        for map in PORT_MAPS {
-            let mut batch = Batch::default();
-            batch.add(format!("list {map} of table {}", self.name), kind(GET_ELEMENT), DUMP, |w| {
-                header(w, FAMILY_INET, 0);
-                w.text(1, &self.name);
-                w.text(2, map);
-            });
-            for answer in self.socket.ask(&batch)? {
-                let lists =
-                    attributes(answer.body.get(4..).unwrap_or_default()).filter(|(kind, _)| *kind == 3);
-                found += lists.map(|(_, list)| attributes(list).count()).sum::<usize>();
-            }
-        }
-        Ok(found)
-    }
-
     /// Writes all of it anew.
     ///
     /// # Errors
@@ -221,13 +201,6 @@ fn header(w: &mut Writer<'_>, family: u8, resource: u16) {
     w.raw(&resource.to_be_bytes());
 }
 
-/// An interface's name as a key.
-fn interface_key(name: &str) -> Vec<u8> {
-    let mut key = name.as_bytes().to_vec();
-    key.resize(expression::INTERFACE_BYTES, 0);
-    key
-}
-
 /// What happens all together or not at all.
 struct Transaction<'a> {
     batch: Batch,
@@ -280,6 +253,9 @@ impl<'a> Transaction<'a> {
                 w.be32(6, concatenation(value));
                 w.be32(7, expression::bytes_of(value));
             }
+            if key == [data_type::INTERFACE] {
+                w.bytes(13, &HOST_ORDER);
+            }
             // The number by which rules of the same transaction could name it; the name does as well.
             w.be32(10, 1);
         });
@@ -287,7 +263,7 @@ impl<'a> Transaction<'a> {
 
     fn sets(&mut self) {
         use data_type::{INTERFACE, IPV4, IPV6, PORT, PROTOCOL};
-        for name in ["bridges", "internal", "masquerade"] {
+        for name in ["bridges", "internal", "masqueraded"] {
             self.set(name, &[INTERFACE], None);
         }
         self.set("within", &[INTERFACE, INTERFACE], None);
@@ -367,58 +343,21 @@ impl<'a> Transaction<'a> {
                     .redirected()
                     .sent_by_others()
                     .masquerade(),
-                Rule::default().comes_from("masquerade").leaves_all_of("bridges").masquerade(),
+                Rule::default().comes_from("masqueraded").leaves_all_of("bridges").masquerade(),
             ],
         );
     }
 
     fn bridges(&mut self, bridges: &[Bridge]) {
-        let keys = |wanted: &dyn Fn(&Bridge) -> bool| {
-            bridges.iter().filter(|b| wanted(b)).map(|b| (interface_key(&b.name), None)).collect::<Vec<_>>()
-        };
-        self.elements(NEW_ELEMENT, "bridges", &keys(&|_| true));
-        self.elements(NEW_ELEMENT, "internal", &keys(&|b| b.internal));
-        self.elements(NEW_ELEMENT, "masquerade", &keys(&|b| b.masquerade && !b.internal));
-        let pairs = bridges.iter().filter(|b| b.icc);
-        let pairs: Vec<_> = pairs.map(|b| (interface_key(&b.name).repeat(2), None)).collect();
-        self.elements(NEW_ELEMENT, "within", &pairs);
+        for (set, elements) in element::of_bridges(bridges) {
+            self.elements(NEW_ELEMENT, set, &elements);
+        }
     }
 
     fn ports(&mut self, message: u16, ports: &[Published]) {
-        let mut lists: [(&str, Vec<Element>); 4] = PORT_MAPS.map(|map| (map, vec![]));
-        let mut guarded: Vec<Element> = Vec::new();
-        for port in ports {
-            let Some(target) = port.target else { continue };
-            if port.host_ip.is_loopback() {
-                // The forwarder answers there. The machine may be told to take packets from elsewhere for its loopback
-                // (route_localnet): not for this port (CVE-2020-8558).
-                if let IpAddr::V4(at) = port.host_ip {
-                    guarded.push(([&at.octets()[..], &port_key(port)].concat(), None));
-                }
-                continue;
-            }
-            if target.is_ipv6() != port.host_ip.is_ipv6() {
-                continue;
-            }
-            let (slot, mut key) = match (port.host_ip, port.host_ip.is_unspecified()) {
-                (IpAddr::V4(_), true) => (1, vec![]),
-                (IpAddr::V6(_), true) => (3, vec![]),
-                (IpAddr::V4(at), false) => (0, at.octets().to_vec()),
-                (IpAddr::V6(at), false) => (2, at.octets().to_vec()),
-            };
-            key.extend_from_slice(&port_key(port));
-            let mut value = match target {
-                IpAddr::V4(to) => to.octets().to_vec(),
-                IpAddr::V6(to) => to.octets().to_vec(),
-            };
-            value.extend_from_slice(&port.port.to_be_bytes());
-            value.extend_from_slice(&[0, 0]);
-            lists[slot].1.push((key, Some(value)));
+        for (set, elements) in element::of_ports(ports) {
+            self.elements(message, set, &elements);
         }
-        for (name, elements) in &lists {
-            self.elements(message, name, elements);
-        }
-        self.elements(message, "loopback", &guarded);
     }
 
     fn elements(&mut self, message: u16, set: &str, elements: &[Element]) {
@@ -441,15 +380,6 @@ impl<'a> Transaction<'a> {
         }
     }
 }
-
-/// Protocol and port of the host's. Each part of a concatenation takes four bytes at least.
-fn port_key(port: &Published) -> [u8; 8] {
-    let [high, low] = port.host_port.to_be_bytes();
-    [port.protocol.number(), 0, 0, 0, high, low, 0, 0]
-}
-
-/// Key and value.
-type Element = (Vec<u8>, Option<Vec<u8>>);
 
 /// In a container's own namespace: what is sent to port 53 of `server` goes to these ports of it instead, so that a
 /// program of the container may have port 53 for itself.

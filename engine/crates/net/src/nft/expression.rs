@@ -34,6 +34,7 @@ const VERDICT: u32 = 0;
 const WIDE: u32 = 1;
 const WORDS: u32 = 8;
 
+const META_IIF: u32 = 4;
 const META_IIFNAME: u32 = 6;
 const META_OIFNAME: u32 = 7;
 const META_NFPROTO: u32 = 15;
@@ -186,9 +187,9 @@ impl Rule {
         .compare(WIDE, operation, LOCAL.to_ne_bytes().to_vec())
     }
 
-    /// By no interface: sent by this machine, or within a bridge on a host that filters such packets, too.
+    /// By no interface, and so number 0 (nft reads no empty name, though it shows one): sent by this machine, or within a bridge on a host that filters such packets, too.
     pub(super) fn comes_from_none(self) -> Self {
-        self.meta(META_IIFNAME, WIDE).compare(WIDE, EQUAL, vec![0; INTERFACE_BYTES])
+        self.meta(META_IIF, WIDE).compare(WIDE, EQUAL, vec![0; 4])
     }
 
     pub(super) fn known_connection(self) -> Self {

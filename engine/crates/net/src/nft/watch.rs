@@ -1,6 +1,6 @@
 //! Hearing of what others do to the firewall (nfnetlink's group of listeners to nftables).
 
-use super::{DELETE_RULE, DELETE_TABLE, kind};
+use super::{DELETE_ELEMENT, DELETE_RULE, DELETE_TABLE, kind};
 use crate::netlink::{Answer, Socket, attributes};
 use dhow_model::Result;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, RawFd};
@@ -23,7 +23,7 @@ impl Watch {
         Ok(Self { socket: Socket::netfilter_group(GROUP_NFTABLES)? })
     }
 
-    /// Whether a table, or rules of it, were deleted since the last time: also when more was told than was kept.
+    /// Whether a table, or rules or elements of it, were deleted since the last time: also when more was told than was kept.
     ///
     /// # Errors
     /// What the kernel says.
@@ -45,10 +45,10 @@ impl AsRawFd for Watch {
     }
 }
 
-/// In both kinds of messages the first attribute is the table's name.
+/// In all these messages the first attribute is the table's name.
 fn is_loss(told: &Answer, table: &str) -> bool {
     let name = || attributes(told.body.get(4..)?).find(|(kind, _)| *kind == 1).map(|(_, name)| name);
-    [DELETE_TABLE, DELETE_RULE].map(kind).contains(&told.kind)
+    [DELETE_TABLE, DELETE_RULE, DELETE_ELEMENT].map(kind).contains(&told.kind)
         && name().is_some_and(|name| name.strip_suffix(&[0]).unwrap_or(name) == table.as_bytes())
 }
 
@@ -67,6 +67,7 @@ mod tests {
         };
         assert!(is_loss(&told(DELETE_TABLE, b"dhow0\0"), "dhow0"));
         assert!(is_loss(&told(DELETE_RULE, b"dhow0\0"), "dhow0"));
+        assert!(is_loss(&told(DELETE_ELEMENT, b"dhow0\0"), "dhow0"));
         assert!(!is_loss(&told(DELETE_TABLE, b"other\0"), "dhow0"));
         assert!(!is_loss(&told(super::super::NEW_TABLE, b"dhow0\0"), "dhow0"));
         assert!(!is_loss(&Answer { kind: kind(DELETE_TABLE), body: vec![1] }, "dhow0"));
