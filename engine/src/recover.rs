@@ -72,7 +72,11 @@ pub(crate) fn settle(engine: &Engine, record: &ContainerRecord) -> Result<bool> 
     let withdrawn = network::start::disconnect(layout, &mut *engine.db()?, id, &mut Firewall::default())?;
     let record = engine.db()?.write(|txn| {
         let Some(mut record) = txn.container(id)? else { return Ok(None) };
-        network::start::release(txn, id)?;
+        match record.state.status {
+            // Those that were told to have started, and not yet to have ended.
+            Status::Running | Status::Paused => network::start::leave(txn, &record)?,
+            _ => network::start::release(txn, id)?,
+        }
         let state = &mut record.state;
         let now = events::now();
         state.pid = 0;

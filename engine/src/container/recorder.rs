@@ -75,7 +75,7 @@ impl ContainerRecorder {
     /// The same, and `also` in the same transaction.
     fn update_and<T>(
         &mut self,
-        also: impl FnOnce(&Txn<'_>, &ContainerId) -> Result<()>,
+        also: impl FnOnce(&Txn<'_>, &ContainerRecord) -> Result<()>,
         change: impl FnOnce(&ContainerRecord, &mut ContainerState) -> Result<(T, Vec<NewEvent>)>,
     ) -> Result<T> {
         let mut db = self.open()?;
@@ -85,7 +85,7 @@ impl ContainerRecorder {
             let (value, events) = change(&record, &mut state)?;
             txn.update_state(&self.id, &state)?;
             // What it tells goes first: a container has left its networks when it is told to have died, as in Docker.
-            also(txn, &self.id)?;
+            also(txn, &record)?;
             for event in events {
                 txn.append_event(&event, events::now())?;
             }
@@ -143,7 +143,9 @@ impl Recorder for ContainerRecorder {
     }
 
     fn started(&mut self, pid: i32, start_ticks: u64) -> Result<()> {
-        self.update(|record, state| {
+        let connect =
+            |txn: &Txn<'_>, record: &ContainerRecord| network::start::tell_places("connect", txn, record);
+        self.update_and(connect, |record, state| {
             // An error here (a user removed it meanwhile) makes the monitor kill what it started.
             state.status = state.status.after(Move::Started)?;
             state.pid = pid;
@@ -163,23 +165,26 @@ impl Recorder for ContainerRecorder {
 
     fn start_failed(&mut self, error: &Error, exit_code: i32) -> Result<AfterExit> {
         let _withdrawn = self.disconnect();
-        self.update_and(network::start::release, |record, state| {
-            state.status = state.status.after(Move::StartFailed)?;
-            state.pid = 0;
-            state.monitor_pid = 0;
-            state.exit_code = exit_code;
-            state.error = error.to_string();
-            state.life.fail_start();
-            let attributes = [("exitCode", exit_code.to_string()), ("error", error.to_string())];
-            let after = after_end(record, state)?;
-            Ok((after, vec![events::container("die", record, attributes)]))
-        })
+        self.update_and(
+            |txn, record| network::start::release(txn, &record.id),
+            |record, state| {
+                state.status = state.status.after(Move::StartFailed)?;
+                state.pid = 0;
+                state.monitor_pid = 0;
+                state.exit_code = exit_code;
+                state.error = error.to_string();
+                state.life.fail_start();
+                let attributes = [("exitCode", exit_code.to_string()), ("error", error.to_string())];
+                let after = after_end(record, state)?;
+                Ok((after, vec![events::container("die", record, attributes)]))
+            },
+        )
     }
 
     fn exited(&mut self, exit: &Exit) -> Result<AfterExit> {
         let delay = self.backoff.next(exit.ran_for);
         let _withdrawn = self.disconnect();
-        self.update_and(network::start::release, |record, state| {
+        self.update_and(network::start::leave, |record, state| {
             state.pid = 0;
             state.exit_code = exit.code;
             state.oom_killed |= exit.oom_killed;

@@ -4,8 +4,10 @@ use super::carrier::{self, Firewall, Held, Lock};
 use super::companion::Companion;
 use super::{lease, publish};
 use crate::container::etc;
+use crate::events;
+use dhow_model::container::NetworkMode;
 use dhow_model::endpoint;
-use dhow_model::network::{Driver, Endpoint, Network, option};
+use dhow_model::network::{Driver, Endpoint, EndpointConfig, Network, option};
 use dhow_model::{ContainerId, Layout, Result};
 use dhow_net::link::Links;
 use dhow_net::wire::{Carrier, Interface};
@@ -235,6 +237,33 @@ pub(crate) fn disconnect(
     let lock = carrier::lock(layout, Lock::Shared)?;
     firewall.table(db)?.withdraw(&published)?;
     Ok(Some(lock))
+}
+
+/// Tells of networks that are places alone, without an interface: `host` and `none`. Nothing is leased on them, so a start
+/// and an end tell of them in the transactions that record these.
+///
+/// # Errors
+/// What the database says.
+pub(crate) fn tell_places(action: &str, txn: &Txn<'_>, record: &ContainerRecord) -> Result<()> {
+    let host = &record.config.host;
+    let is_none = |endpoint: &EndpointConfig| endpoint.network == "none";
+    let place = match host.network {
+        NetworkMode::Host => "host",
+        NetworkMode::None | NetworkMode::Network(_) if host.endpoints.iter().any(is_none) => "none",
+        _ => return Ok(()),
+    };
+    let network = txn.find_network(place)?;
+    txn.append_event(&events::network_member(action, &network, &record.id), events::now())?;
+    Ok(())
+}
+
+/// Forgets what the container of a run that has ended held, and tells of the networks that it leaves.
+///
+/// # Errors
+/// What the database says.
+pub(crate) fn leave(txn: &Txn<'_>, record: &ContainerRecord) -> Result<()> {
+    tell_places("disconnect", txn, record)?;
+    release(txn, &record.id)
 }
 
 /// Forgets what a container held, in the transaction that records its end.

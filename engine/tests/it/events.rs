@@ -113,3 +113,37 @@ fn a_cursor_resumes_without_loss() {
         .dhow(["events", "--cursor", &beyond])
         .fails(1, &format!("invalid cursor {beyond}: the newest event is {last}"));
 }
+
+#[test]
+fn places_without_an_interface_are_joined_and_left_too() {
+    let sandbox = Sandbox::with_busybox();
+    for place in ["none", "host"] {
+        let kind = if place == "none" { "null" } else { "host" };
+        let before = sandbox.events().len();
+        let run = ["run", "-d", "--name", place, "--network", place, "busybox", "sleep", "1000"];
+        let id = sandbox.ok(run);
+        sandbox.ok(["restart", "-t", "0", place]);
+        sandbox.ok(["rm", "-f", place]);
+        let events = sandbox.events().split_off(before);
+        let told: Vec<String> =
+            actions(&events).into_iter().filter(|action| !action.ends_with(" kill")).collect();
+        let (begin, end) = (["network connect", "container start"], ["network disconnect", "container die"]);
+        let mut wanted = vec!["container create"];
+        wanted.extend(begin.iter().chain(&end).copied().chain(["container stop"]));
+        wanted.extend(begin.iter().copied().chain(["container restart"]).chain(end));
+        wanted.push("container destroy");
+        assert_eq!(told, wanted, "{place}");
+        for action in ["connect", "disconnect"] {
+            let attributes = find(&events, action);
+            assert_eq!(
+                (&attributes["container"], &attributes["name"], &attributes["type"]),
+                (&id.clone().into(), &place.into(), &kind.into())
+            );
+        }
+    }
+    // What was never told to have started does not leave.
+    let before = sandbox.events().len();
+    sandbox.dhow(["run", "--network", "none", "busybox", "/not/there"]).fails(127, "no such file");
+    let told = actions(&sandbox.events().split_off(before));
+    assert!(!told.iter().any(|action| action.starts_with("network")), "{told:?}");
+}
