@@ -23,6 +23,7 @@ pub mod doors;
 mod engine;
 pub mod events;
 pub mod filters;
+mod handed;
 pub mod image;
 mod local_time;
 pub mod network;

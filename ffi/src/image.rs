@@ -64,7 +64,7 @@ pub unsafe extern "C" fn dhow_image_load_fd(
     call(error, || {
         // SAFETY: as the header tells.
         let engine = unsafe { handle(engine, "engine")? };
-        give(json, || Ok(image::load(&engine.0, &mut file_of(fd, "fd")?)?))
+        give(json, || Ok(image::load(&engine.0, &file_of(fd, "fd")?)?))
     })
 }
 

@@ -1,6 +1,7 @@
 //! Bodies: JSON in, JSON out, and bridges between a blocking verb's `Read`/`Write` and a streamed body.
 
 use super::status::{ApiError, ApiResult};
+use crate::handed;
 use axum::body::{Body, BodyDataStream};
 use axum::extract::{FromRequest, Request};
 use axum::response::{IntoResponse, Response};
@@ -11,7 +12,8 @@ use http::{HeaderValue, StatusCode, header};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use std::io::{self, Read, Write};
+use std::fs::File;
+use std::io::{self, BufReader, Read, Write};
 use tokio::sync::mpsc;
 
 /// A JSON body larger than this is refused: the largest honest one holds a seccomp profile (16 KiB) and a
@@ -23,6 +25,9 @@ const CHUNKS_IN_FLIGHT: usize = 8;
 
 /// How much of a body is read that nobody wants any more.
 const UNREAD_MAX_BYTES: usize = 1 << 20;
+
+/// How much of a file that was handed over is read at once.
+const HANDED_BYTES: usize = 256 << 10;
 
 /// How much a blocking writer gathers before it hands a chunk on.
 const CHUNK_BYTES: usize = 64 << 10;
@@ -142,6 +147,32 @@ impl BodyReader {
             }
         });
         Self { chunks, current: Bytes::new() }
+    }
+}
+
+/// What a request brings: its body, or the file that the command line of this process handed over instead.
+pub(super) enum Input {
+    Handed(BufReader<File>),
+    Body(BodyReader),
+}
+
+impl Input {
+    /// # Errors
+    /// As [`handed::take`].
+    pub(super) fn of(request: Request) -> Result<Self> {
+        Ok(match handed::take(request.headers())? {
+            Some(file) => Self::Handed(BufReader::with_capacity(HANDED_BYTES, file)),
+            None => Self::Body(BodyReader::new(request.into_body())),
+        })
+    }
+}
+
+impl Read for Input {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self {
+            Self::Handed(file) => file.read(buffer),
+            Self::Body(body) => body.read(buffer),
+        }
     }
 }
 

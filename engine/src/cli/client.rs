@@ -3,7 +3,8 @@
 
 use crate::cli::exit::{Failure, Outcome};
 use crate::cli::transport::{Body, Connector, Transport};
-use bollard::{API_DEFAULT_VERSION, ClientVersion, Docker, body_full};
+use crate::handed;
+use bollard::{API_DEFAULT_VERSION, ClientVersion, Docker, body_full, body_try_stream};
 use bytes::Bytes;
 use http::header::{CONNECTION, CONTENT_TYPE, UPGRADE};
 use http::{HeaderMap, Method, Request, Response, StatusCode};
@@ -12,6 +13,8 @@ use hyper::body::Incoming;
 use hyper::upgrade::Upgraded;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use std::fs::File;
+use tokio_util::io::ReaderStream;
 
 /// A connection to an engine.
 pub(crate) struct Client {
@@ -19,7 +22,12 @@ pub(crate) struct Client {
     pub(crate) docker: Docker,
     transport: Transport,
     version: ClientVersion,
+    /// Whether the engine is in this process.
+    local: bool,
 }
+
+/// What is read of a file at once: large enough that copying costs little beside hashing.
+const CHUNK_BYTES: usize = 1 << 20;
 
 /// Verbs wait as long as the engine needs (`stop -t 3600`); a person can always press Ctrl-C.
 const NO_TIMEOUT_SECONDS: u64 = u64::MAX;
@@ -27,7 +35,8 @@ const NO_TIMEOUT_SECONDS: u64 = u64::MAX;
 impl Client {
     /// A client of an engine of our own version: no round trip.
     pub(crate) fn local(connect: Connector, trace: bool) -> Outcome<Self> {
-        Self::with_version(Transport::new(connect, trace), *API_DEFAULT_VERSION)
+        let client = Self::with_version(Transport::new(connect, trace), *API_DEFAULT_VERSION)?;
+        Ok(Self { local: true, ..client })
     }
 
     /// A client of somebody's server: asks which API version it speaks, and uses the lower one.
@@ -52,7 +61,7 @@ impl Client {
             NO_TIMEOUT_SECONDS,
             &version,
         )?;
-        Ok(Self { docker, transport, version })
+        Ok(Self { docker, transport, version, local: false })
     }
 
     /// The API version in use.
@@ -63,6 +72,22 @@ impl Client {
     /// Sends a request; an answer that is not a success is a [`Failure`] with the engine's message.
     pub(crate) async fn send(&self, method: Method, path: &str, body: Body) -> Outcome<Response<Incoming>> {
         self.send_with(method, path, body, HeaderMap::new()).await
+    }
+
+    /// The same with a file: an engine in this process gets the file itself, another one its bytes, from where the
+    /// file stands to its end.
+    pub(crate) async fn send_file(
+        &self,
+        method: Method,
+        path: &str,
+        file: File,
+    ) -> Outcome<Response<Incoming>> {
+        if self.local {
+            self.send_with(method, path, empty(), handed::give(file)).await
+        } else {
+            let bytes = ReaderStream::with_capacity(tokio::fs::File::from_std(file), CHUNK_BYTES);
+            self.send(method, path, body_try_stream(bytes)).await
+        }
     }
 
     /// A GET request.

@@ -144,7 +144,7 @@ async fn to_container(context: &Context, args: &Args, who: &str, path: &str) -> 
         if !target.is_directory {
             return Err(Failure::new(format!("destination \"{who}:{path}\" must be a directory")));
         }
-        client.send(Method::PUT, put(&target.path)?.as_str(), import::stdin_body()).await?;
+        client.send_file(Method::PUT, put(&target.path)?.as_str(), import::stdin_file()?).await?;
         return Ok(None);
     }
     let source = Source::of_local(&args.source, args.follow_link)?;

@@ -3,12 +3,10 @@
 //! Also what `load` shares with it: archives as request bodies, and the engine's stream of messages.
 
 use crate::cli::arguments::Rules;
-use crate::cli::client::{Route, wire};
+use crate::cli::client::{Route, empty, wire};
 use crate::cli::context::Context;
 use crate::cli::exit::{Failure, Outcome};
 use crate::cli::output;
-use crate::cli::transport::Body;
-use bollard::body_try_stream;
 use bytes::{Bytes, BytesMut};
 use clap::Parser;
 use dhow_model::Reference;
@@ -16,8 +14,9 @@ use http::{Method, Response};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
 use serde::Deserialize;
+use std::fs::File;
+use std::os::fd::AsFd;
 use std::path::Path;
-use tokio_util::io::ReaderStream;
 
 /// Import the contents from a tarball to create a filesystem image
 #[derive(Debug, Parser)]
@@ -40,18 +39,15 @@ pub(crate) struct Args {
 
 pub(crate) const RULES: Rules = Rules { stop_at_first: false, refused: &[] };
 
-/// What is read of an archive at once: large enough that copying costs little beside hashing.
-const CHUNK_BYTES: usize = 1 << 20;
-
 pub(crate) async fn execute(context: &Context, args: Args) -> Outcome {
     if let Some(reference) = args.reference.as_deref() {
         Reference::parse(reference)?;
     }
     let is_url = args.source.starts_with("http://") || args.source.starts_with("https://");
-    let (from, body) = match args.source.as_str() {
-        "-" => ("-", stdin_body()),
-        url if is_url => (url, crate::cli::client::empty()),
-        path => ("-", file_body(Path::new(path))?),
+    let (from, file) = match args.source.as_str() {
+        "-" => ("-", Some(stdin_file()?)),
+        url if is_url => (url, None),
+        path => ("-", Some(open(Path::new(path))?)),
     };
     let mut route = Route::new("/images/create")
         .with("fromSrc", from)
@@ -62,15 +58,18 @@ pub(crate) async fn execute(context: &Context, args: Args) -> Outcome {
         route = route.with("changes", change);
     }
     let client = context.client().await?;
-    let answer = client.send(Method::POST, route.as_str(), body).await?;
+    let answer = match file {
+        Some(file) => client.send_file(Method::POST, route.as_str(), file).await?,
+        None => client.send(Method::POST, route.as_str(), empty()).await?,
+    };
     follow(answer, output::print).await?;
     Ok(0)
 }
 
-/// A file as a request's body.
-pub(crate) fn file_body(path: &Path) -> Outcome<Body> {
+/// An archive.
+pub(crate) fn open(path: &Path) -> Outcome<File> {
     let fail = |why: &str| Failure::new(format!("open {}: {why}", path.display()));
-    let file = std::fs::File::open(path).map_err(|e| match e.kind() {
+    let file = File::open(path).map_err(|e| match e.kind() {
         std::io::ErrorKind::NotFound => fail("no such file or directory"),
         std::io::ErrorKind::PermissionDenied => fail("permission denied"),
         _ => fail(&e.to_string()),
@@ -78,17 +77,13 @@ pub(crate) fn file_body(path: &Path) -> Outcome<Body> {
     if file.metadata().is_ok_and(|m| m.is_dir()) {
         return Err(Failure::new(format!("read {}: is a directory", path.display())));
     }
-    Ok(body_of(file))
+    Ok(file)
 }
 
-/// An open file, from where it stands, as a request's body.
-pub(crate) fn body_of(file: std::fs::File) -> Body {
-    body_try_stream(ReaderStream::with_capacity(tokio::fs::File::from_std(file), CHUNK_BYTES))
-}
-
-/// Standard input as a request's body.
-pub(crate) fn stdin_body() -> Body {
-    body_try_stream(ReaderStream::with_capacity(tokio::io::stdin(), CHUNK_BYTES))
+/// Standard input, whatever it is.
+pub(crate) fn stdin_file() -> Outcome<File> {
+    let fd = std::io::stdin().as_fd().try_clone_to_owned();
+    fd.map(File::from).map_err(|error| Failure::new(format!("read standard input: {error}")))
 }
 
 /// One of the messages that the engine sends while it works.

@@ -12,8 +12,8 @@ mod reopen;
 mod tree;
 
 pub use data::{
-    allocate, copy_file_range, drop_pages, punch_hole, send_file, set_len, start_writeback, write_all,
-    write_all_at,
+    allocate, copy_file_range, drop_pages, punch_hole, send_file, set_len, start_writeback, sync_data,
+    write_all, write_all_at,
 };
 pub use mapping::Mapping;
 pub use reopen::{chmod_place, is_readonly, next_data, reopen, set_times_place};

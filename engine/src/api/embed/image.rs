@@ -7,7 +7,6 @@ use crate::{Engine, image};
 use dhow_model::{Error, ErrorKind, Reference, Result, ResultExt};
 use serde::Serialize;
 use std::fs::File;
-use std::io::{Seek, SeekFrom};
 use std::path::Path;
 
 /// One image that was loaded.
@@ -23,15 +22,9 @@ struct Loaded {
 ///
 /// # Errors
 /// As `image::load`.
-pub fn load(engine: &Engine, archive: &mut File) -> Result<String> {
-    // A copy of our own: an archive is mapped, and whoever shortened the caller's file meanwhile would end the
-    // caller's whole process (SIGBUS). Within one filesystem that can share extents, it costs nothing.
-    let directory = engine.layout().content().join("tmp");
-    let mut copy = tempfile::tempfile_in(&directory)
-        .context(|| format!("make a temporary file in {}", directory.display()))?;
-    std::io::copy(archive, &mut copy).context(|| "read the archive".to_owned())?;
-    copy.seek(SeekFrom::Start(0)).context(|| "rewind the archive".to_owned())?;
-    let loaded = image::load::load(engine, copy)?;
+pub fn load(engine: &Engine, archive: &File) -> Result<String> {
+    let archive = archive.try_clone().context(|| "duplicate the archive's descriptor".to_owned())?;
+    let loaded = image::load::load(engine, archive)?;
     let shown: Vec<Loaded> = loaded
         .iter()
         .map(|one| Loaded {
@@ -47,7 +40,7 @@ pub fn load(engine: &Engine, archive: &mut File) -> Result<String> {
 /// # Errors
 /// As [`load`]; `NotFound` when there is no such file.
 pub fn load_path(engine: &Engine, path: &Path) -> Result<String> {
-    load(engine, &mut open(path)?)
+    load(engine, &open(path)?)
 }
 
 /// Opens an archive by its path.

@@ -1,7 +1,7 @@
 //! `/containers/{id}/…`: what concerns a container's files.
 
 use crate::Engine;
-use crate::api::body::{BodyReader, ok_json, stream_from};
+use crate::api::body::{Input, ok_json, stream_from};
 use crate::api::params::Params;
 use crate::api::status::ApiResult;
 use crate::api::{blocking, convert};
@@ -88,7 +88,7 @@ pub(in crate::api) async fn extract(
         keep_kinds: params.flag("noOverwriteDirNonDir"),
         as_user: params.flag("copyUIDGID"),
     };
-    let mut body = BodyReader::new(request.into_body());
+    let mut body = Input::of(request)?;
     blocking(move || copy::extract(&engine, &id, &path, options, &mut body)).await?;
     Ok(StatusCode::OK.into_response())
 }

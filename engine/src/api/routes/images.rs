@@ -1,7 +1,7 @@
 //! `/images`. Names hold slashes and colons, so the last word of the path is the verb.
 
 use crate::Engine;
-use crate::api::body::{BodyReader, ok_json, stream_from, typed};
+use crate::api::body::{BodyReader, Input, ok_json, stream_from, typed};
 use crate::api::params::Params;
 use crate::api::status::{ApiError, ApiResult};
 use crate::api::{Version, blocking, convert, fetch};
@@ -132,8 +132,12 @@ pub(in crate::api) async fn load(
     if params.text("platform").is_some() {
         return Err(Error::unsupported("not supported by dhow yet: load --platform").into());
     }
-    let mut body = BodyReader::new(request.into_body());
+    let input = Input::of(request)?;
     let loaded = blocking(move || {
+        let mut body = match input {
+            Input::Handed(file) => return image::load::load(&engine, file.into_inner()),
+            Input::Body(body) => body,
+        };
         // The archive is read more than once: its index may come last.
         let directory = engine.layout().content().join("tmp");
         let mut file = tempfile::tempfile_in(&directory)
@@ -172,7 +176,7 @@ pub(in crate::api) async fn create(
         }
         (None, Some(source)) => {
             let import = parse_import(&params)?;
-            import_from(engine, source, import, request.into_body()).await
+            import_from(engine, source, import, Input::of(request)?).await
         }
         (None, None) => Err(Error::invalid("neither fromImage nor fromSrc is given").into()),
     }
@@ -197,16 +201,16 @@ fn parse_import(params: &Params) -> Result<ImportRequest> {
     })
 }
 
-async fn import_from(engine: Engine, source: &str, mut import: ImportRequest, body: Body) -> ApiResult {
+async fn import_from(engine: Engine, source: &str, mut import: ImportRequest, input: Input) -> ApiResult {
     let mut lines = String::new();
     let mut reader = if source == "-" {
-        BodyReader::new(body)
+        input
     } else {
         lines.push_str(&status_line(&format!("Downloading from {source}")));
         if import.message.is_empty() {
             import.message = format!("Imported from {source}");
         }
-        BodyReader::new(fetch::get(source).await?)
+        Input::Body(BodyReader::new(fetch::get(source).await?))
     };
     let id = blocking(move || image::import::import(&engine, &mut reader, &import)).await?;
     lines.push_str(&status_line(id.as_str()));

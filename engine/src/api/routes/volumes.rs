@@ -1,7 +1,7 @@
 //! `/volumes`.
 
 use crate::Engine;
-use crate::api::body::{BodyReader, OptionalJson, json, ok_json, stream_from};
+use crate::api::body::{Input, OptionalJson, json, ok_json, stream_from};
 use crate::api::params::Params;
 use crate::api::status::ApiResult;
 use crate::api::{blocking, convert};
@@ -83,7 +83,7 @@ pub(in crate::api) async fn import(
     Path(name): Path<String>,
     request: Request,
 ) -> ApiResult {
-    let mut body = BodyReader::new(request.into_body());
+    let mut body = Input::of(request)?;
     blocking(move || transfer::import(&engine, &name, &mut body)).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }

@@ -4,7 +4,7 @@ use crate::cli::arguments::Rules;
 use crate::cli::client::Route;
 use crate::cli::context::Context;
 use crate::cli::exit::Outcome;
-use crate::cli::import::{file_body, stdin_body};
+use crate::cli::import::{open, stdin_file};
 use clap::Parser;
 use http::Method;
 use std::path::Path;
@@ -22,11 +22,11 @@ pub(crate) struct Args {
 pub(crate) const RULES: Rules = Rules { stop_at_first: false, refused: &[] };
 
 pub(crate) async fn execute(context: &Context, args: Args) -> Outcome {
-    let body = match args.source.as_str() {
-        "-" => stdin_body(),
-        path => file_body(Path::new(path))?,
+    let archive = match args.source.as_str() {
+        "-" => stdin_file()?,
+        path => open(Path::new(path))?,
     };
     let route = Route::of("/volumes/", &args.volume, "/import");
-    context.client().await?.send(Method::POST, route.as_str(), body).await?;
+    context.client().await?.send_file(Method::POST, route.as_str(), archive).await?;
     Ok(0)
 }

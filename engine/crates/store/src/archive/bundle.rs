@@ -1,4 +1,8 @@
 //! The members of an archive, or the files of a directory, by name.
+//!
+//! Files are read, never mapped: somebody else may write to them, or cut them short, and would end this process. What
+//! is read twice (the list of members, then a member) need not be the same both times: every digest is checked over
+//! the very bytes that are used.
 
 use crate::content::{Content, SMALL_MAX};
 use crate::install::{BlobSource, Place};
@@ -7,11 +11,12 @@ use crate::layer::stream::{Compression, decoder, read_start, source_error};
 use crate::tarball::{Kind, Reader};
 use dhow_model::{Error, ErrorKind, Result, ResultExt};
 use dhow_sys::Errno;
-use dhow_sys::fsat::{self, Mapping, resolve};
+use dhow_sys::fsat::{self, resolve};
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{BufReader, Read, Seek, SeekFrom, Write};
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 
 /// More members than any image archive has: a hundred images of a hundred layers have thirty thousand.
@@ -21,37 +26,70 @@ const LINKS_MAX: usize = 8;
 
 /// Where image archives are read from.
 pub(super) enum Bundle {
-    Archive { bytes: Mapping, members: HashMap<String, Member> },
+    Archive { file: File, members: HashMap<String, Member> },
     Directory(OwnedFd),
 }
 
 /// One member of an archive.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Member {
-    File { start: usize, length: usize },
+    File { start: u64, length: u64 },
     Link(String),
     Directory,
 }
 
+/// A part of a file: readers of several do not disturb each other.
+struct Section<'a> {
+    file: &'a File,
+    at: u64,
+    end: u64,
+}
+
+impl Section<'_> {
+    fn length(&self) -> u64 {
+        self.end.saturating_sub(self.at)
+    }
+}
+
+impl Read for Section<'_> {
+    fn read(&mut self, out: &mut [u8]) -> std::io::Result<usize> {
+        let wanted = usize::try_from(self.length()).map_or(out.len(), |left| left.min(out.len()));
+        let count = self.file.read_at(&mut out[..wanted], self.at)?;
+        self.at += count as u64;
+        Ok(count)
+    }
+}
+
+impl Seek for Section<'_> {
+    fn seek(&mut self, to: SeekFrom) -> std::io::Result<u64> {
+        let at = match to {
+            SeekFrom::Start(at) => Some(at),
+            SeekFrom::Current(far) => self.at.checked_add_signed(far),
+            SeekFrom::End(far) => self.end.checked_add_signed(far),
+        };
+        self.at = at.ok_or_else(|| std::io::Error::from(std::io::ErrorKind::InvalidInput))?;
+        Ok(self.at)
+    }
+}
+
 impl Bundle {
-    /// Indexes an archive; decompresses it first when it must be.
+    /// Indexes an archive, from where it stands; makes a copy first when it must be decompressed, or is no file.
     pub(super) fn of_archive(mut archive: File, content: &Content) -> Result<Self> {
         let is_file = archive.metadata().is_ok_and(|metadata| metadata.is_file());
-        if is_file {
-            archive.seek(SeekFrom::Start(0)).context(reading)?;
-        }
+        let whole = is_file && archive.stream_position().is_ok_and(|position| position == 0);
         let start = read_start(&mut archive)?;
         if start.is_empty() {
             return Err(Error::corrupt("the archive is empty"));
         }
         let how = Compression::detect(&start)?;
-        if how != Compression::Plain || !is_file {
-            let whole = BufReader::with_capacity(128 << 10, std::io::Cursor::new(start).chain(archive));
-            archive = spool(&mut decoder(whole, how)?, how, content)?;
+        if how != Compression::Plain || !whole {
+            let bytes = BufReader::with_capacity(128 << 10, std::io::Cursor::new(start).chain(archive));
+            archive = spool(&mut decoder(bytes, how)?, how, content)?;
         }
-        let bytes = Mapping::of_file(&archive).context(reading)?;
-        let members = index(&bytes)?;
-        Ok(Self::Archive { bytes, members })
+        let members = index(&archive)?;
+        // As whoever reads a file leaves it.
+        archive.seek(SeekFrom::End(0)).context(reading)?;
+        Ok(Self::Archive { file: archive, members })
     }
 
     /// Opens a directory.
@@ -71,10 +109,15 @@ impl Bundle {
         let too_large =
             |size: u64| Error::corrupt(format!("{name} has {size} bytes; at most {SMALL_MAX} are taken"));
         match self {
-            Bundle::Archive { .. } => match self.slice(name)? {
-                Some(bytes) if bytes.len() as u64 > SMALL_MAX => Err(too_large(bytes.len() as u64)),
-                bytes => Ok(bytes.map(<[u8]>::to_vec)),
-            },
+            Bundle::Archive { .. } => {
+                let Some(mut section) = self.section(name)? else { return Ok(None) };
+                if section.length() > SMALL_MAX {
+                    return Err(too_large(section.length()));
+                }
+                let mut bytes = Vec::new();
+                section.read_to_end(&mut bytes).context(|| format!("read {name}"))?;
+                Ok(Some(bytes))
+            }
             Bundle::Directory(directory) => {
                 let Some((file, size)) = open_file(directory, name)? else { return Ok(None) };
                 let mut bytes = Vec::new();
@@ -88,8 +131,8 @@ impl Bundle {
     }
 
     /// A member's bytes in the archive.
-    fn slice(&self, name: &str) -> Result<Option<&[u8]>> {
-        let Bundle::Archive { bytes, members } = self else { return Ok(None) };
+    fn section(&self, name: &str) -> Result<Option<Section<'_>>> {
+        let Bundle::Archive { file, members } = self else { return Ok(None) };
         let mut name = name.to_owned();
         for _ in 0..LINKS_MAX {
             match members.get(&name) {
@@ -99,8 +142,7 @@ impl Bundle {
                 }
                 Some(Member::Link(target)) => name.clone_from(target),
                 Some(&Member::File { start, length }) => {
-                    let end = start.checked_add(length);
-                    return Ok(end.and_then(|end| bytes.get(start..end)));
+                    return Ok(Some(Section { file, at: start, end: start.saturating_add(length) }));
                 }
             }
         }
@@ -111,18 +153,24 @@ impl Bundle {
 impl BlobSource for Bundle {
     fn open_layer(&self, place: &Place) -> Result<Option<LayerSource<'_>>> {
         match self {
-            Bundle::Archive { .. } => Ok(self.slice(&place.path)?.map(LayerSource::Bytes)),
-            // Somebody else's file may be truncated while it is read: it is not mapped.
+            Bundle::Archive { .. } => Ok(self.section(&place.path)?.map(|section| {
+                let size = Some(section.length());
+                LayerSource::Reader { reader: Box::new(section), size }
+            })),
             Bundle::Directory(directory) => Ok(open_file(directory, &place.path)?
                 .map(|(file, size)| LayerSource::Reader { reader: Box::new(file), size: Some(size) })),
         }
     }
 }
 
-/// Walks the archive once.
-fn index(bytes: &[u8]) -> Result<HashMap<String, Member>> {
+/// Walks the archive once, from header to header.
+fn index(archive: &File) -> Result<HashMap<String, Member>> {
+    let length = archive.metadata().context(reading)?.len();
+    let section =
+        |start: u64, length: u64| Section { file: archive, at: start, end: start.saturating_add(length) };
     let mut members: HashMap<String, Member> = HashMap::new();
-    let mut reader = Reader::new(bytes);
+    // A header, and the small members that archives of images are full of: what is read beyond is thrown away.
+    let mut reader = Reader::new(BufReader::with_capacity(8 << 10, section(0, length)));
     while let Some(entry) = reader.next_entry()? {
         let bad = |why: &str| Error::corrupt(format!("the archive's member {:?} {why}", entry.display()));
         let text = std::str::from_utf8(&entry.path).map_err(|_| bad("has a name that is not UTF-8"))?;
@@ -130,9 +178,10 @@ fn index(bytes: &[u8]) -> Result<HashMap<String, Member>> {
         let member = match entry.kind {
             Kind::File if entry.is_sparse() => return Err(bad("is sparse")),
             Kind::File => {
-                let place = (usize::try_from(entry.data_at), usize::try_from(entry.size));
-                let (Ok(start), Ok(length)) = place else { return Err(bad("is too large")) };
-                Member::File { start, length }
+                if entry.data_at.checked_add(entry.size).is_none_or(|end| end > length) {
+                    return Err(bad("goes on where the archive ends"));
+                }
+                Member::File { start: entry.data_at, length: entry.size }
             }
             Kind::Directory => Member::Directory,
             Kind::Symlink | Kind::HardLink => {
@@ -148,18 +197,36 @@ fn index(bytes: &[u8]) -> Result<HashMap<String, Member>> {
         if members.len() >= MEMBERS_MAX {
             return Err(Error::corrupt(format!("the archive has more than {MEMBERS_MAX} members")));
         }
-        let same = |old: &Member| match (old, &member) {
-            (Member::File { start: a, length: m }, Member::File { start: b, length: n }) => {
-                m == n && bytes.get(*a..a + m) == bytes.get(*b..b + n)
+        if let Some(old) = members.get(&name) {
+            let same = match (old, &member) {
+                (&Member::File { start: a, length: m }, &Member::File { start: b, length: n }) => {
+                    m == n && equal(section(a, m), section(b, n)).context(reading)?
+                }
+                (old, new) => old == new,
+            };
+            if !same {
+                return Err(bad("is there twice, with different content"));
             }
-            (old, new) => old == new,
-        };
-        if members.get(&name).is_some_and(|old| !same(old)) {
-            return Err(bad("is there twice, with different content"));
         }
+        reader.skip_data()?;
         members.insert(name, member);
     }
     Ok(members)
+}
+
+/// Whether two parts of a file, as long as each other, have the same bytes.
+fn equal(mut a: Section<'_>, mut b: Section<'_>) -> std::io::Result<bool> {
+    let mut pieces = [vec![0; 128 << 10], vec![0; 128 << 10]];
+    while a.length() > 0 {
+        let [left, right] = &mut pieces;
+        let wanted = usize::try_from(a.length()).map_or(left.len(), |length| length.min(left.len()));
+        a.read_exact(&mut left[..wanted])?;
+        b.read_exact(&mut right[..wanted])?;
+        if left[..wanted] != right[..wanted] {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// A name without `.`, `..` and empty components; `None` when it leads out.
@@ -236,9 +303,30 @@ mod tests {
             writer.file("manifest.json", 0, b"[]").unwrap();
             writer.file("./manifest.json", 0, second).unwrap();
             writer.finish().unwrap();
-            tar
+            let mut file = tempfile::tempfile().unwrap();
+            file.write_all(&tar).unwrap();
+            file
         };
         assert!(index(&tar(b"[]")).is_ok());
         assert!(index(&tar(b"[{")).unwrap_err().to_string().contains("is there twice"));
+    }
+
+    #[test]
+    fn a_file_that_somebody_cuts_short_meanwhile_is_short_and_no_more() {
+        let directory = tempfile::tempdir().unwrap();
+        let layout = dhow_model::Layout::new(directory.path(), directory.path());
+        let content = Content::open(&layout).unwrap();
+        let mut file = tempfile::tempfile().unwrap();
+        let mut writer = Writer::new(&mut file);
+        writer.file("index.json", 0, &[b' '; 100_000]).unwrap();
+        writer.finish().unwrap();
+        file.rewind().unwrap();
+        let bundle = Bundle::of_archive(file.try_clone().unwrap(), &content).unwrap();
+        assert_eq!(bundle.read_small("index.json").unwrap().unwrap().len(), 100_000);
+        file.set_len(512 + 50_000).unwrap();
+        assert_eq!(bundle.read_small("index.json").unwrap().unwrap().len(), 50_000);
+        file.rewind().unwrap();
+        let again = Bundle::of_archive(file, &content).err().unwrap();
+        assert!(again.to_string().contains("goes on where the archive ends"), "{again}");
     }
 }

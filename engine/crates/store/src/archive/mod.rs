@@ -33,8 +33,7 @@ use std::path::Path;
 
 /// Installs every image of a docker-archive or OCI archive, plain or compressed.
 ///
-/// The file must be one that nobody else writes to while this runs (see [`dhow_sys::fsat::Mapping`]); a pipe is
-/// copied first.
+/// It is read from where it stands. What is no file, and what is compressed as a whole, is copied first.
 ///
 /// # Errors
 /// `Corrupt` naming the member that is not what its digest says, or where the archive ends too early;

@@ -235,7 +235,7 @@ impl LayerStore for Layers {
         };
         let how = How {
             need_end_marker: expected.diff_id.is_none(),
-            early_writeback: self.durability == Durability::Disk,
+            early_sync: self.durability == Durability::Disk,
         };
         let indexes = self.indexes();
         let (made, digests) = read_hashed(source, expected.blob.is_some(), &count, |input| {

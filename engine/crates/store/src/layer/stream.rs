@@ -3,7 +3,7 @@
 //! ```text
 //!   source ─► gzip | zstd ─┬─► pieces of 256 KiB ─► the reader of the tar, a thread
 //!    │   this thread       └─► the same pieces ───► hash of the tar, a thread
-//!    └─► hash of the blob: a thread where the source is in memory, this one where it comes as a stream
+//!    └─► hash of the blob, a thread; of a stream it gets copies, which cost less than waiting for it
 //! ```
 //!
 //! Inflating, hashing and unpacking go on at once, in constant memory, and pieces are handed on, not copied. A plain
@@ -16,7 +16,7 @@ use sha2::Digest as _;
 use std::io::{BufRead, BufReader, Cursor, ErrorKind as IoKind, Read};
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, Sender, SyncSender, channel, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{Scope, ScopedJoinHandle};
 
@@ -112,7 +112,13 @@ pub(crate) fn read_hashed<T: Send>(
             let start = read_start(&mut reader)?;
             let how = Compression::detect(&start)?;
             let input = BufReader::with_capacity(WINDOW, Cursor::new(start).chain(reader));
-            read_piped(input, how, want_blob, progress, read)
+            // A plain tar is its own blob: hashed once.
+            let plain = how == Compression::Plain;
+            let (value, mut digests) = read_piped(input, how, want_blob && !plain, progress, read)?;
+            if plain && want_blob {
+                digests.blob = Some(digests.diff_id.clone());
+            }
+            Ok((value, digests))
         }
     }
 }
@@ -217,11 +223,19 @@ fn read_piped<'a, T: Send>(
         // Dropped at the end of its thread: that ends the others when `read` failed before the end.
         let reading =
             scope.spawn(move || read(&mut PieceReader { pieces, current: None, at: 0, ended: false }));
-        let blob = inflate(input, how, want_blob, progress, &pool, to_reader, to_hash);
+        let (to_blob, copies) = sync_channel::<Vec<u8>>(WAITING);
+        let (spent, used) = channel();
+        let blob_hash = want_blob.then(|| spawn_blob_hash(scope, copies, spent));
+        let aside = want_blob.then_some(Aside { to_blob, used });
+        let whole = inflate(input, how, aside, progress, &pool, to_reader, to_hash);
+        let blob = blob_hash.map(join).transpose()?;
         let diff_id = join(hash)?;
         let value = join(reading)??;
-        let Some(blob) = blob else { return Err(Error::internal("the archive was not read to its end")) };
-        Ok((value, Digests { diff_id, blob }))
+        if whole {
+            Ok((value, Digests { diff_id, blob }))
+        } else {
+            Err(Error::internal("the archive was not read to its end"))
+        }
     })
 }
 
@@ -238,19 +252,35 @@ fn spawn_hash<'scope>(
     })
 }
 
-/// The first stage. Gives the blob's digest when it came to the end: `None` when it failed (the reader has the
-/// error) or nobody listened any more.
-#[allow(clippy::option_option, reason = "the outer: came to the end; the inner: was asked for")]
+/// Hashes a blob of which it gets copies, and gives them back to be used again.
+fn spawn_blob_hash<'scope>(
+    scope: &'scope Scope<'scope, '_>,
+    copies: Receiver<Vec<u8>>,
+    spent: Sender<Vec<u8>>,
+) -> ScopedJoinHandle<'scope, Digest> {
+    scope.spawn(move || {
+        let mut hasher = sha2::Sha256::new();
+        for copy in copies {
+            hasher.update(&copy);
+            // At the end nobody wants it any more.
+            let _ = spent.send(copy);
+        }
+        finish(hasher)
+    })
+}
+
+/// The first stage. Whether it came to the end: not when it failed (the reader has the error), or when nobody
+/// listened any more.
 fn inflate<'pool>(
     input: impl BufRead,
     how: Compression,
-    want_blob: bool,
+    aside: Option<Aside>,
     progress: &(dyn Fn(u64) + Sync),
     pool: &'pool Pool,
     to_reader: SyncSender<Result<Piece<'pool>>>,
     to_hash: SyncSender<Piece<'pool>>,
-) -> Option<Option<Digest>> {
-    let mut tee = Tee { input, hasher: want_blob.then(sha2::Sha256::new), hashed: 0, count: 0, progress };
+) -> bool {
+    let mut tee = Tee { input, aside, sent: 0, count: 0, progress };
     let result = Filler::new(&mut tee, how).and_then(|mut filler| {
         loop {
             let piece = filler.fill(pool).map_err(|error| source_error(error, how))?;
@@ -260,12 +290,12 @@ fn inflate<'pool>(
             }
         }
     });
-    match result.and_then(|ended| if ended { tee.finish(how).map(Some) } else { Ok(None) }) {
-        Ok(digest) => digest,
+    match result.and_then(|ended| if ended { tee.finish(how).map(|()| true) } else { Ok(false) }) {
+        Ok(ended) => ended,
         Err(error) => {
             // Nobody to tell: the reader has failed on its own.
             let _ = to_reader.send(Err(error));
-            None
+            false
         }
     }
 }
@@ -274,43 +304,46 @@ fn join<T>(thread: ScopedJoinHandle<'_, T>) -> Result<T> {
     thread.join().map_err(|_| Error::internal("a thread that reads a layer panicked"))
 }
 
-/// Hashes and counts what passes.
+/// The way to who hashes the blob.
+struct Aside {
+    to_blob: SyncSender<Vec<u8>>,
+    /// Copies that are hashed.
+    used: Receiver<Vec<u8>>,
+}
+
+impl Aside {
+    fn send(&self, bytes: &[u8]) {
+        let mut copy = self.used.try_recv().unwrap_or_default();
+        copy.clear();
+        copy.extend_from_slice(bytes);
+        // Fails when that thread panicked, which who joins it will see.
+        let _ = self.to_blob.send(copy);
+    }
+}
+
+/// Counts what passes, and sends it aside.
 struct Tee<'a, R> {
     input: R,
-    hasher: Option<sha2::Sha256>,
-    /// How many bytes at the front of the input's buffer are hashed already.
-    hashed: usize,
+    aside: Option<Aside>,
+    /// How many bytes at the front of the input's buffer were sent already.
+    sent: usize,
     count: u64,
     progress: &'a (dyn Fn(u64) + Sync),
 }
 
 impl<R: BufRead> Tee<'_, R> {
-    /// Takes what the decompressor left, and gives the digest if one was wanted.
-    fn finish(mut self, how: Compression) -> Result<Option<Digest>> {
+    /// Takes what the decompressor left. Dropping it ends who hashes.
+    fn finish(mut self, how: Compression) -> Result<()> {
         loop {
             let left = self.fill_buf().map_err(|error| source_error(error, how))?.len();
             if left == 0 {
-                return Ok(self.hasher.map(finish));
+                return Ok(());
             }
             self.consume(left);
         }
     }
-}
 
-impl<R: BufRead> BufRead for Tee<'_, R> {
-    fn fill_buf(&mut self) -> std::io::Result<&[u8]> {
-        let bytes = self.input.fill_buf()?;
-        let bytes = &bytes[..bytes.len().min(WINDOW)];
-        if let (Some(hasher), Some(fresh)) = (&mut self.hasher, bytes.get(self.hashed..)) {
-            hasher.update(fresh);
-        }
-        self.hashed = bytes.len();
-        Ok(bytes)
-    }
-
-    fn consume(&mut self, amount: usize) {
-        self.hashed = self.hashed.saturating_sub(amount);
-        self.input.consume(amount);
+    fn passed(&mut self, amount: usize) {
         let before = self.count;
         self.count += amount as u64;
         if before / PIECE as u64 != self.count / PIECE as u64 {
@@ -319,8 +352,34 @@ impl<R: BufRead> BufRead for Tee<'_, R> {
     }
 }
 
+impl<R: BufRead> BufRead for Tee<'_, R> {
+    fn fill_buf(&mut self) -> std::io::Result<&[u8]> {
+        let bytes = self.input.fill_buf()?;
+        let bytes = &bytes[..bytes.len().min(WINDOW)];
+        if let (Some(aside), Some(fresh)) =
+            (&self.aside, bytes.get(self.sent..).filter(|fresh| !fresh.is_empty()))
+        {
+            aside.send(fresh);
+        }
+        self.sent = bytes.len();
+        Ok(bytes)
+    }
+
+    fn consume(&mut self, amount: usize) {
+        self.sent = self.sent.saturating_sub(amount);
+        self.input.consume(amount);
+        self.passed(amount);
+    }
+}
+
 impl<R: BufRead> Read for Tee<'_, R> {
     fn read(&mut self, out: &mut [u8]) -> std::io::Result<usize> {
+        if self.aside.is_none() {
+            // Large reads pass the input's buffer by.
+            let length = self.input.read(out)?;
+            self.passed(length);
+            return Ok(length);
+        }
         let bytes = self.fill_buf()?;
         let length = bytes.len().min(out.len());
         out[..length].copy_from_slice(&bytes[..length]);

@@ -57,7 +57,7 @@ pub(super) struct How {
     /// An archive that just ends is an error: nothing else would tell that it is truncated.
     pub(super) need_end_marker: bool,
     /// A sync follows: large files may begin their way to the disk.
-    pub(super) early_writeback: bool,
+    pub(super) early_sync: bool,
 }
 
 /// Unpacks into `layer/diff`, which is there and empty. Reads `input` to its end.
@@ -230,7 +230,7 @@ impl Unpacker {
             }
             self.payloads.push(Payload { path: name.as_bytes().to_vec(), kept: false, inode: stat.inode });
         }
-        if stored >= WRITEBACK_FROM && self.how.early_writeback {
+        if stored >= WRITEBACK_FROM && self.how.early_sync {
             // Only to be early: the sync at the end finds less to do.
             let _ = fsat::start_writeback(out);
         }

@@ -5,7 +5,7 @@ use super::header::{self, Block, Dialect};
 use super::pax::{self, lossy};
 use super::{BLOCK, sparse};
 use dhow_model::{Error, ErrorKind, Result};
-use std::io::BufRead;
+use std::io::{BufRead, BufReader, Read, Seek};
 
 /// An extended header larger than this is refused; Go's reader has the same limit. Linux lets a file have 64 KiB
 /// of extended attributes on most filesystems.
@@ -62,6 +62,23 @@ impl<R: BufRead> Reader<R> {
     /// Walks `input` from its first byte.
     pub fn new(input: R) -> Self {
         Self::observed(input, ())
+    }
+}
+
+impl<F: Read + Seek> Reader<BufReader<F>> {
+    /// Goes past the current member's data without reading it. That the data is there is for the caller to know.
+    ///
+    /// # Errors
+    /// What the input fails with.
+    pub fn skip_data(&mut self) -> Result<()> {
+        self.take_handed_out();
+        let at = self.position;
+        let data: u64 = self.pieces.drain(..).map(|piece| piece.length).sum();
+        let bytes = data.saturating_add(std::mem::take(&mut self.padding));
+        let far = i64::try_from(bytes).map_err(|_| corrupt(at, "a member is too large"))?;
+        self.input.seek_relative(far).map_err(|error| input_error(error, at))?;
+        self.position += bytes;
+        Ok(())
     }
 }
 

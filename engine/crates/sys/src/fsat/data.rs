@@ -136,6 +136,15 @@ pub fn start_writeback(file: BorrowedFd<'_>) -> Result<()> {
         .on("sync_file_range", Descriptor(file))
 }
 
+/// fdatasync(2): the file's data is on the disk, with all that is needed to find it.
+///
+/// # Errors
+/// As the manual has it.
+pub fn sync_data(file: BorrowedFd<'_>) -> Result<()> {
+    // SAFETY: a number only.
+    done(unsafe { libc::fdatasync(file.as_raw_fd()) }).on("fdatasync", Descriptor(file))
+}
+
 /// posix_fadvise(2) with `POSIX_FADV_DONTNEED`: the kernel forgets the file's pages that nobody uses and that are on
 /// the disk.
 ///

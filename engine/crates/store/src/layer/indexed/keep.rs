@@ -8,11 +8,14 @@ use std::io::{BufRead, Read};
 use std::os::fd::AsFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::thread::JoinHandle;
 
 /// How much is written at a time: a source in memory is one piece.
 const WINDOW: usize = 1 << 20;
-/// What was written begins its way to the disk while the rest is still coming.
-const WRITEBACK_BYTES: u64 = 8 << 20;
+/// What was written goes to the disk while the rest is still coming, this much at a time: a disk behind a cache (a
+/// file, a network) begins its own work only when it is asked to finish. A smaller layer is not worth a thread.
+const SYNC_BYTES: u64 = 32 << 20;
 
 /// Passes a stream on, and writes what passes: in the pieces in which it comes, before anybody looks at them.
 pub(super) struct Keeper<'a> {
@@ -22,12 +25,40 @@ pub(super) struct Keeper<'a> {
     /// How many bytes at the front of the input's buffer are written already.
     ahead: usize,
     checked: u64,
-    started: u64,
-    early_writeback: bool,
+    /// How much there was when the disk was last asked for.
+    asked: u64,
+    early_sync: bool,
+    disk: Option<Disk>,
+}
+
+/// A thread that brings a file to the disk whenever it is asked and has nothing else to do.
+struct Disk {
+    ask: SyncSender<()>,
+    thread: JoinHandle<fsat::Result<()>>,
+}
+
+impl Disk {
+    fn of(file: &File) -> Result<Self> {
+        let file = file.try_clone().context(keeping)?;
+        let (ask, asked) = sync_channel(1);
+        let thread = std::thread::Builder::new()
+            .name("layer-sync".to_owned())
+            .spawn(move || asked.iter().try_for_each(|()| fsat::sync_data(file.as_fd())))
+            .context(|| "start a thread".to_owned())?;
+        Ok(Self { ask, thread })
+    }
+
+    /// The kernel tells of a failed write once: whoever was told must not lose it.
+    fn finish(self) -> Result<()> {
+        drop(self.ask);
+        let ended =
+            self.thread.join().map_err(|_| Error::internal("the thread that syncs a layer panicked"))?;
+        ended.map_err(failed)
+    }
 }
 
 impl<'a> Keeper<'a> {
-    pub(super) fn create(input: &'a mut dyn BufRead, path: &Path, early_writeback: bool) -> Result<Self> {
+    pub(super) fn create(input: &'a mut dyn BufRead, path: &Path, early_sync: bool) -> Result<Self> {
         let file = File::options()
             .read(true)
             .write(true)
@@ -35,13 +66,14 @@ impl<'a> Keeper<'a> {
             .mode(0o400)
             .open(path)
             .context(|| format!("make {}", path.display()))?;
-        let this = Self { input, file, written: 0, ahead: 0, checked: 0, started: 0, early_writeback };
+        let this = Self { input, file, written: 0, ahead: 0, checked: 0, asked: 0, early_sync, disk: None };
         room::check(this.file.as_fd(), 0)?;
         Ok(this)
     }
 
     /// How many bytes there are; the file itself ends with a whole block.
     pub(super) fn finish(self) -> Result<u64> {
+        self.disk.map(Disk::finish).transpose()?;
         let whole = self.written.next_multiple_of(super::erofs::BLOCK);
         fsat::set_len(self.file.as_fd(), whole).context(keeping)?;
         Ok(self.written)
@@ -52,22 +84,21 @@ impl<'a> Keeper<'a> {
         let bytes = self.input.fill_buf()?;
         let length = bytes.len().min(self.ahead.max(WINDOW));
         if let Some(fresh) = bytes.get(self.ahead..length).filter(|fresh| !fresh.is_empty()) {
-            fsat::write_all(self.file.as_fd(), fresh).map_err(|error| {
-                let kind = match error.errno {
-                    Errno::ENOSPC | Errno::EDQUOT => ErrorKind::Unavailable,
-                    _ => ErrorKind::Internal,
-                };
-                std::io::Error::other(Error::caused(kind, keeping(), error))
-            })?;
+            fsat::write_all(self.file.as_fd(), fresh)
+                .map_err(|error| std::io::Error::other(failed(error)))?;
             self.written += fresh.len() as u64;
             if self.written - self.checked >= room::CHECK_BYTES {
                 self.checked = self.written;
                 room::check(self.file.as_fd(), 0).map_err(std::io::Error::other)?;
             }
-            if self.early_writeback && self.written - self.started >= WRITEBACK_BYTES {
-                self.started = self.written;
-                // Only to be early: the sync at the end finds less to do.
-                let _ = fsat::start_writeback(self.file.as_fd());
+            if self.early_sync && self.written - self.asked >= SYNC_BYTES {
+                self.asked = self.written;
+                let disk = match &mut self.disk {
+                    Some(disk) => disk,
+                    none => none.insert(Disk::of(&self.file).map_err(std::io::Error::other)?),
+                };
+                // Full: it is asked already. Ended: it has failed, and says so in the end.
+                let _ = disk.ask.try_send(());
             }
         }
         self.ahead = length;
@@ -95,6 +126,14 @@ impl Read for Keeper<'_> {
         self.consume(length);
         Ok(length)
     }
+}
+
+fn failed(error: dhow_sys::Error) -> Error {
+    let kind = match error.errno {
+        Errno::ENOSPC | Errno::EDQUOT => ErrorKind::Unavailable,
+        _ => ErrorKind::Internal,
+    };
+    Error::caused(kind, keeping(), error)
 }
 
 fn keeping() -> String {

@@ -54,7 +54,7 @@ pub(super) struct Kept {
 /// Reads `input` to its end, and writes it to `layer/tar`.
 pub(super) fn keep(input: &mut dyn BufRead, layer: &Path, how: How) -> Result<Kept> {
     let directory = fsat::open_directory(layer).context(|| "open the layer's directory".to_owned())?;
-    let mut keeper = Keeper::create(input, &layer.join("tar"), how.early_writeback)?;
+    let mut keeper = Keeper::create(input, &layer.join("tar"), how.early_sync)?;
     let mut reader = Reader::new(&mut keeper);
     let mut tree = Ok(Tree::new());
     while let Some(entry) = reader.next_entry()? {
