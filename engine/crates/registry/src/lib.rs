@@ -18,6 +18,7 @@
 
 mod auth;
 mod certificates;
+mod proxies;
 mod repository;
 mod search;
 mod settings;

@@ -15,8 +15,8 @@ const MANIFESTS: &str = "application/vnd.oci.image.index.v1+json, application/vn
     application/vnd.docker.distribution.manifest.v2+json, */*;q=0.1";
 /// What registries call the digest of an answer.
 const DOCKER_CONTENT_DIGEST: &str = "docker-content-digest";
-/// Tags that a registry has at most: a list that does not end is an attack.
-const TAGS_MAX: usize = 100_000;
+/// Tags, or repositories, that a registry has at most: a list that does not end is an attack.
+pub(crate) const NAMES_MAX: usize = 100_000;
 
 /// A repository at a registry.
 #[derive(Debug)]
@@ -244,7 +244,7 @@ impl Repository {
             })?;
             all.extend(page.tags.unwrap_or_default());
             match next {
-                Some(next) if all.len() < TAGS_MAX => target = next,
+                Some(next) if all.len() < NAMES_MAX => target = next,
                 _ => return Ok(all),
             }
         }
@@ -301,7 +301,7 @@ fn expect(transport: &Transport, request: &Request<'_>, wanted: &[StatusCode]) -
     if wanted.contains(&response.status()) { Ok(response) } else { Err(transport.refusal(request, response)) }
 }
 
-fn text(response: &Response, header: &str) -> String {
+pub(crate) fn text(response: &Response, header: &str) -> String {
     response.headers().get(header).and_then(|value| value.to_str().ok()).unwrap_or("").to_owned()
 }
 
@@ -340,7 +340,7 @@ fn content_range(text: &str) -> Option<(u64, u64)> {
 }
 
 /// `</v2/a/tags/list?last=x&n=1000>; rel="next"`: only on the same registry.
-fn next_page(link: &str) -> Option<String> {
+pub(crate) fn next_page(link: &str) -> Option<String> {
     let (target, rest) = link.trim().strip_prefix('<')?.split_once('>')?;
     (rest.contains("next") && target.starts_with('/')).then(|| target.to_owned())
 }

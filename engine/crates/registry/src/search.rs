@@ -1,9 +1,11 @@
 //! `search`: Docker Hub's endpoint, and the catalogue of registries that have no such endpoint.
 
 use crate::auth::{Credentials, encoded};
+use crate::repository::{NAMES_MAX, next_page, text};
 use crate::settings::{HUB, Settings};
 use crate::transport::{Request, Transport, read_answer};
 use dhow_model::{Error, ErrorKind, Result};
+use http::header::LINK;
 use http::{Method, StatusCode};
 use serde::Deserialize;
 
@@ -50,33 +52,19 @@ pub fn search(
     let host = if domain == HUB { HUB_SEARCH } else { domain };
     let transport = Transport::of_host(host, credentials.clone(), settings);
     let target = format!("/v1/search?q={}&n={limit}", encoded(term));
-    let request = |target| Request {
-        method: Method::GET,
-        target,
-        headers: &[],
-        body: None,
-        scope: "registry:catalog:*",
-    };
-    let unreadable = |error| {
-        Error::caused(ErrorKind::Unavailable, format!("registry {host}: unreadable search results"), error)
-    };
     let response = transport.send(&request(&target))?;
     if response.status() == StatusCode::OK {
-        let results: Results =
-            serde_json::from_slice(&read_answer(response, &target)?).map_err(unreadable)?;
+        let results: Results = serde_json::from_slice(&read_answer(response, &target)?)
+            .map_err(|error| unreadable(&transport, error))?;
         return Ok(results.results);
     }
     if domain == HUB || response.status() != StatusCode::NOT_FOUND {
         return Err(transport.refusal(&request(&target), response));
     }
-    let target = "/v2/_catalog?n=1000";
-    let response = transport.send(&request(target))?;
-    if response.status() != StatusCode::OK {
-        return Err(transport.refusal(&request(target), response));
-    }
-    let all: Catalogue = serde_json::from_slice(&read_answer(response, target)?).map_err(unreadable)?;
-    let found = all.repositories.into_iter().filter(|name| name.contains(term)).take(limit);
+    let mut found = catalogue(&transport, term, limit)?;
+    found.truncate(limit);
     Ok(found
+        .into_iter()
         .map(|name| Found {
             name: format!("{domain}/{name}"),
             description: String::new(),
@@ -84,4 +72,34 @@ pub fn search(
             is_official: false,
         })
         .collect())
+}
+
+/// Repositories with the term in their names, at least `limit` of them if there are so many.
+fn catalogue(transport: &Transport, term: &str, limit: usize) -> Result<Vec<String>> {
+    let mut target = "/v2/_catalog?n=1000".to_owned();
+    let (mut found, mut seen) = (Vec::new(), 0);
+    loop {
+        let response = transport.send(&request(&target))?;
+        if response.status() != StatusCode::OK {
+            return Err(transport.refusal(&request(&target), response));
+        }
+        let next = next_page(&text(&response, LINK.as_str()));
+        let page: Catalogue = serde_json::from_slice(&read_answer(response, &target)?)
+            .map_err(|error| unreadable(transport, error))?;
+        seen += page.repositories.len();
+        found.extend(page.repositories.into_iter().filter(|name| name.contains(term)));
+        match next {
+            Some(next) if found.len() < limit && seen < NAMES_MAX => target = next,
+            _ => return Ok(found),
+        }
+    }
+}
+
+fn request(target: &str) -> Request<'_> {
+    Request { method: Method::GET, target, headers: &[], body: None, scope: "registry:catalog:*" }
+}
+
+fn unreadable(transport: &Transport, error: serde_json::Error) -> Error {
+    let what = format!("registry {}: unreadable search results", transport.host());
+    Error::caused(ErrorKind::Unavailable, what, error)
 }

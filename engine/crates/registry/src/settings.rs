@@ -55,7 +55,7 @@ pub(crate) fn host_of(domain: &str) -> String {
     if domain == HUB { HUB_HOST.to_owned() } else { domain.to_owned() }
 }
 
-fn without_port(host: &str) -> &str {
+pub(crate) fn without_port(host: &str) -> &str {
     match host.rsplit_once(':') {
         Some((name, port)) if !port.is_empty() && port.bytes().all(|b| b.is_ascii_digit()) => name,
         _ => host,
@@ -63,7 +63,7 @@ fn without_port(host: &str) -> &str {
 }
 
 /// Whether an address lies in `10.0.0.0/8`.
-fn network_has(network: &str, address: IpAddr) -> bool {
+pub(crate) fn network_has(network: &str, address: IpAddr) -> bool {
     let Some((base, length)) = network.split_once('/') else { return false };
     let (Ok(base), Ok(length)) = (base.parse::<IpAddr>(), length.parse::<u32>()) else { return false };
     let common = |a: u128, b: u128, bits: u32| {

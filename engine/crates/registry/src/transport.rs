@@ -2,6 +2,7 @@
 
 use crate::auth::{Challenge, Credentials, Token, encoded};
 use crate::certificates::tls_for;
+use crate::proxies::proxy_for;
 use crate::settings::{Settings, host_of};
 use dhow_model::{Error, ErrorKind, Result};
 use http::header::{AUTHORIZATION, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
@@ -171,12 +172,7 @@ impl Transport {
         if scheme == "https" {
             config = config.tls_config(tls_for(&self.host, &self.settings, insecure)?);
         }
-        if self.host.starts_with("localhost")
-            || self.host.starts_with("127.")
-            || self.host.starts_with("[::1]")
-        {
-            config = config.proxy(None);
-        }
+        config = config.proxy(proxy_for(scheme, &self.host)?);
         Ok(config.build().into())
     }
 

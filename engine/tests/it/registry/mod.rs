@@ -6,6 +6,7 @@ mod fixture;
 mod killed;
 mod manifests;
 mod ranges;
+mod ways;
 
 use crate::fixtures::{self, Tar};
 use crate::sandbox::{Ended, Sandbox, finish};
