@@ -148,7 +148,7 @@ fn plan(txn: &Txn<'_>, engine: &Engine, spec: &NetworkSpec, routed: Vec<Subnet>)
     for key in [option::MASQUERADE, option::ICC] {
         config.flag(key, true)?;
     }
-    let used: Vec<Subnet> =
+    let mut used: Vec<Subnet> =
         txn.networks()?.iter().flat_map(|n| n.config.pools.iter().map(|p| p.subnet)).collect();
     for v6 in [false, true] {
         let wanted = if v6 { config.ipv6 } else { config.ipv4 };
@@ -163,14 +163,14 @@ fn plan(txn: &Txn<'_>, engine: &Engine, spec: &NetworkSpec, routed: Vec<Subnet>)
                 let what = "bridge driver doesn't support multiple subnets";
                 return Err(Error::new(dhow_model::ErrorKind::Forbidden, what));
             }
-            (true, [_, _, ..]) => {
-                return Err(Error::unsupported(
-                    "more than one subnet of an address family is not supported by dhow",
-                ));
-            }
             (true, asked) => {
-                let asked = asked.first().map(|pool| (*pool).clone()).unwrap_or_default();
-                config.pools.push(pool(txn, engine, &config, asked, v6, &used, &routed)?);
+                let any = PoolSpec::default();
+                let asked = if asked.is_empty() { &[&any][..] } else { asked };
+                for one in asked {
+                    let made = pool(txn, engine, &config, (*one).clone(), v6, &used, &routed)?;
+                    used.push(made.subnet);
+                    config.pools.push(made);
+                }
             }
         }
     }
@@ -199,7 +199,7 @@ fn pool(
                 "invalid network config: no matching subnet for range, gateway or auxiliary address",
             ));
         }
-        None => default::free_subnet(engine, txn, routed.to_vec(), v6)?,
+        None => default::free_subnet(engine, txn, [routed, used].concat(), v6)?,
         Some(subnet) => {
             // On a macvlan the subnet is the parent's own.
             let foreign = if config.driver == Driver::Bridge { routed } else { &[] };

@@ -18,19 +18,20 @@ pub(crate) fn take(
     interface: String,
 ) -> Result<Endpoint> {
     let address = |v6: bool, asked: Option<IpAddr>| -> Result<Option<IpAddr>> {
-        let Some(pool) = network.config.pool(v6) else {
-            return match asked {
-                None => Ok(None),
-                Some(asked) => Err(Error::invalid(format!(
+        if let Some(asked) = asked {
+            let pool = network.config.pool_with(asked).ok_or_else(|| {
+                Error::invalid(format!(
                     "invalid endpoint settings: no configured subnet contains IP address {asked}"
-                ))),
-            };
-        };
-        let taken = txn.leased(&network.id, v6)?;
-        match asked {
-            Some(asked) => ipam::claim(pool, &taken, asked).map(Some),
-            None => ipam::next_free(pool, &taken, txn.last_leased(&network.id, v6)?).map(Some),
+                ))
+            })?;
+            return ipam::claim(pool, &txn.leased(&network.id, v6)?, asked).map(Some);
         }
+        let pools: Vec<_> = network.config.pools_of(v6).collect();
+        if pools.is_empty() {
+            return Ok(None);
+        }
+        let taken = txn.leased(&network.id, v6)?;
+        ipam::first_free(&pools, &taken, txn.last_leased(&network.id, v6)?).map(Some)
     };
     let (mut ipv4, mut ipv6) = (None, None);
     for (v6, asked) in [(false, wanted.ipv4.map(IpAddr::V4)), (true, wanted.ipv6.map(IpAddr::V6))] {

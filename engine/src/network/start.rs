@@ -190,8 +190,7 @@ pub(crate) fn interface(
         Carrier::Parent { index, mode }
     };
     let own = [endpoint.ipv4.map(IpAddr::V4), endpoint.ipv6.map(IpAddr::V6)];
-    let with_prefix =
-        |address: IpAddr| config.pool(address.is_ipv6()).map(|pool| (address, pool.subnet.prefix()));
+    let with_prefix = |address: IpAddr| config.pool_with(address).map(|pool| (address, pool.subnet.prefix()));
     let mut addresses: Vec<(IpAddr, u8)> = own.into_iter().flatten().filter_map(with_prefix).collect();
     addresses.extend(wanted.link_local.iter().map(|address| (*address, link_local_prefix(*address))));
     Ok(Interface {
@@ -210,16 +209,10 @@ fn link_local_prefix(address: IpAddr) -> u8 {
     if address.is_ipv6() { 64 } else { 16 }
 }
 
-/// Where an endpoint's default routes lead: for each family of which it has an address.
+/// Where an endpoint's default routes lead: to the gateway of each subnet that it has an address of.
 pub(crate) fn gateways(network: &Network, endpoint: &Endpoint) -> Vec<IpAddr> {
-    let has = |v6: bool| if v6 { endpoint.ipv6.is_some() } else { endpoint.ipv4.is_some() };
-    network
-        .config
-        .pools
-        .iter()
-        .filter(|pool| has(pool.subnet.is_v6()))
-        .filter_map(|pool| pool.gateway)
-        .collect()
+    let own = [endpoint.ipv4.map(IpAddr::V4), endpoint.ipv6.map(IpAddr::V6)];
+    own.into_iter().flatten().filter_map(|address| network.config.pool_with(address)?.gateway).collect()
 }
 
 /// Takes away what the kernel still has of a container whose processes are gone: redirected ports. Its interfaces go

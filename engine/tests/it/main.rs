@@ -38,6 +38,7 @@
 //! | `network_crowd` | many containers with ports on one bridge, and nothing of them left |
 //! | `endpoints` | what a container is on a network: `none`, link-local addresses, its interface |
 //! | `networks` | addresses, names, routes, joining and leaving |
+//! | `parents` | macvlan and ipvlan, with one subnet or several |
 //! | `namespaces` | the host's, and those of other containers |
 //! | `stats` | what containers use: rows, rates, Docker's body |
 //! | `ps` | every filter, counts, columns |
@@ -97,6 +98,7 @@ mod namespaces;
 mod neighbour;
 mod network_crowd;
 mod networks;
+mod parents;
 mod pause;
 mod ports;
 mod prune;

@@ -362,54 +362,6 @@ fn no_router_but_the_host_is_listened_to() {
 }
 
 #[test]
-fn a_macvlan_is_on_its_parents_wire() {
-    let sandbox = Sandbox::with_busybox();
-    // A pair of the test's own: one end is the parent, the other what is on the wire.
-    let pair = Pair::new();
-    let parent = format!("parent={}", pair.0);
-    let create =
-        ["network", "create", "-d", "macvlan", "--subnet", "10.127.77.0/24", "--gateway", "10.127.77.1"];
-    sandbox.ok([&create[..], &["-o", &parent, "wire"]].concat());
-    sandbox.ok(["run", "-d", "--name", "one", "--network", "wire", "busybox", "sleep", "1000"]);
-    let own = address(&sandbox, "one", "wire", "IPAddress");
-    let seen = inside(
-        &sandbox,
-        &["--network", "wire"],
-        &format!("ip -d link show eth0; ip route; ping -c 1 -W 3 {own}"),
-    );
-    assert!(seen.contains("default via 10.127.77.1 dev eth0") && seen.contains(" 0% packet loss"), "{seen}");
-    sandbox.dhow(["network", "create", "-d", "macvlan", "x"]).fails(1, "-o parent=eth0");
-    sandbox
-        .dhow(["network", "create", "-d", "macvlan", "-o", "parent=nothere", "x"])
-        .fails(1, "nothere is not there");
-    sandbox.dhow(["network", "inspect", "x"]).fails(1, "not found");
-}
-
-/// Two ends of a wire on the host.
-struct Pair(String);
-
-impl Pair {
-    fn new() -> Self {
-        let name = format!("mv{}", std::process::id() % 1_000_000);
-        let run = |arguments: &[&str]| {
-            let done = std::process::Command::new("ip").args(arguments).status().unwrap();
-            assert!(done.success(), "ip {arguments:?}");
-        };
-        run(&["link", "add", &name, "type", "veth", "peer", "name", &format!("{name}p")]);
-        let pair = Self(name);
-        run(&["link", "set", &pair.0, "up"]);
-        run(&["link", "set", &format!("{}p", pair.0), "up"]);
-        pair
-    }
-}
-
-impl Drop for Pair {
-    fn drop(&mut self) {
-        let _ = std::process::Command::new("ip").args(["link", "del", &self.0]).status();
-    }
-}
-
-#[test]
 fn icc_may_be_off() {
     let sandbox = Sandbox::with_busybox();
     sandbox.ok(["network", "create", "-o", "com.docker.network.bridge.enable_icc=false", "apart"]);

@@ -282,7 +282,7 @@ pub struct Pool {
 pub struct NetworkConfig {
     /// What carries it.
     pub driver: Driver,
-    /// At most one of each address family.
+    /// Of a bridge, at most one of each address family; a parent interface's network may have several.
     #[serde(default)]
     pub pools: Vec<Pool>,
     /// Containers on it reach nobody outside.
@@ -373,9 +373,14 @@ impl NetworkConfig {
         self.options.get(option::CONTAINER_PREFIX).map_or("eth", String::as_str)
     }
 
-    /// The pool of an address family.
-    pub fn pool(&self, v6: bool) -> Option<&Pool> {
-        self.pools.iter().find(|pool| pool.subnet.is_v6() == v6)
+    /// The pools of an address family.
+    pub fn pools_of(&self, v6: bool) -> impl Iterator<Item = &Pool> {
+        self.pools.iter().filter(move |pool| pool.subnet.is_v6() == v6)
+    }
+
+    /// The pool that an address is of.
+    pub fn pool_with(&self, address: IpAddr) -> Option<&Pool> {
+        self.pools.iter().find(|pool| pool.subnet.contains(address))
     }
 }
 

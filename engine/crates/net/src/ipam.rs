@@ -1,7 +1,7 @@
 //! Which address is free. Pure: the database says what is taken, inside the transaction that takes it.
 
 use dhow_model::network::{Pool, Subnet};
-use dhow_model::{Error, Result};
+use dhow_model::{Error, ErrorKind, Result};
 use std::collections::BTreeSet;
 use std::net::IpAddr;
 
@@ -20,13 +20,28 @@ pub fn next_free(pool: &Pool, taken: &BTreeSet<IpAddr>, last: Option<IpAddr>) ->
     let mut free = candidates.filter(|address| may_have(pool, *address) && !taken.contains(address));
     free.next().ok_or_else(|| {
         Error::new(
-            dhow_model::ErrorKind::Unavailable,
+            ErrorKind::Unavailable,
             format!(
                 "no available IPv{} addresses on this network's address pools: {range}",
                 if range.is_v6() { 6 } else { 4 }
             ),
         )
     })
+}
+
+/// The next free address of the first pool that has one.
+///
+/// # Errors
+/// As [`next_free`], of the last pool.
+pub fn first_free(pools: &[&Pool], taken: &BTreeSet<IpAddr>, last: Option<IpAddr>) -> Result<IpAddr> {
+    let mut found = Err(Error::new(ErrorKind::Unavailable, "the network has no address pool"));
+    for pool in pools {
+        found = next_free(pool, taken, last);
+        if found.is_ok() {
+            break;
+        }
+    }
+    found
 }
 
 /// Whether a container may have an address that it asks for.

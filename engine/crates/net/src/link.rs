@@ -206,7 +206,11 @@ impl Links {
     /// Makes a further interface of a parent's, in another namespace, down.
     pub(crate) fn make_sub(&self, sub: &Sub<'_>) -> Result<()> {
         let mut batch = Batch::default();
-        batch.add(format!("make interface {}", sub.inside), NEW_LINK, ACK | CREATE | EXCL, |w| {
+        let kind = match sub.mode {
+            SubMode::Macvlan(_) => "macvlan",
+            SubMode::Ipvlan(_) => "ipvlan",
+        };
+        batch.add(format!("make {kind} interface {}", sub.inside), NEW_LINK, ACK | CREATE | EXCL, |w| {
             link(w, 0, 0, 0, 0);
             w.text(NAME, sub.inside);
             w.u32(PARENT, sub.parent);
@@ -217,15 +221,12 @@ impl Links {
                 w.u32(MTU, mtu);
             }
             w.u32(NAMESPACE, number(sub.namespace));
-            w.nest(LINK_INFO, |w| match sub.mode {
-                SubMode::Macvlan(mode) => {
-                    w.text(INFO_KIND, "macvlan");
-                    w.nest(INFO_DATA, |w| w.u32(1, mode));
-                }
-                SubMode::Ipvlan(mode) => {
-                    w.text(INFO_KIND, "ipvlan");
-                    w.nest(INFO_DATA, |w| w.bytes(1, &mode.to_ne_bytes()));
-                }
+            w.nest(LINK_INFO, |w| {
+                w.text(INFO_KIND, kind);
+                w.nest(INFO_DATA, |w| match sub.mode {
+                    SubMode::Macvlan(mode) => w.u32(1, mode),
+                    SubMode::Ipvlan(mode) => w.bytes(1, &mode.to_ne_bytes()),
+                });
             });
         });
         self.socket.run(&batch)

@@ -5,7 +5,7 @@ use crate::container::inspect::Inspected;
 use crate::network::Joined;
 use bollard_stubs::models as wire;
 use dhow_model::container::NetworkMode;
-use dhow_model::network::{DEFAULT_NETWORK, EndpointConfig, Mac, PortBinding, Protocol, Published};
+use dhow_model::network::{DEFAULT_NETWORK, EndpointConfig, Mac, Pool, PortBinding, Protocol, Published};
 use dhow_model::{Error, Result};
 use std::collections::{BTreeMap, HashMap};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -243,15 +243,15 @@ fn show_endpoint(one: &Joined) -> wire::EndpointSettings {
     };
     let endpoint = one.endpoint.as_ref();
     let network = one.network.as_ref();
-    let pool = |v6: bool| network.and_then(|n| n.config.pool(v6));
-    let gateway = |v6: bool| {
-        let internal = network.is_some_and(|n| n.config.internal);
-        pool(v6).filter(|_| !internal).and_then(|p| p.gateway).map(|g| g.to_string())
-    };
     let ipv4 = endpoint.and_then(|e| e.ipv4);
     let ipv6 = endpoint.and_then(|e| e.ipv6);
-    let prefix =
-        |v6: bool, has: bool| Some(i64::from(pool(v6).filter(|_| has).map_or(0, |p| p.subnet.prefix())));
+    let pool = |address: Option<IpAddr>| network.and_then(|n| n.config.pool_with(address?));
+    let (pool4, pool6) = (pool(ipv4.map(IpAddr::V4)), pool(ipv6.map(IpAddr::V6)));
+    let gateway = |pool: Option<&Pool>| {
+        let internal = network.is_some_and(|n| n.config.internal);
+        pool.filter(|_| !internal).and_then(|p| p.gateway).map(|g| g.to_string())
+    };
+    let prefix = |pool: Option<&Pool>| Some(i64::from(pool.map_or(0, |p| p.subnet.prefix())));
     let links: Vec<String> = wanted.links.iter().map(|(name, alias)| format!("{name}:{alias}")).collect();
     wire::EndpointSettings {
         ipam_config: (ipam != wire::EndpointIpamConfig::default()).then_some(ipam),
@@ -262,12 +262,12 @@ fn show_endpoint(one: &Joined) -> wire::EndpointSettings {
         gw_priority: Some(wanted.gateway_priority),
         network_id: text(network.map(|n| n.id.to_string())),
         endpoint_id: text(endpoint.map(|e| e.id.to_string())),
-        gateway: text(gateway(false).filter(|_| ipv4.is_some())),
+        gateway: text(gateway(pool4)),
         ip_address: text(ipv4.map(|a| a.to_string())),
-        ip_prefix_len: prefix(false, ipv4.is_some()),
-        ipv6_gateway: text(gateway(true).filter(|_| ipv6.is_some())),
+        ip_prefix_len: prefix(pool4),
+        ipv6_gateway: text(gateway(pool6)),
         global_ipv6_address: text(ipv6.map(|a| a.to_string())),
-        global_ipv6_prefix_len: prefix(true, ipv6.is_some()),
+        global_ipv6_prefix_len: prefix(pool6),
         dns_names: dns_names(one),
     }
 }

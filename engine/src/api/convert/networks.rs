@@ -96,17 +96,21 @@ fn ipam(config: &NetworkConfig) -> wire::Ipam {
 
 /// Everything about one network.
 pub(in crate::api) fn show(found: &Inspected) -> wire::NetworkInspect {
-    let prefix = |v6: bool| found.network.config.pool(v6).map_or(0, |pool| pool.subnet.prefix());
     let members = found.endpoints.iter().map(|(name, endpoint)| {
-        let at = |address: Option<String>, v6: bool| {
-            Some(address.map_or_else(String::new, |address| format!("{address}/{}", prefix(v6))))
+        let at = |address: Option<IpAddr>| {
+            let pool = address.and_then(|address| Some((address, found.network.config.pool_with(address)?)));
+            Some(
+                pool.map_or_else(String::new, |(address, pool)| {
+                    format!("{address}/{}", pool.subnet.prefix())
+                }),
+            )
         };
         let member = wire::EndpointResource {
             name: Some(name.clone()),
             endpoint_id: Some(endpoint.id.to_string()),
             mac_address: Some(endpoint.mac.map(|mac| mac.to_string()).unwrap_or_default()),
-            ipv4_address: at(endpoint.ipv4.map(|a| a.to_string()), false),
-            ipv6_address: at(endpoint.ipv6.map(|a| a.to_string()), true),
+            ipv4_address: at(endpoint.ipv4.map(IpAddr::V4)),
+            ipv6_address: at(endpoint.ipv6.map(IpAddr::V6)),
         };
         (endpoint.container.to_string(), member)
     });
