@@ -103,3 +103,38 @@ fn the_docker_cli_mounts_images() {
     let run = ["run", "--rm", "--network", "none", "--mount", mount, "busybox", "cat", "/img/file"];
     assert_eq!(server.docker(run).ok(), "layered");
 }
+
+#[test]
+fn users_of_a_mounted_image_are_known() {
+    let sandbox = Sandbox::with_busybox();
+    // Two layers above busybox's: the users are in the second, and its directory, too.
+    let script = "mkdir -p /users && echo 'anna:x:1234:77::/home/anna:/bin/sh' > /users/passwd && \
+                  echo 'crew:x:4321:anna' > /users/group && cd /users && touch hosts hostname resolv.conf";
+    sandbox.ok(["run", "--name", "make", "--network", "none", "busybox", "sh", "-c", script]);
+    sandbox.ok(["commit", "make", "people"]);
+    let own = ["run", "--rm", "--network", "none", "-u", "anna", "busybox", "true"];
+    sandbox.dhow(own).fails(125, "unable to find user anna");
+    let part = |subpath: &str, target: &str| {
+        format!("type=image,source=people,target={target},image-subpath={subpath}")
+    };
+    let (directory, passwd, group) =
+        (part("users", "/etc"), part("users/passwd", "/etc/passwd"), part("users/group", "/etc/group"));
+    for runtime in ["dhow", "runc"] {
+        for mounts in [&[&directory][..], &[&passwd, &group]] {
+            let mut flags = vec!["-u", "anna", "--runtime", runtime];
+            for mount in mounts {
+                flags.extend(["--mount", mount.as_str()]);
+            }
+            assert_eq!(beside(&sandbox, &flags, "id; echo $HOME"), ID, "{runtime}: {mounts:?}");
+        }
+    }
+    // Deeper mounts hide what lies below them, whichever is said first.
+    let other = sandbox.path("passwd");
+    std::fs::write(&other, "anna:x:99:99::/:/bin/sh\n").unwrap();
+    let bind = format!("{}:/etc/passwd:ro", other.display());
+    let flags = ["-u", "anna", "-v", &bind, "--mount", &directory];
+    assert_eq!(beside(&sandbox, &flags, "id -u; id -g"), "99\n99");
+}
+
+/// What `anna` is.
+const ID: &str = "uid=1234(anna) gid=77 groups=77,4321(crew)\n/home/anna";
