@@ -52,7 +52,7 @@ fn advertise(from: i32) {
 fn told(sandbox: &Sandbox, who: &str, script: &str) -> String {
     let pid = sandbox.pid(who).to_string();
     let mut there = Command::new("nsenter");
-    there.args(["--target", &pid, "--net", "sh", "-c", script]);
+    there.args(["--target", &pid, "--net", "bash", "-c", script]);
     finish(there, b"").ok()
 }
 

@@ -45,7 +45,8 @@ impl Machine {
     /// The same by words.
     #[track_caller]
     pub(crate) fn sh(&self, script: &str) -> Ended {
-        let mut command = Command::new("sh");
+        // Not `sh`: busybox's has an `ip` of its own, which makes no pairs.
+        let mut command = Command::new("bash");
         command.args(["-c", script]);
         self.run(&command)
     }
