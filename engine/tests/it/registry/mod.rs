@@ -322,6 +322,13 @@ fn a_credential_helper_keeps_the_secret() {
     dhow(&["logout", &registry.host()], "").ok();
     assert!(!safe.exists());
     dhow(&["pull", &name], "").fails(1, "may require 'docker login'");
+
+    // A helper for this registry alone.
+    let text = format!(r#"{{"credsStore":"none","credHelpers":{{"{}":"test"}}}}"#, registry.host());
+    std::fs::write(home.join("config.json"), text).unwrap();
+    dhow(&["login", "-u", "me", "--password-stdin", &registry.host()], "secret").ok();
+    dhow(&["pull", "-q", &name], "").ok();
+    assert!(safe.exists());
 }
 
 #[test]

@@ -193,11 +193,12 @@ fn a_network_is_asked_without_tls_when_the_file_says_so() {
     dhow(&sandbox, &settings, &[], &["push", "-q", &name]).ok();
 }
 
-/// The same command in a mount namespace of its own, where `/etc/docker` is that directory.
-fn with_docker_directory(directory: &Path, command: &Command) -> Command {
+/// The same command in a mount namespace of its own, where that directory's files are in `/etc`, too.
+fn with_etc(directory: &Path, command: &Command) -> Command {
     let mut inside = Command::new("unshare");
     inside.args(["--mount", "--propagation", "private", "sh", "-c"]);
-    inside.arg(r#"mount --bind "$0" /etc/docker && exec "$@""#).arg(directory);
+    let options = "lowerdir=/etc,upperdir=$0,workdir=$0.work";
+    inside.arg(format!(r#"mount -t overlay overlay -o "{options}" /etc && exec "$@""#)).arg(directory);
     inside.arg(command.get_program()).args(command.get_args());
     for (name, value) in command.get_envs() {
         match value {
@@ -223,11 +224,12 @@ fn authorities_and_certificates_of_clients_are_in_certs_d() {
     let name = registry.name("guarded");
     sandbox.ok(["tag", "busybox", &name]);
 
-    let docker = sandbox.path("docker");
-    let own = docker.join("certs.d").join(registry.host());
+    let etc = sandbox.path("etc");
+    let all = etc.join("docker/certs.d");
+    let own = all.join(registry.host());
     std::fs::create_dir_all(&own).unwrap();
-    let run =
-        |arguments: &[&str]| finish(with_docker_directory(&docker, &command(&sandbox, "{}", arguments)), b"");
+    std::fs::create_dir(sandbox.path("etc.work")).unwrap();
+    let run = |arguments: &[&str]| finish(with_etc(&etc, &command(&sandbox, "{}", arguments)), b"");
     run(&["push", &name]).fails(1, "invalid peer certificate: UnknownIssuer");
     // The registry is known; who asks is not.
     std::fs::copy(&authority, own.join("ca.crt")).unwrap();
@@ -240,8 +242,7 @@ fn authorities_and_certificates_of_clients_are_in_certs_d() {
     run(&["pull", "-q", &name]).ok();
     assert_eq!(sandbox.ok(["run", "--rm", "--network", "none", &name, "echo", "hi"]), "hi");
     // Of another registry's directory nothing is taken.
-    let elsewhere = docker.join("certs.d").join(address.to_string());
-    std::fs::rename(&own, elsewhere).unwrap();
+    std::fs::rename(&own, all.join(address.to_string())).unwrap();
     run(&["pull", &name]).fails(1, "invalid peer certificate: UnknownIssuer");
     std::fs::create_dir_all(&own).unwrap();
     std::fs::write(own.join("ca.crt"), "nothing").unwrap();
