@@ -8,8 +8,11 @@ use std::process::{Child, Stdio};
 /// More than what comes over one connection, in six pieces.
 const SIZE: usize = 42 << 20;
 const PIECE: u64 = 8 << 20;
-/// What a slow connection gives in ten milliseconds.
+/// What a slow connection gives in ten milliseconds, and a slower one.
 const SLOW: usize = 256 << 10;
+const SLOWER: usize = 64 << 10;
+/// What comes of a piece before its connection stalls.
+const PART: usize = 3 << 20;
 
 /// A registry with one large layer, and what is known of it.
 struct Large {
@@ -88,7 +91,7 @@ fn starts(asked: &[Asked]) -> Vec<u64> {
 fn it_comes_over_as_many_connections_as_a_pull_may_have() {
     let large = Large::new();
     let sandbox = &large.sandbox;
-    let front = large.front(|_, _| Fault::Throttle(SLOW));
+    let front = large.front(|_, count| Fault::Throttle(if count <= 4 { SLOWER } else { SLOW }));
     let name = front.name("noise");
     sandbox.ok(["pull", &name]);
     let asked = layer(&front);
@@ -255,16 +258,15 @@ fn a_piece_that_cannot_be_had_is_one_clear_error_and_the_others_are_kept() {
 #[test]
 fn a_pull_that_was_killed_goes_on_with_the_pieces_that_are_there() {
     let large = Large::new();
-    let front = large.front(|_, count| if count <= 4 { Fault::Throttle(SLOW) } else { Fault::None });
+    let front = large.front(|_, count| if count <= 4 { Fault::Stall(PART) } else { Fault::None });
     let name = front.name("noise");
     let mut pulling = large.pulling(&name);
-    eventually("four pieces are there in part", || {
-        large.partial().iter().filter(|bytes| **bytes > 1 << 20).count() == 4
-    });
+    let four_parts = || large.partial().iter().filter(|bytes| **bytes == PART as u64).count() == 4;
+    eventually("four pieces are there in part", four_parts);
     pulling.kill().unwrap();
     pulling.wait().unwrap();
     assert!(large.sandbox.ok(["images", "-aq"]).is_empty());
-    let here: u64 = large.partial().iter().sum();
+    let here = 4 * PART as u64;
     let checked = large.sandbox.ok(["system", "check"]);
     assert_eq!(checked.matches("partial blob").count(), 1, "{checked}");
     assert!(checked.contains(&format!("{here} bytes were fetched")), "{checked}");
@@ -279,11 +281,9 @@ fn a_pull_that_was_killed_goes_on_with_the_pieces_that_are_there() {
 
     // Killed again, and given up, or mended.
     for verb in [&["image", "prune", "-af"][..], &["system", "check", "--repair"]] {
-        let slow = large.front(|_, _| Fault::Throttle(SLOW));
-        let mut pulling = large.pulling(&slow.name("noise"));
-        eventually("parts are there", || {
-            large.partial().iter().filter(|bytes| **bytes > 1 << 20).count() == 4
-        });
+        let stalled = large.front(|_, _| Fault::Stall(PART));
+        let mut pulling = large.pulling(&stalled.name("noise"));
+        eventually("parts are there", four_parts);
         // What somebody fetches just now stays.
         large.sandbox.ok(["image", "prune", "-af"]);
         assert!(large.partial().len() >= 4);
