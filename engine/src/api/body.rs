@@ -1,14 +1,16 @@
 //! Bodies: JSON in, JSON out, and bridges between a blocking verb's `Read`/`Write` and a streamed body.
 
+use super::blocking;
 use super::status::{ApiError, ApiResult};
 use crate::handed;
 use axum::body::{Body, BodyDataStream};
 use axum::extract::{FromRequest, Request};
 use axum::response::{IntoResponse, Response};
 use bytes::{Bytes, BytesMut};
-use dhow_model::{Error, Result};
+use dhow_model::{Error, Result, ResultExt};
+use dhow_store::output::{FileOutput, Output};
 use futures_util::StreamExt;
-use http::{HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
 use http_body_util::{BodyExt, LengthLimitError, Limited};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -222,6 +224,27 @@ impl Write for BodyWriter {
     }
 }
 
+impl Output for BodyWriter {}
+
+/// Runs a verb that writes into the file that the command line of this process handed over, if it did, else as
+/// [`stream_from`] does.
+///
+/// # Errors
+/// The verb's; as [`handed::take`].
+pub(super) async fn write_to<F>(headers: &HeaderMap, content_type: &'static str, verb: F) -> ApiResult
+where
+    F: FnOnce(&mut (dyn Output + Send)) -> Result<()> + Send + 'static,
+{
+    let Some(file) = handed::take(headers)? else { return stream_from(content_type, verb).await };
+    let written = move || {
+        let mut out = FileOutput::new(file);
+        verb(&mut out)?;
+        out.flush().context_kind(dhow_model::ErrorKind::Unavailable, || "write the file".to_owned())
+    };
+    blocking(written).await?;
+    Ok(typed(content_type, Body::empty()))
+}
+
 /// Runs a verb that writes, and streams what it writes.
 ///
 /// # Errors
@@ -229,7 +252,7 @@ impl Write for BodyWriter {
 /// the client sees as a broken transfer.
 pub(super) async fn stream_from<F>(content_type: &'static str, verb: F) -> ApiResult
 where
-    F: FnOnce(&mut (dyn Write + Send)) -> Result<()> + Send + 'static,
+    F: FnOnce(&mut (dyn Output + Send)) -> Result<()> + Send + 'static,
 {
     let (sender, mut chunks) = mpsc::channel::<io::Result<Bytes>>(CHUNKS_IN_FLIGHT);
     let work = tokio::task::spawn_blocking(move || {

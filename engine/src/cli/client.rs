@@ -14,6 +14,7 @@ use hyper::upgrade::Upgraded;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::fs::File;
+use tokio::io::AsyncWriteExt;
 use tokio_util::io::ReaderStream;
 
 /// A connection to an engine.
@@ -93,6 +94,22 @@ impl Client {
     /// A GET request.
     pub(crate) async fn get(&self, path: &str) -> Outcome<Response<Incoming>> {
         self.send(Method::GET, path, empty()).await
+    }
+
+    /// A GET request whose answer goes to a file: an engine in this process writes it there itself.
+    pub(crate) async fn get_into(&self, path: &str, file: File) -> Outcome<()> {
+        if self.local {
+            return self.send_with(Method::GET, path, empty(), handed::give(file)).await.map(drop);
+        }
+        let mut body = self.get(path).await?.into_body();
+        let mut file = tokio::fs::File::from_std(file);
+        let failed = |error: std::io::Error| Failure::new(format!("write the file: {error}"));
+        while let Some(frame) = body.frame().await {
+            if let Ok(data) = frame.map_err(wire)?.into_data() {
+                file.write_all(&data).await.map_err(failed)?;
+            }
+        }
+        file.flush().await.map_err(failed)
     }
 
     /// The whole body of a GET request.

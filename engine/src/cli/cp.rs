@@ -201,7 +201,7 @@ async fn from_container(context: &Context, args: &Args, who: &str, path: &str) -
     let answer = client.get(archive_route(who, &path)?.as_str()).await?;
     let found = PathStat::of(&answer)?;
     let Some(target) = target else {
-        save::deliver(None, answer).await?;
+        save::deliver(answer).await?;
         return Ok(None);
     };
     let source = Source { path, is_directory: found.is(PathStat::DIRECTORY), renamed };

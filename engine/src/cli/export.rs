@@ -31,7 +31,6 @@ pub(crate) async fn execute(context: &Context, args: Args) -> Outcome {
     }
     let route = container(&args.container, "/export")?;
     let client = context.client().await?;
-    let answer = client.get(route.as_str()).await?;
-    save::deliver(args.output.as_deref(), answer).await?;
+    save::fetch(&client, route.as_str(), args.output.as_deref()).await?;
     Ok(0)
 }

@@ -1,7 +1,7 @@
 //! `dhow save`: writes images to a tar archive.
 
 use crate::cli::arguments::{ONE_PLATFORM, Rules};
-use crate::cli::client::{Route, wire};
+use crate::cli::client::{Client, Route, wire};
 use crate::cli::context::Context;
 use crate::cli::exit::{Failure, Outcome};
 use crate::cli::output::{Sink, Writer};
@@ -10,8 +10,8 @@ use clap::Parser;
 use http::Response;
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
+use std::fs::File;
 use std::path::{Path, PathBuf};
-use tokio::io::AsyncWriteExt;
 
 /// Save one or more images to a tar archive (streamed to STDOUT by default)
 #[derive(Debug, Parser)]
@@ -35,20 +35,28 @@ pub(crate) async fn execute(context: &Context, args: Args) -> Outcome {
     }
     let route = args.images.iter().fold(Route::new("/images/get"), |route, image| route.with("names", image));
     let client = context.client().await?;
-    let answer = client.get(route.as_str()).await?;
-    deliver(args.output.as_deref(), answer).await?;
+    fetch(&client, route.as_str(), args.output.as_deref()).await?;
     Ok(0)
 }
 
-/// Writes an answer's body to a file, or to standard output.
-pub(crate) async fn deliver(output: Option<&Path>, answer: Response<Incoming>) -> Outcome<()> {
-    match output {
-        Some(path) => save_to(path, answer).await,
-        None => {
-            let stdout = Writer::new(Sink::Stdout);
-            copy(answer, async |data| stdout.write(data).await).await
+/// Writes what the engine answers to a file, or to standard output.
+pub(crate) async fn fetch(client: &Client, route: &str, output: Option<&Path>) -> Outcome<()> {
+    if let Some(path) = output {
+        return save_to(client, route, path).await;
+    }
+    deliver(client.get(route).await?).await
+}
+
+/// Writes an answer's body to standard output.
+pub(crate) async fn deliver(answer: Response<Incoming>) -> Outcome<()> {
+    let stdout = Writer::new(Sink::Stdout);
+    let mut body = answer.into_body();
+    while let Some(frame) = body.frame().await {
+        if let Ok(data) = frame.map_err(wire)?.into_data() {
+            stdout.write(data.into()).await?;
         }
     }
+    Ok(())
 }
 
 /// Whether a file can be made there: found out before the engine starts to work.
@@ -66,36 +74,22 @@ pub(crate) fn check_path(path: &Path, what: &str) -> Outcome<()> {
     Ok(())
 }
 
-async fn copy(answer: Response<Incoming>, mut write: impl AsyncFnMut(Vec<u8>) -> Outcome<()>) -> Outcome<()> {
-    let mut body = answer.into_body();
-    while let Some(frame) = body.frame().await {
-        if let Ok(data) = frame.map_err(wire)?.into_data() {
-            write(data.into()).await?;
-        }
-    }
-    Ok(())
-}
-
 /// Writes beside the target and renames, so that a save that fails leaves what was there.
-async fn save_to(path: &Path, answer: Response<Incoming>) -> Outcome<()> {
+async fn save_to(client: &Client, route: &str, path: &Path) -> Outcome<()> {
     let fail = |error: std::io::Error| Failure::new(format!("write {}: {error}", path.display()));
     // A device or a pipe cannot be renamed over.
     if std::fs::metadata(path).is_ok_and(|m| !m.is_file()) {
-        let mut file = tokio::fs::OpenOptions::new().write(true).open(path).await.map_err(fail)?;
-        copy(answer, async |data| file.write_all(&data).await.map_err(fail)).await?;
-        return file.flush().await.map_err(fail);
+        let file = File::options().write(true).open(path).map_err(fail)?;
+        return client.get_into(route, file).await;
     }
     let mut name = path.as_os_str().to_owned();
     name.push(format!(".{}.tmp", std::process::id()));
     let temporary = PathBuf::from(name);
-    let written = async {
-        let mut file = tokio::fs::File::create(&temporary).await.map_err(fail)?;
-        copy(answer, async |data| file.write_all(&data).await.map_err(fail)).await?;
-        file.flush().await.map_err(fail)?;
-        drop(file);
-        std::fs::rename(&temporary, path).map_err(fail)
+    let file = File::create(&temporary).map_err(fail)?;
+    let written = match client.get_into(route, file).await {
+        Ok(()) => std::fs::rename(&temporary, path).map_err(fail),
+        Err(failure) => Err(failure),
     };
-    let written = written.await;
     if written.is_err() {
         // The first error is the one that matters.
         let _ = std::fs::remove_file(&temporary);

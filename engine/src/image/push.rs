@@ -13,6 +13,7 @@ use dhow_registry::{Repository, Upload};
 use dhow_store::content::digest_of;
 use dhow_store::db::LayerBlob;
 use dhow_store::manifest::{CONFIG, DOCKER_CONFIG, DOCKER_MANIFEST, LAYER, MANIFEST, Platform, parse};
+use dhow_store::output::Output;
 use flate2::write::GzEncoder;
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
@@ -352,6 +353,8 @@ struct Counted<'a, W> {
     count: u64,
     tell: &'a dyn Fn(u64),
 }
+
+impl<W: Write> Output for Counted<'_, W> {}
 
 impl<W: Write> Write for Counted<'_, W> {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {

@@ -3,7 +3,7 @@
 use crate::{Engine, events};
 use dhow_model::image::Image;
 use dhow_model::{ErrorKind, Reference, Result};
-use std::io::Write;
+use dhow_store::output::Output;
 
 /// Images that were found for saving: so that a wrong name is an error before the first byte is written.
 pub struct Saving(Vec<(Image, Vec<Reference>)>);
@@ -63,7 +63,7 @@ impl Saving {
     ///
     /// # Errors
     /// `Corrupt` when a layer on disk no longer gives its digest; else what the writer says.
-    pub fn write(&self, engine: &Engine, out: &mut dyn Write) -> Result<()> {
+    pub fn write(&self, engine: &Engine, out: &mut dyn Output) -> Result<()> {
         dhow_store::archive::save(engine.content(), engine.layers(), &self.0, out)?;
         engine.db()?.write(|txn| {
             for (image, references) in &self.0 {

@@ -30,6 +30,7 @@ pub mod install;
 pub mod layer;
 pub mod lock;
 pub mod manifest;
+pub mod output;
 pub mod partial;
 pub mod tarball;
 pub mod watch;

@@ -1,7 +1,7 @@
 //! `/containers/{id}/…`: what concerns a container's files.
 
 use crate::Engine;
-use crate::api::body::{Input, ok_json, stream_from};
+use crate::api::body::{Input, ok_json, stream_from, write_to};
 use crate::api::params::Params;
 use crate::api::status::ApiResult;
 use crate::api::{blocking, convert};
@@ -10,16 +10,20 @@ use crate::container::{diff, export};
 use axum::extract::{Path, Request, State};
 use axum::response::IntoResponse;
 use dhow_model::{Error, Result};
-use http::{HeaderName, HeaderValue, StatusCode};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use serde_json::json;
 
 /// `GET /containers/{id}/export`
-pub(in crate::api) async fn export(State(engine): State<Engine>, Path(id): Path<String>) -> ApiResult {
+pub(in crate::api) async fn export(
+    State(engine): State<Engine>,
+    Path(id): Path<String>,
+    headers: HeaderMap,
+) -> ApiResult {
     let opened = {
         let engine = engine.clone();
         blocking(move || export::prepare(&engine, &id)).await?
     };
-    stream_from("application/octet-stream", move |out| opened.write(&engine, out)).await
+    write_to(&headers, "application/octet-stream", move |out| opened.write(&engine, out)).await
 }
 
 /// `GET /containers/{id}/changes`: `null` when there are none, as Docker answers.

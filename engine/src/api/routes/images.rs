@@ -1,7 +1,7 @@
 //! `/images`. Names hold slashes and colons, so the last word of the path is the verb.
 
 use crate::Engine;
-use crate::api::body::{BodyReader, Input, ok_json, stream_from, typed};
+use crate::api::body::{BodyReader, Input, ok_json, typed, write_to};
 use crate::api::params::Params;
 use crate::api::status::{ApiError, ApiResult};
 use crate::api::{Version, blocking, convert, fetch};
@@ -35,6 +35,7 @@ pub(in crate::api) async fn get_by_name(
     State(engine): State<Engine>,
     Path(path): Path<String>,
     version: Version,
+    headers: HeaderMap,
 ) -> ApiResult {
     let Some((name, verb)) = split_verb(&path) else { return Err(ApiError::page_not_found()) };
     let name = name.to_owned();
@@ -47,7 +48,7 @@ pub(in crate::api) async fn get_by_name(
             let (id, references, steps) = blocking(move || image::history::history(&engine, &name)).await?;
             ok_json(&convert::image::history(&id, &references, &steps))
         }
-        "get" => save(engine, vec![name]).await,
+        "get" => save(engine, &headers, vec![name]).await,
         _ => Err(ApiError::page_not_found()),
     }
 }
@@ -103,7 +104,11 @@ pub(in crate::api) async fn remove(
 }
 
 /// `GET /images/get?names=a&names=b`
-pub(in crate::api) async fn save_several(State(engine): State<Engine>, params: Params) -> ApiResult {
+pub(in crate::api) async fn save_several(
+    State(engine): State<Engine>,
+    params: Params,
+    headers: HeaderMap,
+) -> ApiResult {
     // Some clients send one parameter with commas.
     let names = params
         .all("names")
@@ -112,15 +117,17 @@ pub(in crate::api) async fn save_several(State(engine): State<Engine>, params: P
         .filter(|n| !n.is_empty())
         .map(str::to_owned)
         .collect();
-    save(engine, names).await
+    save(engine, &headers, names).await
 }
 
-async fn save(engine: Engine, names: Vec<String>) -> ApiResult {
+async fn save(engine: Engine, headers: &HeaderMap, names: Vec<String>) -> ApiResult {
     if names.is_empty() {
         return Err(Error::invalid("no image names given").into());
     }
-    stream_from("application/x-tar", move |out| image::save::prepare(&engine, &names)?.write(&engine, out))
-        .await
+    write_to(headers, "application/x-tar", move |out| {
+        image::save::prepare(&engine, &names)?.write(&engine, out)
+    })
+    .await
 }
 
 /// `POST /images/load`

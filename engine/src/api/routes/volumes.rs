@@ -1,7 +1,7 @@
 //! `/volumes`.
 
 use crate::Engine;
-use crate::api::body::{Input, OptionalJson, json, ok_json, stream_from};
+use crate::api::body::{Input, OptionalJson, json, ok_json, write_to};
 use crate::api::params::Params;
 use crate::api::status::ApiResult;
 use crate::api::{blocking, convert};
@@ -10,7 +10,7 @@ use axum::extract::{Path, Request, State};
 use axum::response::IntoResponse;
 use bollard_stubs::models as wire;
 use dhow_store::db::VolumeRecord;
-use http::StatusCode;
+use http::{HeaderMap, StatusCode};
 
 fn show(engine: &Engine, record: &VolumeRecord) -> wire::Volume {
     convert::volume::show(record, &volume::mountpoint(engine, &record.name))
@@ -72,9 +72,13 @@ pub(in crate::api) async fn inspect(State(engine): State<Engine>, Path(name): Pa
 }
 
 /// `GET /volumes/{name}/export`. Ours: Docker has no such route.
-pub(in crate::api) async fn export(State(engine): State<Engine>, Path(name): Path<String>) -> ApiResult {
+pub(in crate::api) async fn export(
+    State(engine): State<Engine>,
+    Path(name): Path<String>,
+    headers: HeaderMap,
+) -> ApiResult {
     let opened = blocking(move || transfer::export(&engine, &name)).await?;
-    stream_from("application/x-tar", move |out| opened.write(out)).await
+    write_to(&headers, "application/x-tar", move |out| opened.write(out)).await
 }
 
 /// `POST /volumes/{name}/import`, with the archive as the body. Ours.

@@ -29,7 +29,7 @@ pub(crate) async fn execute(context: &Context, args: Args) -> Outcome {
         save::check_path(path, "export volume")?;
     }
     let route = Route::of("/volumes/", &args.volume, "/export");
-    let answer = context.client().await?.get(route.as_str()).await?;
-    save::deliver(args.output.as_deref(), answer).await?;
+    let client = context.client().await?;
+    save::fetch(&client, route.as_str(), args.output.as_deref()).await?;
     Ok(0)
 }

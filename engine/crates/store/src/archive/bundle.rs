@@ -316,10 +316,12 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let layout = dhow_model::Layout::new(directory.path(), directory.path());
         let content = Content::open(&layout).unwrap();
-        let mut file = tempfile::tempfile().unwrap();
-        let mut writer = Writer::new(&mut file);
+        let mut tar = Vec::new();
+        let mut writer = Writer::new(&mut tar);
         writer.file("index.json", 0, &[b' '; 100_000]).unwrap();
         writer.finish().unwrap();
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(&tar).unwrap();
         file.rewind().unwrap();
         let bundle = Bundle::of_archive(file.try_clone().unwrap(), &content).unwrap();
         assert_eq!(bundle.read_small("index.json").unwrap().unwrap().len(), 100_000);

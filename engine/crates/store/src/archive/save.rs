@@ -16,12 +16,12 @@ use super::oci::{self, blob_path};
 use crate::content::{Content, digest_of};
 use crate::layer::LayerStore;
 use crate::manifest;
+use crate::output::Output;
 use crate::tarball::Writer;
 use dhow_model::image::Image;
 use dhow_model::{Digest, Error, Reference, Result};
 use serde_json::{Map, Value, json};
 use std::collections::{BTreeMap, BTreeSet};
-use std::io::Write;
 
 /// All times in the archive.
 const EPOCH: u64 = 0;
@@ -35,7 +35,7 @@ pub fn save(
     content: &Content,
     layers: &dyn LayerStore,
     images: &[(Image, Vec<Reference>)],
-    out: &mut dyn Write,
+    out: &mut dyn Output,
 ) -> Result<()> {
     let mut blobs: BTreeMap<Digest, Vec<u8>> = BTreeMap::new();
     let mut sizes: BTreeMap<Digest, u64> = BTreeMap::new();

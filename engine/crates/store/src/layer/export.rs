@@ -3,11 +3,11 @@
 use super::split::{Op, SplitReader};
 use super::tree::{Clean, Tree, path};
 use crate::content::{finish, verify};
+use crate::output::Output;
 use dhow_model::{Digest, Error, ErrorKind, Result, ResultExt};
 use dhow_sys::fsat;
 use sha2::Digest as _;
 use std::fs::File;
-use std::io::Write;
 use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
@@ -16,7 +16,7 @@ use std::path::Path;
 const PIECE: usize = 256 << 10;
 
 /// Writes the tar of the layer in `layer`, and checks that it has the diff id and the size that it should.
-pub(super) fn export(layer: &Path, diff_id: &Digest, out: &mut dyn Write) -> Result<()> {
+pub(super) fn export(layer: &Path, diff_id: &Digest, out: &mut dyn Output) -> Result<()> {
     let mut split = SplitReader::open(&layer.join("split"))?;
     let payloads = std::mem::take(&mut split.payloads);
     let mut tree = Tree::open(&layer.join("diff"))?;
@@ -88,7 +88,7 @@ fn copy(
 }
 
 struct Hashed<'a> {
-    out: &'a mut dyn Write,
+    out: &'a mut dyn Output,
     hasher: sha2::Sha256,
 }
 

@@ -45,8 +45,8 @@ pub use probe::{Mounter, PROBE};
 pub use store::{Durability, LayerForm, Layers};
 pub use stream::LayerSource;
 
+use crate::output::Output;
 use dhow_model::{Digest, LowerLayer, Result};
-use std::io::Write;
 use std::path::PathBuf;
 
 /// What is known about a layer's bytes before they are read.
@@ -157,7 +157,7 @@ pub trait LayerStore: Send + Sync {
     ///
     /// # Errors
     /// `Corrupt` when what was written does not have the diff id; `NotFound` when it is not installed.
-    fn export_tar(&self, diff_id: &Digest, out: &mut dyn Write) -> Result<()>;
+    fn export_tar(&self, diff_id: &Digest, out: &mut dyn Output) -> Result<()>;
 
     /// Removes a layer. The caller knows that nothing uses it. Nothing happens if it is not installed.
     ///

@@ -12,11 +12,12 @@ use super::{
 };
 use crate::content::verify;
 use crate::db::private_directory;
+use crate::output::Output;
 use dhow_model::{Digest, Error, Layout, LowerLayer, Result, ResultExt};
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, fcntl};
 use std::fs::{File, Permissions};
-use std::io::{BufRead, Write};
+use std::io::BufRead;
 use std::os::unix::fs::{OpenOptionsExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -298,7 +299,7 @@ impl LayerStore for Layers {
         below::lower_dirs(&self.layout, layers)
     }
 
-    fn export_tar(&self, diff_id: &Digest, out: &mut dyn Write) -> Result<()> {
+    fn export_tar(&self, diff_id: &Digest, out: &mut dyn Output) -> Result<()> {
         if !self.contains(diff_id) {
             return Err(Error::not_found(format!("no such layer: {diff_id}")));
         }

@@ -3,17 +3,19 @@
 //! The result depends on nothing but the input: owner 0, fixed modes, the time that the caller gives.
 
 use super::BLOCK;
+use crate::output::Output;
 use dhow_model::{Error, ErrorKind, Result};
+use std::fs::File;
 use std::io::Write;
 
 /// Writes an archive.
 pub struct Writer<'a> {
-    out: &'a mut dyn Write,
+    out: &'a mut dyn Output,
 }
 
 impl<'a> Writer<'a> {
     /// Writes to `out`.
-    pub fn new(out: &'a mut dyn Write) -> Self {
+    pub fn new(out: &'a mut dyn Output) -> Self {
         Self { out }
     }
 
@@ -42,7 +44,7 @@ impl<'a> Writer<'a> {
         path: &str,
         seconds: u64,
         size: u64,
-        write: impl FnOnce(&mut dyn Write) -> Result<()>,
+        write: impl FnOnce(&mut dyn Output) -> Result<()>,
     ) -> Result<()> {
         self.header(path, b'0', 0o644, size, seconds)?;
         let mut counted = Counted { out: self.out, count: 0 };
@@ -113,7 +115,7 @@ fn failed(error: std::io::Error) -> Error {
 }
 
 struct Counted<'a> {
-    out: &'a mut dyn Write,
+    out: &'a mut dyn Output,
     count: u64,
 }
 
@@ -126,5 +128,13 @@ impl Write for Counted<'_> {
 
     fn flush(&mut self) -> std::io::Result<()> {
         self.out.flush()
+    }
+}
+
+impl Output for Counted<'_> {
+    fn append_file(&mut self, file: &File, length: u64) -> std::io::Result<()> {
+        self.out.append_file(file, length)?;
+        self.count += length;
+        Ok(())
     }
 }

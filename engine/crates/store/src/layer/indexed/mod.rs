@@ -27,6 +27,7 @@ use super::room;
 use super::unpack::{How, check_end};
 use super::{LayerInfo, below};
 use crate::content::{finish, verify};
+use crate::output::Output;
 use crate::tarball::Reader;
 pub use check::{check_index, index_of};
 use dhow_model::{Digest, Error, Layout, Result, ResultExt};
@@ -40,9 +41,6 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use tree::Tree;
 pub(crate) use tree::Unfit;
-
-/// How much of a tar is written at once.
-const EXPORT_PIECE: usize = 1 << 20;
 
 /// A tar that was kept.
 pub(super) struct Kept {
@@ -138,17 +136,17 @@ pub(super) fn sync(layer: &Path) -> Result<()> {
 }
 
 /// Writes the exact tar, and checks that it has the diff id and the size that it should.
-pub(super) fn export(layout: &Layout, diff_id: &Digest, out: &mut dyn Write) -> Result<()> {
+pub(super) fn export(layout: &Layout, diff_id: &Digest, out: &mut dyn Output) -> Result<()> {
     let length = info(layout, diff_id)?.tar_bytes;
-    let tar = mapped_tar(&layout.layer(diff_id))?;
+    let file = File::open(tar_of(layout, diff_id)).context(|| format!("open the tar of layer {diff_id}"))?;
+    let tar = Mapping::of_file(&file).context(|| format!("map the tar of layer {diff_id}"))?;
     let tar = usize::try_from(length)
         .ok()
         .and_then(|length| tar.get(..length))
         .ok_or_else(|| Error::corrupt(format!("the tar of layer {diff_id} is shorter than it was")))?;
     let got = std::thread::scope(|scope| {
         let hash = scope.spawn(|| finish(sha2::Sha256::new_with_prefix(tar)));
-        let written =
-            tar.chunks(EXPORT_PIECE).try_for_each(|piece| out.write_all(piece)).and_then(|()| out.flush());
+        let written = out.append_file(&file, length).and_then(|()| out.flush());
         let hash = hash.join().map_err(|_| Error::internal("a thread that hashes a layer panicked"))?;
         written.context_kind(dhow_model::ErrorKind::Unavailable, || "write a layer's tar".to_owned())?;
         Ok::<_, Error>(hash)
