@@ -4,7 +4,7 @@ use crate::{Result, process};
 use std::process::Command;
 
 /// Package, and what it is for. dhow itself needs none of them.
-const PACKAGES: [(&str, &str); 22] = [
+const PACKAGES: [(&str, &str); 23] = [
     ("busybox-static", "the small image of most tests is made of it"),
     ("debootstrap", "makes the real Debian of the tests"),
     ("buildah", "makes images that dhow must load"),
@@ -15,6 +15,7 @@ const PACKAGES: [(&str, &str); 22] = [
     ("docker.io", "its command line talks to `dhow serve` in the tests; a peer in the benchmark"),
     ("crun", "a peer in the benchmark"),
     ("runc", "a peer in the benchmark"),
+    ("xfsprogs", "makes a disk of the tests that has quotas"),
     ("nftables", "its nft flushes what a server must write anew"),
     ("clang-14", "compiles the eBPF probes to the committed object, byte for byte"),
     ("llvm-14", "strips that object"),

@@ -18,15 +18,17 @@ const INIT: &str = include_str!("init.sh");
 /// Debian's busybox-static: the machine's shell and tools, and what the tests' images are made of.
 const BUSYBOX: &str = "/bin/busybox";
 /// Tools of this machine that tests run and busybox does not have, or has otherwise.
-const TOOLS: [&str; 9] = ["bash", "docker", "ip", "losetup", "mkfs.ext4", "setpriv", "setsid", "stty", "tar"];
+const TOOLS: [&str; 10] =
+    ["bash", "docker", "ip", "losetup", "mkfs.ext4", "mkfs.xfs", "setpriv", "setsid", "stty", "tar"];
 /// What the disk, dhow, and the disks of tests need and this kernel has as a module.
-const MODULES: [&str; 18] = [
+const MODULES: [&str; 19] = [
     "virtio_pci",
     "virtio_blk",
     "overlay",
     "loop",
     "bfq",
     "quota_v2",
+    "xfs",
     "bridge",
     "veth",
     "macvlan",

@@ -109,7 +109,11 @@ pub fn set_limit(file: BorrowedFd<'_>, project: u32, bytes: u64) -> Result<(), E
 /// As [`set_limit`].
 pub fn limit(file: BorrowedFd<'_>, project: u32) -> Result<(u64, u64), Error> {
     let mut limits = Limits::default();
-    quotactl(file, GET_PROJECT_QUOTA, project, &mut limits).on("quotactl_fd", "project quota")?;
+    match quotactl(file, GET_PROJECT_QUOTA, project, &mut limits) {
+        // XFS knows no project that nothing was ever said of or charged to.
+        Err(Errno::ENOENT) => {}
+        other => other.on("quotactl_fd", "project quota")?,
+    }
     Ok((limits.hard_blocks.saturating_mul(BLOCK_BYTES), limits.bytes_used))
 }
 
