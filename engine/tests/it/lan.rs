@@ -7,7 +7,7 @@ use std::process::{Child, Command, Stdio};
 
 /// Addresses of documentation (RFC 5737).
 pub(crate) const HOST: &str = "192.0.2.1";
-const NEIGHBOUR: &str = "192.0.2.2";
+pub(crate) const NEIGHBOUR: &str = "192.0.2.2";
 
 /// A network namespace, held by a process that sleeps.
 pub(crate) struct Machine(Child);
@@ -24,7 +24,8 @@ impl Machine {
         machine
     }
 
-    fn path(&self) -> String {
+    /// Where its namespace is found.
+    pub(crate) fn path(&self) -> String {
         format!("/proc/{}/ns/net", self.0.id())
     }
 

@@ -39,6 +39,7 @@
 //! | `endpoints` | what a container is on a network: `none`, link-local addresses, its interface |
 //! | `networks` | addresses, names, routes, joining and leaving |
 //! | `parents` | macvlan and ipvlan, with one subnet or several |
+//! | `nfs` | a volume of another machine's |
 //! | `namespaces` | the host's, and those of other containers |
 //! | `stats` | what containers use: rows, rates, Docker's body |
 //! | `ps` | every filter, counts, columns |
@@ -98,6 +99,7 @@ mod namespaces;
 mod neighbour;
 mod network_crowd;
 mod networks;
+mod nfs;
 mod parents;
 mod pause;
 mod ports;

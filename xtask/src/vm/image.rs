@@ -21,7 +21,7 @@ const BUSYBOX: &str = "/bin/busybox";
 const TOOLS: [&str; 10] =
     ["bash", "docker", "ip", "losetup", "mkfs.ext4", "mkfs.xfs", "setpriv", "setsid", "stty", "tar"];
 /// What the disk, dhow, and the disks of tests need and this kernel has as a module.
-const MODULES: [&str; 19] = [
+const MODULES: [&str; 21] = [
     "virtio_pci",
     "virtio_blk",
     "overlay",
@@ -29,6 +29,8 @@ const MODULES: [&str; 19] = [
     "bfq",
     "quota_v2",
     "xfs",
+    "nfsv4",
+    "nfsd",
     "bridge",
     "veth",
     "macvlan",

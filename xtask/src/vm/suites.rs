@@ -73,6 +73,7 @@ const SUITES: [Suite; 4] = [
             "flags::",
             "namespaces::",
             "networks::",
+            "nfs::",
             "parents::",
             "ports::",
             "resources::",
