@@ -169,8 +169,12 @@ fn install(contender: &str, archive: &Archive, scratch: &Path) -> Result<Duratio
             command.arg(&archive.layer);
             command
         }
-        INDEXED => dhow(&disk, "indexed", &["load", "-i"])?,
-        UNPACKED => dhow(&disk, "unpacked", &["load", "-i"])?,
+        INDEXED | UNPACKED => {
+            let form = if contender == INDEXED { "indexed" } else { "unpacked" };
+            // An engine that is there, as dockerd is: its state is made once, by the first command.
+            process::output(&mut dhow(&disk, form, &["images"])?)?;
+            dhow(&disk, form, &["load", "-i"])?
+        }
         "tar -x" => {
             let mut command = Command::new("tar");
             command.arg("-C").arg(&disk.path).args(["--xattrs", "--numeric-owner", "-p"]);
