@@ -1,4 +1,5 @@
-//! A filesystem in a file, fresh for every sample: no sample pays for, or gains from, the one before it.
+//! A filesystem in a file, fresh for every sample: no sample pays for, or gains from, the one before it. The file is
+//! read and written past the page cache, as a disk is: else everything would be copied, and kept in memory, twice.
 
 use crate::bench::unmount_below;
 use crate::{Result, process};
@@ -11,12 +12,14 @@ const BYTES: u64 = 6 << 30;
 /// A mounted ext4; unmounted and removed when it is dropped.
 pub(super) struct Disk {
     file: PathBuf,
+    /// The loop device, while there is one.
+    device: Option<String>,
     pub(super) path: PathBuf,
 }
 
 impl Disk {
     pub(super) fn fresh(scratch: &Path) -> Result<Self> {
-        let disk = Self { file: scratch.join("disk.img"), path: scratch.join("disk") };
+        let mut disk = Self { file: scratch.join("disk.img"), device: None, path: scratch.join("disk") };
         std::fs::create_dir_all(&disk.path)?;
         std::fs::File::create(&disk.file)?.set_len(BYTES)?;
         // Nothing is to be initialised in the background while others are measured.
@@ -26,14 +29,21 @@ impl Disk {
         Ok(disk)
     }
 
-    fn mount(&self) -> Result {
-        process::run(Command::new("mount").args(["-o", "loop"]).arg(&self.file).arg(&self.path))
+    fn mount(&mut self) -> Result {
+        let attach = ["--find", "--show", "--direct-io=on"];
+        let device = process::output(Command::new("losetup").args(attach).arg(&self.file))?;
+        let device = self.device.insert(device.trim().to_owned());
+        process::run(Command::new("mount").arg(device).arg(&self.path))
     }
 
     /// Unmounts what engines left mounted on it, then itself.
-    fn unmount(&self) -> Result {
+    fn unmount(&mut self) -> Result {
         unmount_below(&self.path)?;
-        process::run(Command::new("umount").arg(&self.path))
+        let unmounted = process::run(Command::new("umount").arg(&self.path));
+        match self.device.take() {
+            Some(device) => process::run(Command::new("losetup").args(["--detach", &device])).and(unmounted),
+            None => unmounted,
+        }
     }
 
     /// Makes the next read one from the disk: as far as this machine's is concerned.
