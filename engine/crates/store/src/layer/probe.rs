@@ -31,7 +31,7 @@ pub(super) fn works(layout: &Layout, mounter: &dyn Mounter) -> Result<bool> {
     writer.file(PROBE.0, 0, PROBE.1)?;
     writer.finish()?;
     let how = How { need_end_marker: true, early_sync: false };
-    let kept = indexed::keep(&mut &tar[..], stage.path(), how)?;
+    let mut kept = indexed::keep(&mut &tar[..], stage.path(), how)?;
     if kept.write_index(stage.path())?.is_err() {
         return Ok(false);
     }

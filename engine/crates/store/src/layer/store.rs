@@ -182,7 +182,7 @@ impl Made {
     fn finish(self, layer: &Path, how: How) -> Result<(LayerInfo, Vec<String>, Form)> {
         let (unpacked, split) = match self {
             Made::Unpacked(unpacked, split) => (unpacked, split),
-            Made::Kept(kept) => {
+            Made::Kept(mut kept) => {
                 if let Ok(info) = kept.write_index(layer)? {
                     return Ok((info, Vec::new(), Form::Indexed));
                 }

@@ -32,7 +32,7 @@ pub(super) struct Keeper<'a> {
 }
 
 /// A thread that brings a file to the disk whenever it is asked and has nothing else to do.
-struct Disk {
+pub(super) struct Disk {
     ask: SyncSender<()>,
     thread: JoinHandle<fsat::Result<()>>,
 }
@@ -49,7 +49,7 @@ impl Disk {
     }
 
     /// The kernel tells of a failed write once: whoever was told must not lose it.
-    fn finish(self) -> Result<()> {
+    pub(super) fn finish(self) -> Result<()> {
         drop(self.ask);
         let ended =
             self.thread.join().map_err(|_| Error::internal("the thread that syncs a layer panicked"))?;
@@ -71,12 +71,16 @@ impl<'a> Keeper<'a> {
         Ok(this)
     }
 
-    /// How many bytes there are; the file itself ends with a whole block.
-    pub(super) fn finish(self) -> Result<u64> {
-        self.disk.map(Disk::finish).transpose()?;
+    /// How many bytes there are; the file itself ends with a whole block. Who brings the last of it to the disk is to
+    /// be waited for.
+    pub(super) fn finish(self) -> Result<(u64, Option<Disk>)> {
         let whole = self.written.next_multiple_of(super::erofs::BLOCK);
         fsat::set_len(self.file.as_fd(), whole).context(keeping)?;
-        Ok(self.written)
+        if let Some(disk) = &self.disk {
+            // Full: it will begin once more, and that is after all was written. Ended: it says so.
+            let _ = disk.ask.try_send(());
+        }
+        Ok((self.written, self.disk))
     }
 
     /// Writes what is new at the front of the input's buffer, and gives how much of it was.

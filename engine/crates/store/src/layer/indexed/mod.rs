@@ -32,7 +32,7 @@ use crate::tarball::Reader;
 pub use check::{check_index, index_of};
 use dhow_model::{Digest, Error, Layout, Result, ResultExt};
 use dhow_sys::fsat::{self, Mapping};
-use keep::Keeper;
+use keep::{Disk, Keeper};
 use sha2::Digest as _;
 use std::fs::File;
 use std::io::{BufRead, Write};
@@ -47,6 +47,8 @@ pub(super) struct Kept {
     pub(super) tar_bytes: u64,
     /// What it describes, unless it has to be unpacked.
     tree: Result<Tree, Unfit>,
+    /// On its way to the disk.
+    disk: Option<Disk>,
 }
 
 /// Reads `input` to its end, and writes it to `layer/tar`.
@@ -69,13 +71,13 @@ pub(super) fn keep(input: &mut dyn BufRead, layer: &Path, how: How) -> Result<Ke
     }
     check_end(&reader, how)?;
     reader.finish()?;
-    let tar_bytes = keeper.finish()?;
-    Ok(Kept { tar_bytes, tree })
+    let (tar_bytes, disk) = keeper.finish()?;
+    Ok(Kept { tar_bytes, tree, disk })
 }
 
 impl Kept {
     /// Writes the index and all that belongs to it. An error of the inner sort: the layer is to be unpacked.
-    pub(super) fn write_index(&self, layer: &Path) -> Result<Result<LayerInfo, &Unfit>> {
+    pub(super) fn write_index(&mut self, layer: &Path) -> Result<Result<LayerInfo, &Unfit>> {
         let tree = match &self.tree {
             Ok(tree) => tree,
             Err(unfit) => return Ok(Err(unfit)),
@@ -89,6 +91,7 @@ impl Kept {
         let text = format!("{} {} {}\n", info.tar_bytes, info.size_bytes, info.entries);
         write_new(&layer.join("info"), text.as_bytes())?;
         below::write_notes(layer, &tree.implied(), tree.opaque_root)?;
+        self.disk.take().map(Disk::finish).transpose()?;
         Ok(Ok(info))
     }
 }
