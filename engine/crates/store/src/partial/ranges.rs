@@ -129,6 +129,7 @@ impl Ranges {
             }
             let state = shared.lock();
             if covering(&state.here, at).is_none() && !state.over && state.threads > 0 {
+                // Woken, or out of patience: either way it is looked at again.
                 let _ = shared.changed.wait_timeout(state, LOOK);
             }
         }

@@ -61,8 +61,10 @@ impl Monitor<'_> {
         self.notice_oom();
         let Some(mut run) = self.run.take() else { return (255, AfterExit::Stay) };
         for output in run.outputs.iter_mut().flatten() {
+            // It is dropped with the run, and the poller forgets what is closed.
             let _ = output.set_waiting(&self.poller, false);
             if let Some(log) = &mut self.log {
+                // A log that cannot be written must not keep the exit from being recorded.
                 let _ = log.end(output.stream(), SystemTime::now().into());
             }
         }
