@@ -169,6 +169,7 @@ fn stopped(
         lower: engine.layers().lower_dirs(&image_of(engine, record)?.layers)?,
         upper: directory.join("upper"),
         work: directory.join("work"),
+        volatile: record.config.host.auto_remove,
     };
     let volumes = match purpose {
         Purpose::RootOnly => Vec::new(),

@@ -205,6 +205,8 @@ fn launch_spec(engine: &Engine, record: &ContainerRecord, image: &Image) -> Resu
             lower: engine.layers().lower_dirs(&image.layers)?,
             upper: directory.join("upper"),
             work: directory.join("work"),
+            // It goes with its end, and with the machine's.
+            volatile: record.config.host.auto_remove,
         },
         hostname_file,
         hosts_file,

@@ -13,7 +13,8 @@ fn monitor_of(sandbox: &Sandbox, who: &str) -> i32 {
     line.trim().parse().unwrap()
 }
 
-/// What a process has of memory that nobody shares with it, and how many descriptors.
+/// What a process has written of memory, and how many descriptors. Pages of the program's file are not its own: they
+/// turn from shared to private ones, and back, as other processes of the same program end and begin.
 fn weight(pid: i32) -> (u64, usize) {
     let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap();
     let kib = |field: &str| -> u64 {
@@ -21,7 +22,7 @@ fn weight(pid: i32) -> (u64, usize) {
         line.trim().trim_end_matches(" kB").parse().unwrap()
     };
     let descriptors = fs::read_dir(format!("/proc/{pid}/fd")).unwrap().count();
-    (kib("Private_Clean:") + kib("Private_Dirty:"), descriptors)
+    (kib("Anonymous:"), descriptors)
 }
 
 /// Attaches and execs so often, one after the other, by the API.

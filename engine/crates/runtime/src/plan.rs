@@ -292,8 +292,9 @@ impl fmt::Display for LaunchPlan {
             Scene::Container { rootfs, cgroup, namespaces, clock_offsets, id_maps, donors } => {
                 match rootfs {
                     Rootfs::Directory(path) => writeln!(f, "rootfs directory {}", path.display())?,
-                    Rootfs::Overlay { lower, upper, work } => {
-                        writeln!(f, "rootfs overlay upper={} work={}", upper.display(), work.display())?;
+                    Rootfs::Overlay { lower, upper, work, volatile } => {
+                        let how = if *volatile { " volatile" } else { "" };
+                        writeln!(f, "rootfs overlay upper={} work={}{how}", upper.display(), work.display())?;
                         lower.iter().try_for_each(|l| writeln!(f, "  lower {}", l.path().display()))?;
                     }
                 }

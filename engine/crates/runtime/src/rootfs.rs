@@ -42,7 +42,7 @@ pub(crate) fn mount(rootfs: &Rootfs, mapping: Option<Mapping<'_>>) -> Result<Own
             mapping.map_or(Ok(()), |mapping| mapping.apply(tree.as_fd(), path))?;
             Ok(tree)
         }
-        Rootfs::Overlay { lower, upper, work } => {
+        Rootfs::Overlay { lower, upper, work, volatile } => {
             if let Some(Mapping { root: (uid, gid), .. }) = mapping {
                 // What the container writes has its ids as the host knows them: overlayfs makes its own files
                 // there too, as us, whom an id-mapped mount would not let.
@@ -50,7 +50,12 @@ pub(crate) fn mount(rootfs: &Rootfs, mapping: Option<Mapping<'_>>) -> Result<Own
                     .context(|| format!("chown {}", upper.display()))?;
             }
             // An image without layers.
-            if lower.is_empty() { clone_tree(upper) } else { overlay(lower, upper, work, mapping) }
+            if lower.is_empty() {
+                clone_tree(upper)
+            } else {
+                forget_volatile(work)?;
+                overlay(lower, &Writable { upper, work, volatile: *volatile }, mapping)
+            }
         }
     }
 }
@@ -112,9 +117,30 @@ pub(crate) fn of_image(
     Ok(tree)
 }
 
-fn overlay(lower: &[LowerLayer], upper: &Path, work: &Path, mapping: Option<Mapping<'_>>) -> Result<OwnedFd> {
+fn overlay(lower: &[LowerLayer], writable: &Writable<'_>, mapping: Option<Mapping<'_>>) -> Result<OwnedFd> {
     let layers: Vec<Layer<'_>> = lower.iter().map(|layer| Layer { layer, mapping }).collect();
-    overlay_of(&Lower::open(&layers)?, Some(upper), work)
+    overlay_of(&Lower::open(&layers)?, Some(writable), writable.work)
+}
+
+/// Where an overlay's files are written.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Writable<'a> {
+    pub upper: &'a Path,
+    pub work: &'a Path,
+    /// As in [`Rootfs::Overlay`].
+    pub volatile: bool,
+}
+
+/// Takes away the mark of a volatile mount, which keeps overlayfs from mounting the same directory again. Nothing
+/// of what that mount wrote is lost while the machine runs; and once it went down, there is no such container.
+fn forget_volatile(work: &Path) -> Result<()> {
+    let mark = work.join("work/incompat/volatile");
+    match std::fs::remove_dir_all(&mark) {
+        Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+            Err(error).context(|| format!("remove {}", mark.display()))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// A layer to be looked at, and whose ids its files have.
@@ -190,7 +216,8 @@ fn through(fd: &OwnedFd) -> PathBuf {
     PathBuf::from(format!("/proc/self/fd/{}", fd.as_raw_fd()))
 }
 
-pub(crate) fn overlay_of(lower: &Lower, upper: Option<&Path>, work: &Path) -> Result<OwnedFd> {
+/// `scratch` is any directory of ours: older kernels need a place.
+pub(crate) fn overlay_of(lower: &Lower, writable: Option<&Writable<'_>>, scratch: &Path) -> Result<OwnedFd> {
     if lower.paths.len() > OVERLAY_LAYERS_MAX {
         return Err(Error::unsupported(format!(
             "root filesystem: {} layers: an overlay takes {OVERLAY_LAYERS_MAX} at most",
@@ -205,7 +232,7 @@ pub(crate) fn overlay_of(lower: &Lower, upper: Option<&Path>, work: &Path) -> Re
                 "this kernel cannot use indexed layers: pull or load the image anew",
             ));
         }
-        return one_string::overlay(&lower.names, &lower.mapped, upper, work);
+        return one_string::overlay(&lower.names, &lower.mapped, writable, scratch);
     }
     let failed = |context: Option<&FsContext>, what: String, errno: Errno| {
         let message = context.and_then(FsContext::message).map(|m| format!(" ({m})")).unwrap_or_default();
@@ -221,8 +248,8 @@ pub(crate) fn overlay_of(lower: &Lower, upper: Option<&Path>, work: &Path) -> Re
         set(c"lowerdir+", path, &mut held)?
             .map_err(|errno| failed(Some(&context), format!("layer {}", name.display()), errno))?;
     }
-    let writable = upper.map(|upper| [(c"upperdir", upper), (c"workdir", work)]);
-    for (key, path) in writable.into_iter().flatten() {
+    let directories = writable.map(|writable| [(c"upperdir", writable.upper), (c"workdir", writable.work)]);
+    for (key, path) in directories.into_iter().flatten() {
         set(key, path, &mut held)?.map_err(|errno| {
             failed(Some(&context), format!("{} {}", key.to_string_lossy(), path.display()), errno)
         })?;
@@ -232,10 +259,16 @@ pub(crate) fn overlay_of(lower: &Lower, upper: Option<&Path>, work: &Path) -> Re
         // `find -xdev`, `du -x` and `cp -x` would take the one for the other (overlayfs.rst, "Inode properties").
         context.set(c"xino", c"on").map_err(|errno| failed(Some(&context), "xino".to_owned(), errno))?;
     }
+    if writable.is_some_and(|writable| writable.volatile) {
+        context
+            .set_flag(c"volatile")
+            .map_err(|errno| failed(Some(&context), "volatile".to_owned(), errno))?;
+    }
     context.mount(0).map_err(|errno| {
+        let place = writable.map_or(scratch, |writable| writable.upper);
         failed(
             Some(&context),
-            format!("overlay of {} layers at {}", lower.paths.len(), upper.unwrap_or(work).display()),
+            format!("overlay of {} layers at {}", lower.paths.len(), place.display()),
             errno,
         )
     })

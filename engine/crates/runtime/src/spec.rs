@@ -71,6 +71,10 @@ pub enum Rootfs {
         upper: PathBuf,
         /// The overlay's scratch directory, on the same filesystem as `upper`.
         work: PathBuf,
+        /// Nobody will want what is written once the machine has gone down: nothing is synced, neither when the
+        /// container asks for it nor when it ends (overlayfs.rst, "Volatile mount"; Linux 5.10).
+        #[serde(default)]
+        volatile: bool,
     },
     /// A plain directory, changed in place.
     Directory(PathBuf),

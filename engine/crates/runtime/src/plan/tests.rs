@@ -68,6 +68,7 @@ fn spec() -> LaunchSpec {
             lower: vec!["/l/top".into(), "/l/base".into()],
             upper: "/c/upper".into(),
             work: "/c/work".into(),
+            volatile: false,
         },
         hostname_file: "/c/hostname".into(),
         hosts_file: "/c/hosts".into(),

@@ -13,7 +13,7 @@
 //!   the descriptor  ◄─── exit ── close the layers
 //! ```
 
-use super::c_path;
+use super::{Writable, c_path};
 use dhow_model::{Error, ErrorKind, Result};
 use dhow_sys::mount::{self, OPEN_TREE_CLONE, OPTIONS_MAX};
 use dhow_sys::{Errno, clone, process};
@@ -30,22 +30,25 @@ use std::path::{Path, PathBuf};
 pub(super) fn overlay(
     lower: &[PathBuf],
     mapped: &[OwnedFd],
-    upper: Option<&Path>,
-    work: &Path,
+    writable: Option<&Writable<'_>>,
+    scratch: &Path,
 ) -> Result<OwnedFd> {
-    let writable = upper
-        .map(|upper| [b"upperdir=".as_slice(), &escaped(upper), b",workdir=", &escaped(work), b","].concat());
+    let options = writable.map(|Writable { upper, work, volatile }| {
+        let volatile: &[u8] = if *volatile { b"volatile," } else { b"" };
+        [b"upperdir=".as_slice(), &escaped(upper), b",workdir=", &escaped(work), b",", volatile].concat()
+    });
     let layers = lower.iter().map(|path| c_path(path)).collect::<Result<Vec<_>>>()?;
-    let target = c_path(work)?;
+    let target = c_path(scratch)?;
     let mut child = Child {
         layers: &layers,
         mapped,
         target: &target,
-        places: [writable.unwrap_or_default().as_slice(), b"lowerdir="].concat(),
+        places: [options.unwrap_or_default().as_slice(), b"lowerdir="].concat(),
         opened: Vec::with_capacity(layers.len()),
         options: [0; OPTIONS_MAX + 1],
     };
-    clone::in_mount_namespace(|| child.mount()).map_err(|errno| explain(lower, upper.unwrap_or(work), errno))
+    clone::in_mount_namespace(|| child.mount())
+        .map_err(|errno| explain(lower, writable.map_or(scratch, |writable| writable.upper), errno))
 }
 
 /// What the child works with: nothing in it grows or shrinks there.
@@ -130,6 +133,10 @@ mod tests {
         path
     }
 
+    fn writable<'a>(upper: &'a Path, work: &'a Path) -> Writable<'a> {
+        Writable { upper, work, volatile: true }
+    }
+
     /// Newer kernels take the one string too: what the old ones need is tested on all.
     #[test]
     fn many_layers_odd_names_and_nothing_left() {
@@ -142,7 +149,7 @@ mod tests {
             fs::write(layer.join(format!("n{number}")), "").unwrap();
         }
         let (upper, work) = (at("up,per:a\\b=c"), at("wo,rk:lowerdir=x"));
-        let tree = overlay(&lower, &[], Some(&upper), &work).unwrap();
+        let tree = overlay(&lower, &[], Some(&writable(&upper, &work)), &work).unwrap();
         let held =
             fs::read_dir("/proc/self/fd").unwrap().flatten().filter_map(|fd| fs::read_link(fd.path()).ok());
         assert_eq!(held.filter(|path| path.starts_with(dir.path())).count(), 0, "no layer stays open");
@@ -162,7 +169,9 @@ mod tests {
         let at = |name: &str| directory(dir.path().join(name));
         let (layer, upper, work) = (at("layer"), at("upper"), at("work"));
         let missing = dir.path().join("missing");
-        let error = overlay(&[layer.clone(), missing], &[], Some(&upper), &work).unwrap_err().to_string();
+        let error = overlay(&[layer.clone(), missing], &[], Some(&writable(&upper, &work)), &work)
+            .unwrap_err()
+            .to_string();
         assert!(
             error.starts_with("root filesystem: layer /") && error.contains("/missing: ENOENT"),
             "{error}"
@@ -172,7 +181,7 @@ mod tests {
         let (upper, work) = (long("u"), long("w"));
         fs::create_dir_all(&upper).unwrap();
         fs::create_dir_all(&work).unwrap();
-        let error = overlay(&vec![layer; 200], &[], Some(&upper), &work).unwrap_err();
+        let error = overlay(&vec![layer; 200], &[], Some(&writable(&upper, &work)), &work).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Unsupported);
         assert!(error.to_string().contains("200 layers: this kernel takes"), "{error}");
     }

@@ -139,11 +139,28 @@ fn an_overlay_of_many_layers() {
     let (upper, work) = (b.dir.path().join("upper"), b.dir.path().join("work"));
     fs::create_dir(&upper).unwrap();
     fs::create_dir(&work).unwrap();
-    b.spec.rootfs = Rootfs::Overlay { lower, upper: upper.clone(), work };
+    b.spec.rootfs = Rootfs::Overlay { lower, upper: upper.clone(), work, volatile: false };
     assert_eq!(b.output(), "0\n199\n199");
     assert_eq!(fs::read_to_string(upper.join("new")).unwrap(), "written\n");
     assert!(layers.join("3/layer3").exists());
     assert_eq!(fs::metadata(upper.join("layer3")).unwrap().rdev(), 0, "a whiteout");
+}
+
+#[test]
+fn what_is_volatile_is_mounted_again_with_all_that_was_written() {
+    let mut b =
+        Box::new("cat /new 2>/dev/null; echo line >>/new; grep -o 'overlay.*volatile' /proc/mounts | wc -l");
+    let (upper, work) = (b.dir.path().join("upper"), b.dir.path().join("work"));
+    fs::create_dir(&upper).unwrap();
+    fs::create_dir(&work).unwrap();
+    let lower = vec![b.root().into()];
+    b.spec.rootfs = Rootfs::Overlay { lower, upper: upper.clone(), work, volatile: true };
+    assert_eq!(b.output(), "1");
+    assert_eq!(b.output(), "line\n1", "overlayfs refuses a second time, unless its mark is taken away");
+    let Rootfs::Overlay { volatile, .. } = &mut b.spec.rootfs else { unreachable!() };
+    *volatile = false;
+    assert_eq!(b.output(), "line\nline\n0");
+    assert_eq!(fs::read_to_string(upper.join("new")).unwrap(), "line\nline\nline\n");
 }
 
 #[test]
@@ -232,7 +249,7 @@ fn nothing_is_left_in_the_hosts_mount_table_by_a_kill() {
     let (upper, work) = (b.dir.path().join("upper"), b.dir.path().join("work"));
     fs::create_dir(&upper).unwrap();
     fs::create_dir(&work).unwrap();
-    b.spec.rootfs = Rootfs::Overlay { lower: vec![b.root().into()], upper, work };
+    b.spec.rootfs = Rootfs::Overlay { lower: vec![b.root().into()], upper, work, volatile: false };
     let launched = b.start().unwrap();
     let table = fs::read_to_string("/proc/self/mountinfo").unwrap();
     assert!(!table.contains("overlay"), "{table}");
@@ -247,7 +264,8 @@ fn an_empty_image_is_a_root_too() {
     let mut b = Box::new("ls /bin/busybox");
     let upper = b.dir.path().join("upper");
     make_rootfs(&upper);
-    b.spec.rootfs = Rootfs::Overlay { lower: vec![], upper, work: Path::new("/unused").into() };
+    b.spec.rootfs =
+        Rootfs::Overlay { lower: vec![], upper, work: Path::new("/unused").into(), volatile: false };
     assert_eq!(b.output(), "/bin/busybox");
 }
 

@@ -20,7 +20,7 @@ fn launch_of_true() {
     let (upper, work) = (b.dir.path().join("upper"), b.dir.path().join("work"));
     fs::create_dir(&upper).unwrap();
     fs::create_dir(&work).unwrap();
-    b.spec.rootfs = Rootfs::Overlay { lower: vec![b.root().into()], upper, work };
+    b.spec.rootfs = Rootfs::Overlay { lower: vec![b.root().into()], upper, work, volatile: false };
     let mut launches = Vec::new();
     let mut whole = Vec::new();
     for _ in 0..200 {

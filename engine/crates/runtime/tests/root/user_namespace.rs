@@ -27,7 +27,7 @@ fn over_overlay(b: &mut Box) {
     let (upper, work) = (b.dir.path().join("upper"), b.dir.path().join("work"));
     fs::create_dir(&upper).unwrap();
     fs::create_dir(&work).unwrap();
-    b.spec.rootfs = Rootfs::Overlay { lower: vec![b.root().into()], upper, work };
+    b.spec.rootfs = Rootfs::Overlay { lower: vec![b.root().into()], upper, work, volatile: false };
 }
 
 #[test]
