@@ -278,9 +278,11 @@ fn failure(code: i32, state: &ContainerState) -> i32 {
     if unhealthy && code == 0 { 1 } else { code }
 }
 
-/// `--rm` begins the removal in the same transaction that records the end, so that a crash finishes it.
+/// `--rm` begins the removal in the same transaction that records the end, so that a crash finishes it. What ends only
+/// to be started again stays.
 fn after_end(record: &ContainerRecord, state: &mut ContainerState) -> Result<AfterExit> {
-    if record.config.host.auto_remove && state.status != Status::Removing {
+    let restarts = state.life.ended.is_some_and(|ended| ended.by == Ender::Restart);
+    if record.config.host.auto_remove && !restarts && state.status != Status::Removing {
         state.status = state.status.after(Move::BeginRemove)?;
         return Ok(AfterExit::Remove);
     }
