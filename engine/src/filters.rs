@@ -1,6 +1,6 @@
 //! `--filter key=value`, as the Engine API carries it: a map from keys to accepted values.
 
-use dhow_model::{Error, Result};
+use dhow_model::{Error, Result, Timestamp};
 use std::collections::BTreeMap;
 
 /// Accepted values by key. Values of one key are alternatives; keys must all match.
@@ -40,6 +40,20 @@ impl Filters {
         }
     }
 
+    /// The moment of `until`: what is younger is spared.
+    ///
+    /// # Errors
+    /// `InvalidArgument` for what is neither a time nor a time ago, and for several, in Docker's words.
+    pub fn until(&self) -> Result<Option<Timestamp>> {
+        match self.values("until") {
+            [] => Ok(None),
+            [text] => crate::moment::parse(text).map(Some).ok_or_else(|| {
+                Error::invalid(format!("failed to parse value as time or duration: {text:?}"))
+            }),
+            _ => Err(Error::invalid("more than one until filter specified")),
+        }
+    }
+
     /// Refuses keys that the verb does not know.
     ///
     /// # Errors
@@ -55,6 +69,7 @@ impl Filters {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::SystemTime;
 
     #[test]
     fn keys_are_anded_values_are_ored_labels_are_anded() {
@@ -72,6 +87,13 @@ mod tests {
         let without = |label: &str| Filters(BTreeMap::from([("label!".to_owned(), vec![label.to_owned()])]));
         assert!(!without("b=1").labels_match(&labels("1")));
         assert!(without("b=1").labels_match(&labels("2")));
+        let until =
+            |text: &str| Filters(BTreeMap::from([("until".to_owned(), vec![text.to_owned()])])).until();
+        let asked = until("1h30m").unwrap().unwrap();
+        assert_eq!(Timestamp::from(SystemTime::now()).since(asked).as_secs() / 60, 90);
+        assert_eq!(until("1700000000").unwrap(), Some(Timestamp::from_seconds(1_700_000_000)));
+        assert!(until("soon").unwrap_err().to_string().ends_with("as time or duration: \"soon\""));
+        assert_eq!(filters.until().unwrap(), None);
         assert_eq!(filters.only(&["label"]).unwrap_err().to_string(), "invalid filter 'status'");
     }
 }

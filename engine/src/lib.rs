@@ -26,6 +26,7 @@ pub mod filters;
 mod handed;
 pub mod image;
 mod local_time;
+mod moment;
 pub mod network;
 mod random;
 pub mod recover;

@@ -5,7 +5,7 @@ use crate::Engine;
 use crate::filters::Filters;
 use dhow_model::event::EventType;
 use dhow_model::state::Status;
-use dhow_model::{ContainerId, ErrorKind, Result, Timestamp};
+use dhow_model::{ContainerId, ErrorKind, Result};
 
 /// What was removed.
 #[derive(Debug, Clone, Default)]
@@ -22,7 +22,7 @@ pub struct Pruned {
 /// `InvalidArgument` for an unknown filter or time.
 pub fn prune(engine: &Engine, filters: &Filters) -> Result<Pruned> {
     filters.only(&["until", "label", "label!"])?;
-    let until = filters.values("until").last().map(|text| Timestamp::parse(text)).transpose()?;
+    let until = filters.until()?;
     let rows = engine.db()?.read(|txn| txn.container_summaries())?;
     let mut pruned = Pruned::default();
     for row in rows {

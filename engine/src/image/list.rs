@@ -38,7 +38,7 @@ pub fn list(engine: &Engine, filters: &Filters) -> Result<Vec<ImageSummary>> {
         Some("false" | "0") => Some(false),
         Some(other) => return Err(Error::invalid(format!("invalid filter 'dangling={other}'"))),
     };
-    let until = filters.values("until").last().map(|text| Timestamp::parse(text)).transpose()?;
+    let until = filters.until()?;
     let (images, users, before, since) = engine.db()?.read(|txn| {
         let edge = |key: &str| -> Result<Option<Option<Timestamp>>> {
             filters.values(key).last().map(|name| txn.find_image(name).map(|i| i.created)).transpose()

@@ -5,7 +5,7 @@ use super::remove::{Removed, remove};
 use crate::Engine;
 use crate::filters::Filters;
 use dhow_model::event::EventType;
-use dhow_model::{ErrorKind, Result, Timestamp};
+use dhow_model::{ErrorKind, Result};
 use dhow_store::partial::Partials;
 
 /// What was removed.
@@ -24,7 +24,7 @@ pub struct PrunedImages {
 pub fn prune(engine: &Engine, filters: &Filters) -> Result<PrunedImages> {
     filters.only(&["dangling", "until", "label", "label!"])?;
     let all = filters.values("dangling").iter().any(|v| v == "false" || v == "0");
-    let until = filters.values("until").last().map(|text| Timestamp::parse(text)).transpose()?;
+    let until = filters.until()?;
     let mut pruned =
         PrunedImages { reclaimed_bytes: Partials::open(engine.layout())?.sweep()?, ..Default::default() };
     for summary in super::list::list(engine, &Filters::default())? {

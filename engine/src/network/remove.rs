@@ -5,7 +5,7 @@ use crate::filters::Filters;
 use crate::{Engine, events};
 use dhow_model::event::{EventType, NewEvent};
 use dhow_model::network::{DEFAULT_NETWORK, Network};
-use dhow_model::{Error, ErrorKind, Result, Timestamp};
+use dhow_model::{Error, ErrorKind, Result};
 use dhow_net::link::Links;
 use dhow_store::db::Txn;
 
@@ -73,7 +73,7 @@ fn take_down(engine: &Engine, network: &Network) -> Result<()> {
 /// `InvalidArgument` for an unknown filter.
 pub fn prune(engine: &Engine, filters: &Filters) -> Result<Vec<String>> {
     filters.only(&["until", "label", "label!", "all"])?;
-    let until = filters.values("until").last().map(|text| Timestamp::parse(text)).transpose()?;
+    let until = filters.until()?;
     let all = filters.flag("all")?.unwrap_or(false);
     let unused = engine.db()?.read(|txn| {
         let configured: std::collections::BTreeSet<String> = txn

@@ -70,17 +70,14 @@ fn cpu_time_is_limited() {
     // Two busy loops want 2 CPUs; the quota is a quarter of one: 25 ms in every period of 100 ms.
     let script = "while :; do :; done & while :; do :; done";
     let id = sandbox.ok(["run", "-d", "--cpus", "0.25", "busybox", "sh", "-c", script]);
-    let mut periods = 0;
-    eventually("twenty periods went by", || {
-        periods = value(&cgroup_file(&id, &["cpu.stat"]).0, "nr_periods").unwrap();
-        periods >= 20
+    // On a busy machine it does not get its quota in each of them.
+    eventually("it was held back in ten periods", || {
+        value(&cgroup_file(&id, &["cpu.stat"]).0, "nr_throttled").unwrap() >= 10
     });
     let (stat, _) = cgroup_file(&id, &["cpu.stat"]);
     let used_us = value(&stat, "usage_usec")
         .unwrap_or_else(|| cgroup_file(&id, &["cpuacct.usage"]).0.trim().parse::<u64>().unwrap() / 1000);
     let periods = value(&stat, "nr_periods").unwrap() + 1;
-    let throttled = value(&stat, "nr_throttled").unwrap();
-    assert!(throttled * 2 > periods, "throttled in {throttled} of {periods} periods");
     // A CPU's slice of 5 ms may be overdrawn in each period, and is paid back in the next.
     let granted_us = periods * 25_000;
     assert!(used_us <= granted_us + granted_us / 5 + 20_000, "used {used_us} µs of {granted_us}");

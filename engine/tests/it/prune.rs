@@ -111,6 +111,13 @@ fn everything() {
          - all images without at least one container associated to them\n\n\
          Are you sure you want to continue? [y/N] \n"
     );
+    for verb in ["system", "container", "image", "network"] {
+        // Nothing is an hour old.
+        let young = sandbox.ok([verb, "prune", "-f", "--filter", "until=1h"]);
+        assert!(!young.contains("Deleted"), "{verb}: {young}");
+        let odd = sandbox.dhow([verb, "prune", "-f", "--filter", "until=soon"]);
+        odd.fails(1, "failed to parse value as time or duration: \"soon\"");
+    }
     let pruned = sandbox.ok(["system", "prune", "-f"]);
     assert_eq!(pruned, format!("Deleted Containers:\n{id}\n\nTotal reclaimed space: 0B"));
     let pruned = sandbox.ok(["system", "prune", "-af", "--volumes"]);
