@@ -34,6 +34,11 @@ pub(crate) fn try_collecting(engine: &Engine) -> Result<Option<GcLock>> {
     try_lock(engine)
 }
 
+/// Says that there is something to sweep: whoever installs does it at its end.
+pub(crate) fn want_sweep(engine: &Engine) -> Result<()> {
+    private_file(&note(engine)).map(|_| ())
+}
+
 /// Held for as long as it takes, without anybody installing or collecting.
 pub(crate) fn alone(engine: &Engine) -> Result<GcLock> {
     lock(engine, FlockArg::LockExclusive)
@@ -63,6 +68,7 @@ pub(crate) fn sweep(engine: &Engine, _lock: &GcLock) -> Result<Swept> {
         for diff_id in txn.unreferenced_layers()? {
             txn.delete_layer(&diff_id)?;
         }
+        txn.forget_orphaned_referrers()?;
         let rows: BTreeSet<Digest> = txn.layers()?.into_iter().map(|layer| layer.diff_id).collect();
         Ok((rows, referenced_blobs(txn)?))
     })?;
@@ -84,13 +90,17 @@ pub(crate) fn sweep(engine: &Engine, _lock: &GcLock) -> Result<Swept> {
     Ok(swept)
 }
 
-/// The blobs that images need: configurations, manifests, and the indexes that they were pulled by.
+/// The blobs that images need: configurations, manifests, the indexes that they were pulled by, and what refers to
+/// them.
 pub(crate) fn referenced_blobs(txn: &Txn<'_>) -> Result<BTreeSet<Digest>> {
     let mut kept = BTreeSet::new();
     for (image, references) in txn.images()? {
         kept.insert(image.id);
         kept.extend(image.manifest);
         kept.extend(references.iter().filter_map(|reference| reference.digest().cloned()));
+    }
+    for referrer in txn.referrers()? {
+        kept.extend(referrer.parts().map(|blob| blob.digest.clone()));
     }
     Ok(kept)
 }

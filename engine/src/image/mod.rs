@@ -14,6 +14,7 @@ mod mounter;
 pub mod prune;
 pub mod pull;
 pub mod push;
+pub(crate) mod referrers;
 pub mod remove;
 pub mod save;
 pub mod search;

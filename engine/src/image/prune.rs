@@ -1,7 +1,7 @@
 //! `image prune`: removes images that nothing names, or with `all` that nothing uses.
 
 use super::gc;
-use super::remove::{Removed, remove};
+use super::remove::{Removed, remove_counting};
 use crate::Engine;
 use crate::filters::Filters;
 use dhow_model::event::EventType;
@@ -34,10 +34,10 @@ pub fn prune(engine: &Engine, filters: &Filters) -> Result<PrunedImages> {
         if summary.containers > 0 || (named && !all) || young || !labelled {
             continue;
         }
-        match remove(engine, summary.image.id.as_str(), true) {
-            Ok(removed) => {
+        match remove_counting(engine, summary.image.id.as_str(), true) {
+            Ok((removed, referrers_bytes)) => {
                 pruned.removed.extend(removed);
-                pruned.reclaimed_bytes += summary.image.size_bytes;
+                pruned.reclaimed_bytes += summary.image.size_bytes + referrers_bytes;
             }
             // A container was made of it, or someone removed it, in the meantime.
             Err(error) if matches!(error.kind(), ErrorKind::Conflict | ErrorKind::NotFound) => {}

@@ -3,6 +3,7 @@
 //! ```text
 //!   tag ─► index? ─► manifest ─► configuration        small, verified, kept in memory
 //!   layers, several at once:  network ─► partial file ─► inflate, hash, unpack (store::install)
+//!   meanwhile, what refers to it: signatures, attestations (referrers/keep.rs)
 //!   one transaction: rows, tag, digest, where the layers are
 //! ```
 //!
@@ -10,6 +11,7 @@
 
 use super::gc;
 use super::load::record_with;
+use super::referrers::{Haste, Keeper};
 use super::transfer::{Announce, Message, Registries};
 use crate::Engine;
 use dhow_model::{Digest, Error, ErrorKind, Reference, Result};
@@ -65,7 +67,8 @@ pub fn pull(engine: &Engine, request: &PullRequest, announce: &dyn Announce) -> 
     if tags.is_empty() {
         return Err(Error::not_found(format!("{} has no tags", reference.familiar_name())));
     }
-    for tag in tags {
+    // What refers to the others is kept with them, and its lists are no images.
+    for tag in tags.into_iter().filter(|tag| !dhow_registry::lists_referrers(tag)) {
         let reference = reference.clone().with_tag(&tag)?;
         pull_one(engine, &repository, &reference, request.platform.as_ref(), announce)?;
     }
@@ -98,6 +101,7 @@ fn pull_one(
     let blobs: Vec<(Digest, LayerBlob)> = found.image.blobs(&reference.name());
     let id = found.image.planned.id();
     let before = engine.db()?.read(|txn| txn.tagged(reference))?;
+    let mut kept = 0;
     gc::install(engine, || {
         for bytes in &found.documents {
             engine.content().put_bytes(bytes, None)?;
@@ -105,11 +109,38 @@ fn pull_one(
         let mut planned = found.image.planned;
         planned.add_reference(reference.clone());
         planned.add_reference(reference.clone().with_digest(found.digest.clone()));
-        let loaded = install(engine.content(), engine.layers(), &remote, vec![planned], &names)?;
-        record_with(engine, loaded, "pull", |txn| {
-            blobs.iter().try_for_each(|(diff_id, blob)| txn.note_layer_blob(diff_id, blob))
+        let haste = Haste::default();
+        let keeper = Keeper {
+            engine,
+            repository,
+            name: &reference.name(),
+            subjects: found.subjects,
+            attestations: found.attestations,
+            haste: &haste,
+            announce,
+        };
+        let (loaded, referrers) = std::thread::scope(|scope| {
+            let referrers = scope.spawn(|| keeper.keep());
+            let loaded = install(engine.content(), engine.layers(), &remote, vec![planned], &names);
+            if loaded.is_err() {
+                haste.give_up();
+            }
+            haste.begin();
+            // A thread that panicked has nothing to give.
+            (loaded, referrers.join().unwrap_or_default())
+        });
+        record_with(engine, loaded?, "pull", |txn| {
+            blobs.iter().try_for_each(|(diff_id, blob)| txn.note_layer_blob(diff_id, blob))?;
+            referrers.iter().try_for_each(|referrer| txn.keep_referrer(referrer))?;
+            // An image that is here with another manifest stays that one.
+            let orphans = txn.forget_orphaned_referrers()?;
+            kept = referrers.len() - referrers.iter().filter(|own| orphans.contains(own)).count();
+            Ok(())
         })
     })?;
+    if kept > 0 {
+        announce.say(&Message::status(format!("Referrers: {kept} kept with the image")));
+    }
     announce.say(&Message::status(format!("Digest: {}", found.digest)));
     let outcome = if before == Some(id) { "Image is up to date" } else { "Downloaded newer image" };
     announce.say(&Message::status(format!("Status: {outcome} for {}", reference.familiar())));
@@ -135,6 +166,10 @@ struct FoundImage {
     digest: Digest,
     /// The indexes on the way, as they came.
     documents: Vec<Vec<u8>>,
+    /// What something may refer to: the image's manifest, and what the reference points at.
+    subjects: Vec<Digest>,
+    /// What the indexes say that is about one of their images.
+    attestations: Vec<Descriptor>,
     image: RemoteImage,
 }
 
@@ -176,15 +211,18 @@ impl Remote<'_> {
             return Err(Error::corrupt(format!("registry {host}: manifest {named} has the digest {digest}")));
         }
         let wanted = platform.cloned().unwrap_or_else(Platform::host);
-        let mut documents = Vec::new();
+        let (mut documents, mut attestations) = (Vec::new(), Vec::new());
         let mut current = self.parse(&digest, &fetched)?;
         let mut bytes = fetched.bytes;
         let mut name = digest.clone();
         for _ in 0..DEPTH_MAX {
             let Some(entries) = current.manifests.take() else {
                 let image = self.image(&name, current, bytes)?;
-                return Ok(FoundImage { named, digest, documents, image });
+                let mut subjects = vec![name, digest.clone()];
+                subjects.dedup();
+                return Ok(FoundImage { named, digest, documents, subjects, attestations, image });
             };
+            attestations.extend(entries.iter().filter(|entry| entry.attests().is_some()).cloned());
             let chosen = choose(&self.reference.familiar(), entries, &wanted)?;
             documents.push(bytes);
             (name, bytes) = self.small(&chosen, "manifest")?;

@@ -4,8 +4,8 @@
 //! any other is compressed anew on its way, which gives it another digest there. When every layer is what the image's
 //! own manifest says, that manifest is sent as it is, and the image keeps its digest.
 
-use super::find_or_embedded;
 use super::transfer::{Announce, Message, Registries};
+use super::{find_or_embedded, referrers};
 use crate::{Engine, events};
 use dhow_model::image::Image;
 use dhow_model::{Digest, Error, ErrorKind, Reference, Result};
@@ -143,6 +143,7 @@ impl Push<'_> {
         self.repository.put_manifest(&tag, media_type, &bytes)?;
         let digest = digest_of(&bytes);
         let size = bytes.len();
+        referrers::send(self.engine, self.repository, self.reference, &digest, self.announce)?;
         self.announce.say(&Message::status(format!("{tag}: digest: {digest} size: {size}")));
         self.record(image, &blobs, &digest)?;
         Ok(Pushed { tag, digest, size })

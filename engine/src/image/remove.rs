@@ -1,10 +1,11 @@
 //! `rmi`: takes a tag away, and the image with its last one.
 
+use super::referrers;
 use crate::{Engine, events};
 use dhow_model::image::Image;
 use dhow_model::state::Status;
 use dhow_model::{Digest, Error, Reference, Result};
-use dhow_store::db::Txn;
+use dhow_store::db::{Referrer, Txn};
 
 /// One line of what `rmi` did.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,7 +22,12 @@ pub enum Removed {
 /// `NotFound`; `Conflict` when a container uses it (unless `force` and none runs), or when an id has several
 /// tags and `force` is not set.
 pub fn remove(engine: &Engine, name: &str, force: bool) -> Result<Vec<Removed>> {
-    let (mut removed, unused) = engine.db()?.write(|txn| {
+    remove_counting(engine, name, force).map(|(removed, _)| removed)
+}
+
+/// The same; and the bytes of what referred to it and is gone with it.
+pub(super) fn remove_counting(engine: &Engine, name: &str, force: bool) -> Result<(Vec<Removed>, u64)> {
+    let (mut removed, unused, orphans) = engine.db()?.write(|txn| {
         let image = txn.find_image(name)?;
         let tags = txn.tags_of(&image.id)?;
         let named = Reference::parse(name).map(Reference::with_default_tag).ok().filter(|r| tags.contains(r));
@@ -50,19 +56,20 @@ pub fn remove(engine: &Engine, name: &str, force: bool) -> Result<Vec<Removed>> 
             txn.delete_image(&image.id)?;
             txn.append_event(&events::image("delete", &image.id, image.id.as_str()), events::now())?;
             removed.push(Removed::Deleted(image.id.clone()));
-            return Ok((removed, Some(image)));
+            return Ok((removed, Some(image), txn.forget_orphaned_referrers()?));
         }
-        Ok((removed, None))
+        Ok((removed, None, txn.forget_orphaned_referrers()?))
     })?;
-    if let Some(image) = unused {
-        let digests = removed.iter().filter_map(|r| match r {
-            Removed::Untagged(reference) => reference.digest().cloned(),
-            Removed::Deleted(_) => None,
-        });
-        let digests = digests.collect();
-        removed.extend(collect(engine, &image, digests)?.into_iter().map(Removed::Deleted));
+    let digests = removed.iter().filter_map(|r| match r {
+        Removed::Untagged(reference) => reference.digest().cloned(),
+        Removed::Deleted(_) => None,
+    });
+    let mut blobs: Vec<Digest> = digests.collect();
+    blobs.extend(orphans.iter().flat_map(Referrer::parts).map(|blob| blob.digest.clone()));
+    if unused.is_some() || !blobs.is_empty() {
+        removed.extend(collect(engine, unused.as_ref(), blobs)?.into_iter().map(Removed::Deleted));
     }
-    Ok(removed)
+    Ok((removed, referrers::bytes(orphans.iter())))
 }
 
 /// A reference that goes, and the digests of its repository when no tag of that stays.
@@ -109,26 +116,25 @@ fn check_unused(txn: &Txn<'_>, image: &Image, name: &str, force: bool) -> Result
     }
 }
 
-/// Deletes blobs and layers that no image needs any more; returns the layers. `digests` are those that the image was
-/// known by. While images are being installed nothing is deleted: whoever installs does it then.
-fn collect(engine: &Engine, image: &Image, digests: Vec<Digest>) -> Result<Vec<Digest>> {
+/// Deletes layers of an image that is gone, and blobs, that no image needs any more; returns the layers. `blobs` are
+/// those of digests that are forgotten. While images are being installed nothing is deleted: whoever installs does it
+/// then.
+fn collect(engine: &Engine, gone: Option<&Image>, mut blobs: Vec<Digest>) -> Result<Vec<Digest>> {
     let Some(_lock) = super::gc::try_collecting(engine)? else { return Ok(Vec::new()) };
     let (layers, blobs) = engine.db()?.write(|txn| {
-        let mut layers = txn.unreferenced_layers()?;
-        layers.retain(|diff_id| image.layers.contains(diff_id));
+        let mut layers = Vec::new();
+        if let Some(image) = gone {
+            layers = txn.unreferenced_layers()?;
+            layers.retain(|diff_id| image.layers.contains(diff_id));
+            blobs.push(image.id.clone());
+            blobs.extend(image.manifest.clone());
+        }
         for diff_id in &layers {
             txn.delete_layer(diff_id)?;
         }
-        let mut blobs = Vec::new();
-        if txn.image(&image.id)?.is_none() {
-            blobs = digests;
-            blobs.push(image.id.clone());
-            blobs.extend(image.manifest.clone());
-            for (other, references) in txn.images()? {
-                let known = |b: &Digest| references.iter().any(|r| r.digest() == Some(b));
-                blobs.retain(|b| other.id != *b && other.manifest.as_ref() != Some(b) && !known(b));
-            }
-        }
+        // It may have come back in the meantime.
+        let needed = super::gc::referenced_blobs(txn)?;
+        blobs.retain(|blob| !needed.contains(blob));
         Ok((layers, blobs))
     })?;
     for blob in &blobs {

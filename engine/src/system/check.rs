@@ -5,6 +5,7 @@
 //! |---|---|---|
 //! | the database is not sound | yes | none: its file is left alone |
 //! | a blob or layer whose bytes are not its digest's, or that is missing | yes | the images that need it are removed, to be pulled again, unless a container was made of one |
+//! | the same of a signature or another referrer of an image | yes | the referrer is forgotten, to be pulled again |
 //! | a container's or volume's directory is missing | yes | none: `rm` is the user's |
 //! | data of a volume that the database does not know | yes | none: it may be dear to somebody |
 //! | the firewall's table of networks, or a bridge that containers are on, is gone | yes | the table is written anew |
@@ -13,10 +14,11 @@
 //! Everything is read once: blobs are hashed, layers are written as tar into a hash.
 
 use crate::Engine;
+use crate::image::referrers::is_about;
 use crate::image::{gc, remove};
 use dhow_model::image::Image;
 use dhow_model::{ContainerId, Digest, ErrorKind, Reference, Result, ResultExt};
-use dhow_store::db::ContainerSummary;
+use dhow_store::db::{ContainerSummary, Referrer};
 use dhow_store::partial::Partials;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -95,8 +97,9 @@ pub fn check(engine: &Engine, repair: bool) -> Result<Report> {
 
 /// Blobs, layers, and what images need of them.
 fn images(engine: &Engine, report: &mut Report) -> Result<()> {
-    let (images, layer_rows, needed_blobs) =
-        engine.db()?.read(|txn| Ok((txn.images()?, txn.layers()?, gc::referenced_blobs(txn)?)))?;
+    let (images, layer_rows, needed_blobs, referrers) = engine
+        .db()?
+        .read(|txn| Ok((txn.images()?, txn.layers()?, gc::referenced_blobs(txn)?, txn.referrers()?)))?;
     report.images = images.len() as u64;
     let mut bad = BTreeMap::new();
     let mut seen = BTreeSet::new();
@@ -119,7 +122,7 @@ fn images(engine: &Engine, report: &mut Report) -> Result<()> {
     for missing in needed_blobs.difference(&seen) {
         bad.insert(missing.clone(), "it is missing".to_owned());
     }
-    complain("blob", &bad, &images, report);
+    complain("blob", &bad, &images, &referrers, report);
 
     let rows: BTreeSet<Digest> = layer_rows.into_iter().map(|row| row.diff_id).collect();
     let installed: BTreeSet<Digest> = engine.layers().list()?.into_iter().collect();
@@ -138,7 +141,7 @@ fn images(engine: &Engine, report: &mut Report) -> Result<()> {
         report.layers += 1;
         report.bytes += engine.layers().info(diff_id).map_or(0, |info| info.tar_bytes);
     }
-    complain("layer", &bad, &images, report);
+    complain("layer", &bad, &images, &[], report);
     let partial = Partials::open(engine.layout())?;
     for (digest, bytes) in partial.list()? {
         let what = format!("{bytes} bytes were fetched; the next pull goes on there");
@@ -158,10 +161,16 @@ fn complain(
     kind: &'static str,
     bad: &BTreeMap<Digest, String>,
     images: &[(Image, Vec<Reference>)],
+    referrers: &[Referrer],
     report: &mut Report,
 ) {
     for (digest, what) in bad {
-        let users = images.iter().filter(|(image, references)| parts(image, references).contains(digest));
+        let in_referrers: Vec<&Referrer> =
+            referrers.iter().filter(|r| r.parts().any(|part| part.digest == *digest)).collect();
+        let users = images.iter().filter(|(image, references)| {
+            parts(image, references).contains(digest)
+                || in_referrers.iter().any(|referrer| is_about(referrer, image, references))
+        });
         let names: Vec<String> = users
             .map(|(image, references)| match references.iter().find(|reference| reference.tag().is_some()) {
                 Some(reference) => reference.familiar(),
@@ -282,6 +291,7 @@ fn repair_images(engine: &Engine, report: &mut Report) -> Result<()> {
             }
         }
     }
+    let forgotten = forget_referrers(engine, &bad)?;
     let partial = Partials::open(engine.layout())?;
     partial.sweep()?;
     // What a pull fetches just now stays.
@@ -297,6 +307,9 @@ fn repair_images(engine: &Engine, report: &mut Report) -> Result<()> {
                 let stays = fetched.iter().any(|digest| digest.as_str() == finding.subject);
                 (!stays).then(|| "removed".to_owned())
             }
+            ("blob", true) if forgotten.contains(&finding.subject) => {
+                Some("forgotten: pull the image again to have it".to_owned())
+            }
             ("blob" | "layer", true) => {
                 match kept.iter().find(|(part, _)| part.as_str() == finding.subject) {
                     None => Some("removed with the images that need it: pull them again".to_owned()),
@@ -311,6 +324,20 @@ fn repair_images(engine: &Engine, report: &mut Report) -> Result<()> {
         };
     }
     Ok(())
+}
+
+/// Forgets the referrers that broken blobs are of; returns the digests of all of their parts.
+fn forget_referrers(engine: &Engine, bad: &BTreeSet<String>) -> Result<BTreeSet<String>> {
+    if bad.is_empty() {
+        return Ok(BTreeSet::new());
+    }
+    engine.db()?.write(|txn| {
+        let mut forgotten = txn.referrers()?;
+        forgotten.retain(|referrer| referrer.parts().any(|part| bad.contains(part.digest.as_str())));
+        forgotten.iter().try_for_each(|referrer| txn.forget_referrer(referrer))?;
+        let parts = forgotten.iter().flat_map(Referrer::parts);
+        Ok(parts.map(|part| part.digest.to_string()).collect())
+    })
 }
 
 /// The names in a directory; none if it is missing.

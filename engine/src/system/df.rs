@@ -5,10 +5,11 @@ use crate::Engine;
 use crate::container::list::{ListOptions, Summary};
 use crate::filters::Filters;
 use crate::image::list::ImageSummary;
+use crate::image::referrers::{self, is_about};
 use crate::{container, image, volume};
 use dhow_model::state::Status;
 use dhow_model::{Digest, Result};
-use dhow_store::db::VolumeRecord;
+use dhow_store::db::{Referrer, VolumeRecord};
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What is measured; each kind costs a walk of its own.
@@ -52,7 +53,7 @@ pub struct VolumeUsage {
 /// What was asked for.
 #[derive(Debug, Clone, Default)]
 pub struct DiskUsage {
-    /// Bytes of all layers, each counted once.
+    /// Bytes of all layers, each counted once, and of what refers to images.
     pub layers_bytes: u64,
     /// All images.
     pub images: Option<(Usage, Vec<SharedImage>)>,
@@ -69,9 +70,9 @@ pub struct DiskUsage {
 pub fn usage(engine: &Engine, kinds: Kinds) -> Result<DiskUsage> {
     let mut found = DiskUsage::default();
     if kinds.images {
-        let (layers_bytes, images) = images(engine)?;
+        let Images { layers_bytes, rows, used_referrers_bytes } = images(engine)?;
         found.layers_bytes = layers_bytes;
-        found.images = Some((sum_images(layers_bytes, &images), images));
+        found.images = Some((sum_images(layers_bytes, used_referrers_bytes, &rows), rows));
     }
     if kinds.containers {
         let all = ListOptions { all: true, size: true, ..ListOptions::default() };
@@ -85,9 +86,17 @@ pub fn usage(engine: &Engine, kinds: Kinds) -> Result<DiskUsage> {
     Ok(found)
 }
 
-fn images(engine: &Engine) -> Result<(u64, Vec<SharedImage>)> {
+/// Images as they are measured.
+struct Images {
+    layers_bytes: u64,
+    rows: Vec<SharedImage>,
+    /// Bytes of what refers to those that are in use.
+    used_referrers_bytes: u64,
+}
+
+fn images(engine: &Engine) -> Result<Images> {
     let images = image::list::list(engine, &Filters::default())?;
-    let layers = engine.db()?.read(|txn| txn.layers())?;
+    let (layers, referrers) = engine.db()?.read(|txn| Ok((txn.layers()?, txn.referrers()?)))?;
     let sizes: BTreeMap<&Digest, u64> =
         layers.iter().map(|layer| (&layer.diff_id, layer.size_bytes)).collect();
     let mut owners: BTreeMap<Digest, u64> = BTreeMap::new();
@@ -102,11 +111,21 @@ fn images(engine: &Engine) -> Result<(u64, Vec<SharedImage>)> {
             row.image.layers.iter().filter(|layer| owners.get(layer).is_some_and(|count| *count > 1));
         others.filter_map(|layer| sizes.get(layer)).sum()
     };
-    let images = images.into_iter().map(|row| (shared(&row), row)).map(|(bytes, row)| (row, bytes)).collect();
-    Ok((sizes.values().sum(), images))
+    let images: Vec<SharedImage> =
+        images.into_iter().map(|row| (shared(&row), row)).map(|(bytes, row)| (row, bytes)).collect();
+    let all: u64 = sizes.values().sum();
+    let is_used = |referrer: &&Referrer| {
+        let mut used = images.iter().map(|(row, _)| row).filter(|row| row.containers > 0);
+        used.any(|row| is_about(referrer, &row.image, &row.references))
+    };
+    Ok(Images {
+        layers_bytes: all + referrers::bytes(referrers.iter()),
+        used_referrers_bytes: referrers::bytes(referrers.iter().filter(is_used)),
+        rows: images,
+    })
 }
 
-fn sum_images(layers_bytes: u64, images: &[SharedImage]) -> Usage {
+fn sum_images(layers_bytes: u64, used_referrers_bytes: u64, images: &[SharedImage]) -> Usage {
     let active = || images.iter().filter(|(row, _)| row.containers > 0);
     // What only images in use have. A layer that two of those share counts as reclaimable, as it does for Docker.
     let used: u64 = active().map(|(row, shared)| row.image.size_bytes.saturating_sub(*shared)).sum();
@@ -114,7 +133,7 @@ fn sum_images(layers_bytes: u64, images: &[SharedImage]) -> Usage {
         total: images.len() as u64,
         active: active().count() as u64,
         bytes: layers_bytes,
-        reclaimable: layers_bytes.saturating_sub(used),
+        reclaimable: layers_bytes.saturating_sub(used + used_referrers_bytes),
     }
 }
 

@@ -285,7 +285,12 @@ pub(crate) fn docker_archive(directory: &Path, layer: &Path, diff_id: &str) -> P
 
 /// `sha256:…` of a file.
 pub(crate) fn sha256_of(path: &Path) -> String {
-    let digits: String = Sha256::digest(fs::read(path).unwrap()).iter().map(|b| format!("{b:02x}")).collect();
+    digest_of(&fs::read(path).unwrap())
+}
+
+/// The digest of some bytes.
+pub(crate) fn digest_of(bytes: &[u8]) -> String {
+    let digits: String = Sha256::digest(bytes).iter().map(|b| format!("{b:02x}")).collect();
     format!("sha256:{digits}")
 }
 

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!   Repository ── one image name at one registry
-//!      │   manifests, blobs by range, uploads, tags
+//!      │   manifests, blobs by range, uploads, tags; referrers.rs: what refers to a manifest
 //!      ▼
 //!   transport.rs   which scheme and which certificates; retries; errors in words
 //!      └─ auth.rs  what a 401 asks for: basic, or a token of somebody else's
@@ -19,12 +19,14 @@
 mod auth;
 mod certificates;
 mod proxies;
+mod referrers;
 mod repository;
 mod search;
 mod settings;
 mod transport;
 
 pub use auth::Credentials;
+pub use referrers::lists_referrers;
 pub use repository::{Blob, Fetched, Repository, Upload};
 pub use search::{Found, search};
 pub use settings::Settings;

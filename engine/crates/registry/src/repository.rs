@@ -2,7 +2,7 @@
 
 use crate::auth::{Credentials, encoded};
 use crate::settings::Settings;
-use crate::transport::{Request, Response, Transport, read_answer};
+use crate::transport::{Patience, Request, Response, Transport, read_answer};
 use dhow_model::{Digest, Error, ErrorKind, Result};
 use http::header::{CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, LINK, LOCATION};
 use http::{Method, StatusCode};
@@ -83,16 +83,16 @@ impl Repository {
         self.transports.last().map_or("", Transport::host)
     }
 
-    fn request<'a>(&'a self, method: Method, target: &'a str) -> Request<'a> {
-        Request { method, target, headers: &[], body: None, scope: &self.scope }
+    pub(crate) fn request<'a>(&'a self, method: Method, target: &'a str) -> Request<'a> {
+        Request { method, target, headers: &[], body: None, scope: &self.scope, patience: Patience::Full }
     }
 
-    fn target(&self, rest: &str) -> String {
+    pub(crate) fn target(&self, rest: &str) -> String {
         format!("/v2/{}/{rest}", self.path)
     }
 
     /// Asks one after the other until somebody has it; the registry's own failure is the one to tell.
-    fn anywhere<T>(&self, ask: impl Fn(&Transport) -> Result<T>) -> Result<T> {
+    pub(crate) fn anywhere<T>(&self, ask: impl Fn(&Transport) -> Result<T>) -> Result<T> {
         let mut failure = Error::internal("no registry to ask");
         for transport in &self.transports {
             match ask(transport) {
@@ -103,7 +103,7 @@ impl Repository {
         Err(failure)
     }
 
-    fn writable(&self) -> Result<&Transport> {
+    pub(crate) fn writable(&self) -> Result<&Transport> {
         self.transports.last().ok_or_else(|| Error::internal("no registry to ask"))
     }
 
@@ -210,6 +210,11 @@ impl Repository {
     /// # Errors
     /// `Unavailable` with the registry's words when it does not take it.
     pub fn put_manifest(&self, reference: &str, media_type: &str, bytes: &[u8]) -> Result<()> {
+        self.put(reference, media_type, bytes).map(|_| ())
+    }
+
+    /// The same; the registry's answer.
+    pub(crate) fn put(&self, reference: &str, media_type: &str, bytes: &[u8]) -> Result<Response> {
         let target = self.target(&format!("manifests/{reference}"));
         let request = Request {
             headers: &[("content-type", media_type)],
@@ -217,7 +222,6 @@ impl Repository {
             ..self.request(Method::PUT, &target)
         };
         expect(self.writable()?, &request, &[StatusCode::CREATED, StatusCode::OK, StatusCode::ACCEPTED])
-            .map(|_| ())
     }
 
     /// All tags.
@@ -296,7 +300,11 @@ impl Upload<'_> {
 }
 
 /// Sends, and makes any other status an error.
-fn expect(transport: &Transport, request: &Request<'_>, wanted: &[StatusCode]) -> Result<Response> {
+pub(crate) fn expect(
+    transport: &Transport,
+    request: &Request<'_>,
+    wanted: &[StatusCode],
+) -> Result<Response> {
     let response = transport.send(request)?;
     if wanted.contains(&response.status()) { Ok(response) } else { Err(transport.refusal(request, response)) }
 }

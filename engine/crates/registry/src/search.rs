@@ -3,7 +3,7 @@
 use crate::auth::{Credentials, encoded};
 use crate::repository::{NAMES_MAX, next_page, text};
 use crate::settings::{HUB, Settings};
-use crate::transport::{Request, Transport, read_answer};
+use crate::transport::{Patience, Request, Transport, read_answer};
 use dhow_model::{Error, ErrorKind, Result};
 use http::header::LINK;
 use http::{Method, StatusCode};
@@ -96,7 +96,14 @@ fn catalogue(transport: &Transport, term: &str, limit: usize) -> Result<Vec<Stri
 }
 
 fn request(target: &str) -> Request<'_> {
-    Request { method: Method::GET, target, headers: &[], body: None, scope: "registry:catalog:*" }
+    Request {
+        method: Method::GET,
+        target,
+        headers: &[],
+        body: None,
+        scope: "registry:catalog:*",
+        patience: Patience::Full,
+    }
 }
 
 fn unreadable(transport: &Transport, error: serde_json::Error) -> Error {

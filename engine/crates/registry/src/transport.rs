@@ -10,6 +10,7 @@ use http::{Method, StatusCode};
 use serde::Deserialize;
 use std::collections::HashMap;
 use std::io::Read;
+use std::sync::atomic::AtomicBool;
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 use ureq::{Agent, Body, SendBody};
@@ -25,6 +26,9 @@ const RETRY_AFTER_MAX: Duration = Duration::from_secs(30);
 /// Answers that are read whole are text that people write.
 const ANSWER_MAX: u64 = 8 << 20;
 const REDIRECTS_MAX: u32 = 10;
+/// What a pull can do without is asked for once more at most, and not waited for like this.
+const SHORT_PATIENCE: Duration = Duration::from_secs(8);
+const SHORT_TRIES: usize = 1;
 /// Connections that are kept for the next request: pieces of a blob come over as many as a pull has.
 const IDLE_CONNECTIONS: usize = 16;
 
@@ -36,6 +40,8 @@ pub(crate) struct Transport {
     credentials: Credentials,
     base: OnceLock<Base>,
     tokens: Mutex<HashMap<String, Token>>,
+    /// Whether it was asked for referrers, and did not know what that is.
+    lacks_referrers: AtomicBool,
 }
 
 /// How a registry is reached.
@@ -56,6 +62,24 @@ pub(crate) struct Request<'a> {
     pub(crate) body: Option<&'a [u8]>,
     /// What a token must allow: `repository:library/debian:pull`. Empty: nothing in particular.
     pub(crate) scope: &'a str,
+    pub(crate) patience: Patience,
+}
+
+/// How long an answer is waited for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Patience {
+    /// As long as it may take.
+    Full,
+    /// It can be done without: not long for its beginning, nor between its parts.
+    Short,
+    /// The same, and not long for all of it.
+    ShortInAll,
+}
+
+impl Patience {
+    fn is_worth_another(self, error: &ureq::Error) -> bool {
+        self == Self::Full || !matches!(error, ureq::Error::Timeout(_))
+    }
 }
 
 /// What came back, whatever its status.
@@ -73,7 +97,12 @@ impl Transport {
             credentials,
             base: OnceLock::new(),
             tokens: Mutex::default(),
+            lacks_referrers: AtomicBool::new(false),
         }
+    }
+
+    pub(crate) fn lacks_referrers(&self) -> &AtomicBool {
+        &self.lacks_referrers
     }
 
     pub(crate) fn host(&self) -> &str {
@@ -86,7 +115,8 @@ impl Transport {
     /// `Unavailable` when there is no answer; an answer that says no is not an error here.
     pub(crate) fn send(&self, request: &Request<'_>) -> Result<Response> {
         let mut asked_again = false;
-        let mut waits = BACK_OFF.iter();
+        let tries = if request.patience == Patience::Full { BACK_OFF.len() } else { SHORT_TRIES };
+        let mut waits = BACK_OFF.iter().take(tries);
         loop {
             let base = self.base()?;
             let authorization = self.authorization(base, request.scope)?;
@@ -105,11 +135,14 @@ impl Transport {
                 }
                 Ok(response) if may_pass(response.status()) => Err(response),
                 Ok(response) => return Ok(response),
-                Err(error) if is_transient(&error) => Ok(error),
+                Err(error) if is_transient(&error) && request.patience.is_worth_another(&error) => Ok(error),
                 Err(error) => return Err(self.unreachable(request, error)),
             };
             match (waits.next(), failure) {
-                (Some(wait), Err(response)) => std::thread::sleep(asked_wait(&response).unwrap_or(*wait)),
+                (Some(wait), Err(response)) if request.patience == Patience::Full => {
+                    std::thread::sleep(asked_wait(&response).unwrap_or(*wait));
+                }
+                (Some(wait), Err(_)) => std::thread::sleep(*wait),
                 (Some(wait), Ok(_)) => std::thread::sleep(*wait),
                 (None, Err(response)) => return Ok(response),
                 (None, Ok(error)) => return Err(self.unreachable(request, error)),
@@ -119,7 +152,14 @@ impl Transport {
 
     /// Whether the credentials are taken.
     pub(crate) fn check_credentials(&self) -> Result<()> {
-        let request = Request { method: Method::GET, target: "/v2/", headers: &[], body: None, scope: "" };
+        let request = Request {
+            method: Method::GET,
+            target: "/v2/",
+            headers: &[],
+            body: None,
+            scope: "",
+            patience: Patience::Full,
+        };
         let response = self.send(&request)?;
         if response.status().is_success() {
             return Ok(());
@@ -141,7 +181,14 @@ impl Transport {
                 agent: self.agent(scheme, insecure)?,
                 challenge: Mutex::default(),
             };
-            let ping = Request { method: Method::GET, target: "/v2/", headers: &[], body: None, scope: "" };
+            let ping = Request {
+                method: Method::GET,
+                target: "/v2/",
+                headers: &[],
+                body: None,
+                scope: "",
+                patience: Patience::Full,
+            };
             match base.send(&ping, None) {
                 Ok(response) => {
                     let offered = response.headers().get_all(WWW_AUTHENTICATE).iter();
@@ -204,7 +251,14 @@ impl Transport {
         if !scope.is_empty() {
             query += &format!("&scope={}", encoded(scope));
         }
-        let ask = Request { method: Method::GET, target: realm, headers: &[], body: None, scope: "" };
+        let ask = Request {
+            method: Method::GET,
+            target: realm,
+            headers: &[],
+            body: None,
+            scope: "",
+            patience: Patience::Full,
+        };
         let result = match &self.credentials {
             Credentials::IdentityToken(token) => {
                 let form = format!(
@@ -221,14 +275,27 @@ impl Transport {
                 }
                 let joint = if realm.contains('?') { '&' } else { '?' };
                 let target = format!("{realm}{joint}{query}");
-                let ask =
-                    Request { method: Method::GET, target: &target, headers: &[], body: None, scope: "" };
+                let ask = Request {
+                    method: Method::GET,
+                    target: &target,
+                    headers: &[],
+                    body: None,
+                    scope: "",
+                    patience: Patience::Full,
+                };
                 base.send(&ask, credentials.basic().as_deref())
             }
         };
         let response = result.map_err(|error| self.unreachable_at(realm, error))?;
         if !response.status().is_success() {
-            let ask = Request { method: Method::GET, target: realm, headers: &[], body: None, scope: "" };
+            let ask = Request {
+                method: Method::GET,
+                target: realm,
+                headers: &[],
+                body: None,
+                scope: "",
+                patience: Patience::Full,
+            };
             return Err(self.refusal(&ask, response));
         }
         Token::parse(realm, &read_answer(response, realm)?)
@@ -286,8 +353,24 @@ impl Base {
                 builder = builder.header(http::header::CONTENT_LENGTH, 0);
                 self.agent.run(builder.body(SendBody::none())?)
             }
-            None => self.agent.run(builder.body(SendBody::none())?),
+            None => self.run(builder.body(SendBody::none())?, request.patience),
         }
+    }
+
+    fn run(&self, request: http::Request<SendBody<'_>>, patience: Patience) -> Result<Response, ureq::Error> {
+        if patience == Patience::Full {
+            return self.agent.run(request);
+        }
+        let mut config = self
+            .agent
+            .configure_request(request)
+            .timeout_connect(Some(SHORT_PATIENCE))
+            .timeout_recv_response(Some(SHORT_PATIENCE))
+            .timeout_per_read(Some(SHORT_PATIENCE));
+        if patience == Patience::ShortInAll {
+            config = config.timeout_global(Some(SHORT_PATIENCE));
+        }
+        self.agent.run(config.build())
     }
 }
 

@@ -104,6 +104,11 @@ impl Content {
         self.layout.blob(digest).exists()
     }
 
+    /// How many bytes a blob has; `None` when there is none.
+    pub fn size(&self, digest: &Digest) -> Option<u64> {
+        std::fs::metadata(self.layout.blob(digest)).ok().map(|metadata| metadata.len())
+    }
+
     /// Opens a blob for reading.
     ///
     /// # Errors

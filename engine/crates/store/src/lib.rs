@@ -4,7 +4,7 @@
 //!   db/            state.db: containers, images, events, …: the truth that all processes share
 //!   watch.rs       waking up when another process committed events
 //!   lock.rs        locks between processes
-//!   content.rs     blobs by digest: manifests and configurations
+//!   content.rs     blobs by digest: manifests, configurations, and what referrers say
 //!   layer/         layers as overlayfs wants them
 //!   filetree/      a container's files: packing, extracting, comparing
 //!   tarball/       reading and writing tar, exactly

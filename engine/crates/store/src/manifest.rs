@@ -21,7 +21,9 @@ pub const DOCKER_MANIFEST: &str = "application/vnd.docker.distribution.manifest.
 pub const DOCKER_CONFIG: &str = "application/vnd.docker.container.image.v1+json";
 
 /// Says that a manifest is no image, but a statement about one.
-const REFERENCE_TYPE: &str = "vnd.docker.reference.type";
+pub const REFERENCE_TYPE: &str = "vnd.docker.reference.type";
+/// Says about which manifest.
+pub const REFERENCE_DIGEST: &str = "vnd.docker.reference.digest";
 
 /// What points at a blob. Its digest is text until it is needed: a descriptor that nobody follows may be odd.
 #[derive(Debug, Clone, Deserialize)]
@@ -207,9 +209,16 @@ impl Descriptor {
     }
 
     /// Whether it points at a statement about an image.
-    pub(crate) fn is_attestation(&self) -> bool {
+    pub fn is_attestation(&self) -> bool {
         self.annotations.as_ref().is_some_and(|all| all.contains_key(REFERENCE_TYPE))
             || self.platform.as_ref().is_some_and(|p| p.os == "unknown" && p.architecture == "unknown")
+    }
+
+    /// The manifest that it points at a statement about, by the annotations of BuildKit: its digest.
+    pub fn attests(&self) -> Option<&str> {
+        let all = self.annotations.as_ref()?;
+        all.get(REFERENCE_TYPE)?;
+        all.get(REFERENCE_DIGEST).map(String::as_str)
     }
 
     /// Whether it is said to be for this kind of machine.
@@ -228,6 +237,30 @@ pub(crate) fn architecture() -> &'static str {
         "loongarch64" => "loong64",
         other => other,
     }
+}
+
+/// What a manifest says of itself: read only where it matters, because an image does not become another one by it.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Remarks {
+    /// What kind of thing it is, if it says so.
+    #[serde(default)]
+    pub artifact_type: Option<String>,
+    /// The manifest that it refers to.
+    #[serde(default)]
+    pub subject: Option<Descriptor>,
+    /// Remarks.
+    #[serde(default)]
+    pub annotations: Option<BTreeMap<String, String>>,
+}
+
+/// Reads what a manifest says of itself.
+///
+/// # Errors
+/// `Corrupt` when it cannot be read.
+pub fn parse_remarks(name: &str, bytes: &[u8]) -> Result<Remarks> {
+    serde_json::from_slice(bytes)
+        .map_err(|error| Error::caused(ErrorKind::Corrupt, format!("{name} is not a valid manifest"), error))
 }
 
 /// Reads an index or a manifest, and refuses what could be both (CVE-2021-41190), or what is not what it was

@@ -7,8 +7,9 @@ use crate::image::remove::Removed;
 use bollard_stubs::models as wire;
 use dhow_model::image::{History, Image, ImageConfig};
 use dhow_model::{Digest, LowerLayer, Reference};
+use dhow_store::db::Referrer;
 use serde::Serialize;
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::collections::HashMap;
 use std::path::Path;
 
@@ -41,6 +42,14 @@ pub(in crate::api) fn summary(row: &ImageSummary) -> wire::ImageSummary {
     }
 }
 
+/// The same with its manifests.
+pub(in crate::api) fn summary_with_manifests(
+    row: &ImageSummary,
+    found: &InspectedImage,
+) -> wire::ImageSummary {
+    wire::ImageSummary { manifests: Some(manifests(found)), ..summary(row) }
+}
+
 /// The generated answer, and what it lacks.
 #[derive(Serialize)]
 pub(in crate::api) struct ImageInspect {
@@ -53,10 +62,17 @@ pub(in crate::api) struct ImageInspect {
     /// Before API 1.44 clients read this one.
     #[serde(rename = "VirtualSize", skip_serializing_if = "Option::is_none")]
     virtual_size: Option<i64>,
+    /// Signatures, attestations and the like: Docker has a place for the attestations of an index alone.
+    #[serde(rename = "Referrers", skip_serializing_if = "Vec::is_empty")]
+    referrers: Vec<Value>,
 }
 
 /// Everything about one image.
-pub(in crate::api) fn inspect(found: &InspectedImage, with_virtual_size: bool) -> ImageInspect {
+pub(in crate::api) fn inspect(
+    found: &InspectedImage,
+    with_virtual_size: bool,
+    with_manifests: bool,
+) -> ImageInspect {
     let image = &found.image;
     // The stored configuration knows fields that the engine has no use for, and users still ask about.
     let raw: Value = serde_json::from_slice(&found.raw_config).unwrap_or_default();
@@ -88,12 +104,83 @@ pub(in crate::api) fn inspect(found: &InspectedImage, with_virtual_size: bool) -
             metadata: Some(wire::ImageInspectMetadata {
                 last_tag_time: Some(super::inspect::NEVER.to_owned()),
             }),
+            manifests: with_manifests.then(|| manifests(found)),
             ..wire::ImageInspect::default()
         },
         parent: "",
         docker_version: text("docker_version"),
         virtual_size: with_virtual_size.then_some(size),
+        referrers: found.referrers.iter().map(referrer).collect(),
     }
+}
+
+/// One thing that refers to an image: a descriptor, as the distribution specification lists them, and what it is about.
+fn referrer(referrer: &Referrer) -> Value {
+    let manifest = &referrer.manifest;
+    json!({
+        "Subject": referrer.subject.as_str(),
+        "Descriptor": {
+            "mediaType": manifest.media_type,
+            "digest": manifest.digest.as_str(),
+            "size": manifest.size_bytes,
+            "artifactType": referrer.artifact_type,
+            "annotations": referrer.annotations,
+        },
+        "Kind": if referrer.reference_type.is_some() { "attestation" } else { "referrer" },
+        "Size": referrer.parts().map(|blob| blob.size_bytes).sum::<u64>(),
+        "Repository": referrer.repository,
+    })
+}
+
+/// What an image consists of, where a client asks for it (`manifests=1`): its manifest, and the attestations of it.
+fn manifests(found: &InspectedImage) -> Vec<wire::ImageManifestSummary> {
+    let image = &found.image;
+    let descriptor = |digest: &Digest, media_type: Option<&str>, bytes: Option<u64>| wire::OciDescriptor {
+        media_type: media_type.map(str::to_owned),
+        digest: Some(digest.to_string()),
+        size: bytes.map(signed),
+        ..wire::OciDescriptor::default()
+    };
+    let media_type = found.manifest.as_ref().map(|(media_type, _)| media_type.as_str());
+    let bytes = found.manifest.as_ref().map(|(_, bytes)| *bytes);
+    let of_image = image.manifest.iter().map(|digest| wire::ImageManifestSummary {
+        id: digest.to_string(),
+        descriptor: descriptor(digest, media_type, bytes),
+        available: true,
+        size: wire::ImageManifestSummarySize {
+            total: signed(image.size_bytes) + signed(bytes.unwrap_or(0)),
+            content: signed(bytes.unwrap_or(0)),
+        },
+        kind: Some(wire::ImageManifestSummaryKindEnum::IMAGE),
+        image_data: Some(wire::ImageManifestSummaryImageData {
+            platform: wire::OciPlatform {
+                architecture: Some(image.architecture.clone()),
+                os: Some(image.os.clone()),
+                variant: Some(image.variant.clone()).filter(|variant| !variant.is_empty()),
+                ..wire::OciPlatform::default()
+            },
+            containers: found.containers.iter().map(ToString::to_string).collect(),
+            size: wire::ImageManifestSummaryImageDataSize { unpacked: signed(image.size_bytes) },
+        }),
+        attestation_data: None,
+    });
+    let attestations = found.referrers.iter().filter(|referrer| referrer.reference_type.is_some());
+    let attestations = attestations.map(|referrer| {
+        let manifest = &referrer.manifest;
+        let bytes = signed(referrer.parts().map(|blob| blob.size_bytes).sum());
+        wire::ImageManifestSummary {
+            id: manifest.digest.to_string(),
+            descriptor: descriptor(&manifest.digest, Some(&manifest.media_type), Some(manifest.size_bytes)),
+            available: true,
+            size: wire::ImageManifestSummarySize { total: bytes, content: bytes },
+            kind: Some(wire::ImageManifestSummaryKindEnum::ATTESTATION),
+            image_data: None,
+            attestation_data: Some(wire::ImageManifestSummaryAttestationData {
+                _for: referrer.subject.to_string(),
+            }),
+        }
+    });
+    of_image.chain(attestations).collect()
 }
 
 /// The configuration that containers of the image start from.
@@ -193,7 +280,6 @@ pub(in crate::api) fn removed(removed: &[Removed]) -> Vec<wire::ImageDeleteRespo
 mod tests {
     use super::*;
     use dhow_model::Timestamp;
-    use serde_json::json;
 
     fn image() -> Image {
         Image {
@@ -221,8 +307,11 @@ mod tests {
             raw_config:
                 br#"{"docker_version":"9","config":{"Healthcheck":{"Test":["NONE"]},"OnBuild":["RUN x"]}}"#
                     .to_vec(),
+            referrers: Vec::new(),
+            manifest: None,
+            containers: Vec::new(),
         };
-        let shown = serde_json::to_value(inspect(&found, true)).unwrap();
+        let shown = serde_json::to_value(inspect(&found, true, false)).unwrap();
         assert_eq!(shown["RepoTags"], json!(["debian:12"]));
         assert_eq!(shown["Config"]["OnBuild"], json!(["RUN x"]));
         assert_eq!(shown["Config"]["Healthcheck"]["Test"], json!(["NONE"]));

@@ -5,13 +5,14 @@ use crate::api::body::{BodyReader, Input, ok_json, typed, write_to};
 use crate::api::params::Params;
 use crate::api::status::{ApiError, ApiResult};
 use crate::api::{Version, blocking, convert, fetch};
+use crate::filters::Filters;
 use crate::image::import::ImportRequest;
 use crate::image::{self};
 use axum::body::Body;
 use axum::extract::{Path, Request, State};
 use axum::response::IntoResponse;
 use bollard_stubs::models as wire;
-use dhow_model::{Error, Reference, Result, ResultExt};
+use dhow_model::{Error, ErrorKind, Reference, Result, ResultExt};
 use http::{HeaderMap, StatusCode};
 use std::io::{Seek, SeekFrom};
 
@@ -21,8 +22,28 @@ const NO_VIRTUAL_SIZE_SINCE: Version = Version { major: 1, minor: 44 };
 /// `GET /images/json`
 pub(in crate::api) async fn list(State(engine): State<Engine>, params: Params) -> ApiResult {
     let filters = params.filters()?;
+    if params.flag("manifests") {
+        return list_with_manifests(engine, filters).await;
+    }
     let rows = blocking(move || image::list::list(&engine, &filters)).await?;
     ok_json(&rows.iter().map(convert::image::summary).collect::<Vec<_>>())
+}
+
+async fn list_with_manifests(engine: Engine, filters: Filters) -> ApiResult {
+    let rows = blocking(move || {
+        let mut rows = Vec::new();
+        for row in image::list::list(&engine, &filters)? {
+            match image::inspect::inspect(&engine, row.image.id.as_str()) {
+                Ok(found) => rows.push(convert::image::summary_with_manifests(&row, &found)),
+                // Removed since it was listed.
+                Err(error) if error.kind() == ErrorKind::NotFound => {}
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(rows)
+    })
+    .await?;
+    ok_json(&rows)
 }
 
 /// Splits `a/b:c/json` into `a/b:c` and `json`.
@@ -35,6 +56,7 @@ pub(in crate::api) async fn get_by_name(
     State(engine): State<Engine>,
     Path(path): Path<String>,
     version: Version,
+    params: Params,
     headers: HeaderMap,
 ) -> ApiResult {
     let Some((name, verb)) = split_verb(&path) else { return Err(ApiError::page_not_found()) };
@@ -42,7 +64,8 @@ pub(in crate::api) async fn get_by_name(
     match verb {
         "json" => {
             let found = blocking(move || image::inspect::inspect(&engine, &name)).await?;
-            ok_json(&convert::image::inspect(&found, version < NO_VIRTUAL_SIZE_SINCE))
+            let with_virtual_size = version < NO_VIRTUAL_SIZE_SINCE;
+            ok_json(&convert::image::inspect(&found, with_virtual_size, params.flag("manifests")))
         }
         "history" => {
             let (id, references, steps) = blocking(move || image::history::history(&engine, &name)).await?;

@@ -123,6 +123,8 @@ pub(crate) enum Fault {
     Whole,
     /// The range that was asked for, under the name of another one.
     OtherRange,
+    /// It passes, with one more header.
+    Header(&'static str, String),
     /// Another answer: status, headers, body.
     Answer(&'static str, Vec<(&'static str, String)>, String),
 }
@@ -245,7 +247,11 @@ fn answer(client: TcpStream, upstream: Option<u16>, seen: &Seen, rule: &Rule) ->
     server.read_to_end(&mut whole)?;
     let start = whole.windows(4).position(|w| w == b"\r\n\r\n").map_or(whole.len(), |at| at + 4);
     let (head, body) = whole.split_at_mut(start);
-    if matches!(fault, Fault::OtherRange) {
+    if let Fault::Header(name, value) = &fault {
+        let end = head.len().saturating_sub(2);
+        client.write_all(&head[..end])?;
+        client.write_all(format!("{name}: {value}\r\n\r\n").as_bytes())?;
+    } else if matches!(fault, Fault::OtherRange) {
         let head = String::from_utf8_lossy(head);
         let right = format!("bytes {}-", asked.from());
         assert!(head.contains(&right), "{head}");
@@ -310,7 +316,9 @@ fn spoil(client: &mut (impl Read + Write), fault: Fault, body: &mut [u8]) -> std
             std::thread::sleep(Duration::from_millis(10));
             client.write_all(piece)
         }),
-        Fault::None | Fault::Whole | Fault::OtherRange | Fault::Answer(..) => client.write_all(body),
+        Fault::None | Fault::Whole | Fault::OtherRange | Fault::Header(..) | Fault::Answer(..) => {
+            client.write_all(body)
+        }
     }
 }
 
@@ -322,6 +330,12 @@ pub(crate) fn request(
     kind: &str,
     body: &[u8],
 ) -> (u16, String) {
+    let (status, _, body) = exchange(registry, method, path, kind, body);
+    (status, body)
+}
+
+/// The same, with the head of the answer.
+fn exchange(registry: &Registry, method: &str, path: &str, kind: &str, body: &[u8]) -> (u16, String, String) {
     let mut stream = TcpStream::connect((LOOPBACK, registry.port())).unwrap();
     let head = format!(
         "{method} {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\nContent-Type: {kind}\r\nAccept: {kind}\r\n\
@@ -334,6 +348,59 @@ pub(crate) fn request(
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();
     let status = answer.split(' ').nth(1).and_then(|s| s.parse().ok()).unwrap_or(0);
-    let body = answer.split_once("\r\n\r\n").map_or("", |(_, body)| body).to_owned();
-    (status, body)
+    let (head, body) = answer.split_once("\r\n\r\n").unwrap_or((&answer, ""));
+    (status, head.to_owned(), body.to_owned())
+}
+
+/// Something that a registry has.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Stored {
+    pub(crate) digest: String,
+    pub(crate) size: usize,
+}
+
+impl Stored {
+    fn of(bytes: &[u8]) -> Self {
+        Self { digest: crate::fixtures::digest_of(bytes), size: bytes.len() }
+    }
+
+    /// What points at it.
+    pub(crate) fn descriptor(&self, kind: &str) -> serde_json::Value {
+        serde_json::json!({ "mediaType": kind, "digest": self.digest, "size": self.size })
+    }
+}
+
+/// Gives a registry a blob.
+pub(crate) fn put_blob(registry: &Registry, repository: &str, bytes: &[u8]) -> Stored {
+    let stored = Stored::of(bytes);
+    let (status, head, body) =
+        exchange(registry, "POST", &format!("/v2/{repository}/blobs/uploads/"), "text/plain", b"");
+    assert_eq!(status, 202, "{body}");
+    let location = head.lines().find_map(|line| line.strip_prefix("Location: ")).unwrap();
+    let location = location.trim_start_matches("http://").trim_start_matches(&registry.host());
+    let (status, _, body) = exchange(
+        registry,
+        "PUT",
+        &format!("{location}&digest={}", stored.digest),
+        "application/octet-stream",
+        bytes,
+    );
+    assert_eq!(status, 201, "{body}");
+    stored
+}
+
+/// Gives a registry a manifest or an index under a tag, or under its digest.
+pub(crate) fn put_manifest(
+    registry: &Registry,
+    repository: &str,
+    tag: Option<&str>,
+    manifest: &serde_json::Value,
+) -> Stored {
+    let bytes = manifest.to_string();
+    let stored = Stored::of(bytes.as_bytes());
+    let path = format!("/v2/{repository}/manifests/{}", tag.unwrap_or(&stored.digest));
+    let (status, body) =
+        request(registry, "PUT", &path, manifest["mediaType"].as_str().unwrap(), bytes.as_bytes());
+    assert_eq!(status, 201, "{body}");
+    stored
 }

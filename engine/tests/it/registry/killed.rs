@@ -38,7 +38,8 @@ fn at_any_moment() {
     save.extend(names.iter().map(String::as_str));
     sandbox.ok(save);
     for name in &names {
-        sandbox.ok(["push", name]);
+        let pushed = sandbox.ok(["push", name]);
+        super::referrers::attach(&registry, name.rsplit('/').next().unwrap(), &pushed);
     }
     sandbox.ok(["rmi", "busybox"]);
 
@@ -77,7 +78,7 @@ fn at_any_moment() {
 
     // All still works, to its end.
     for name in &names {
-        sandbox.ok(["pull", name]);
+        assert!(sandbox.ok(["pull", name]).contains("Referrers: 2 kept with the image"));
     }
     sandbox.ok(["run", "--rm", "--network", "none", &names[1], "test", "-s", "/file2"]);
     let checked = sandbox.ok(["system", "check"]);

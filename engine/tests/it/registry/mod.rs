@@ -6,6 +6,7 @@ mod fixture;
 mod killed;
 mod manifests;
 mod ranges;
+mod referrers;
 mod ways;
 
 use crate::fixtures::{self, Tar};

@@ -37,6 +37,7 @@ mod images;
 mod intents;
 mod layers;
 mod networks;
+mod referrers;
 mod schema;
 mod turns;
 mod volumes;
@@ -49,6 +50,7 @@ pub use events::EVENTS_KEPT;
 pub use execs::{ExecConfig, ExecRecord};
 pub use intents::Intent;
 pub use layers::{LayerBlob, LayerRecord};
+pub use referrers::{KeptBlob, Referrer};
 pub use schema::VERSION as SCHEMA_VERSION;
 pub use volumes::VolumeRecord;
 

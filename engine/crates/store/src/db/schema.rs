@@ -10,10 +10,10 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// The schema that this build knows.
-pub const VERSION: i64 = 5;
+pub const VERSION: i64 = 6;
 
 /// As many as [`VERSION`] says.
-const MIGRATIONS: [&str; 5] = [V1, V2, V3, V4, V5];
+const MIGRATIONS: [&str; 6] = [V1, V2, V3, V4, V5, V6];
 
 /// Ids, digests, names and references are text as users see them; times are nanoseconds since 1970; JSON
 /// columns hold what is only read whole. A container is two rows, because its state changes often and its
@@ -195,6 +195,16 @@ CREATE TABLE mounted_images (
     PRIMARY KEY (container, image)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX mounted_images_by_image ON mounted_images (image);
+";
+
+/// What refers to manifests that are kept: by the digest of what it refers to, whoever keeps that.
+const V6: &str = r"
+CREATE TABLE referrers (
+    subject  TEXT NOT NULL,
+    manifest TEXT NOT NULL,
+    referrer TEXT NOT NULL,
+    PRIMARY KEY (subject, manifest)
+) STRICT, WITHOUT ROWID;
 ";
 
 /// How many migrations the database has seen; 0 for an empty file.

@@ -7,6 +7,7 @@ mod intents;
 mod measure;
 mod networks;
 mod opening;
+mod referrers;
 mod sharing;
 mod the_log;
 
