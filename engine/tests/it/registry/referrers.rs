@@ -383,6 +383,7 @@ fn what_is_wrong_is_left_out_and_the_image_comes() {
         ("another manifest", listed(std::slice::from_ref(&good)), "its manifest is not what its digest says"),
         ("another blob", listed(std::slice::from_ref(&good)), "of it is not what its manifest says"),
         ("a blob that never comes whole", listed(std::slice::from_ref(&good)), "Referrers left out: "),
+        ("a manifest that stalls", listed(std::slice::from_ref(&good)), "Referrers left out: "),
     ];
     let manifest_path = format!("/v2/app/manifests/{}", good["digest"].as_str().unwrap());
     let blob_path = format!("/v2/app/blobs/{blob}");
@@ -390,6 +391,7 @@ fn what_is_wrong_is_left_out_and_the_image_comes() {
         let (manifest_path, blob_path) = (manifest_path.clone(), blob_path.clone());
         let front = Front::of(&registry, move |asked, _| match what {
             _ if is_list(asked) => Fault::Answer(status, headers.clone(), body.clone()),
+            "a manifest that stalls" if asked.path == manifest_path => Fault::Stall(3),
             "another manifest" if asked.path == manifest_path => Fault::Flip(9),
             "another blob" if asked.path == blob_path => Fault::Flip(0),
             "a blob that never comes whole" if asked.path == blob_path => Fault::Cut(2),
