@@ -5,6 +5,20 @@
 //! extended attributes are set at once, the times of directories at the very end, because filling a directory
 //! changes its time.
 //!
+//! One thread makes all files of a layer, while others inflate and hash; several layers are unpacked at once.
+//! Measured beside it: this thread makes all names, in order, and hands the open files on to a worker, which writes
+//! their data, owners, modes and times through the descriptors, so that nothing has to wait for anything. 50,000 files
+//! of 8 KiB in 500 directories, ext4, two cores that others use too, medians of five:
+//!
+//! | layer | until all is written, ms | processor time, s |
+//! |---|--:|--:|
+//! | gzip | 1549 → 1504 | 2.56 → 2.67 |
+//! | plain | 1433 → 1234 | 1.79 → 2.01 |
+//!
+//! After that comes the sync, which takes half a second, and more when the disk is busy. For gzip, the usual form, inflating
+//! and hashing have the second core: a perfect division of 2.56 s of work would not save 15 % of the whole. Making
+//! a file on one core and filling it on another costs what it saves. More cores were not there to be measured.
+//!
 //! What is left out, on purpose: `trusted.overlay.*` attributes (they would steer our own overlay mounts) and
 //! aufs's own files (`.wh..wh.*`).
 
