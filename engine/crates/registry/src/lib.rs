@@ -5,7 +5,8 @@
 //!      │   manifests, blobs by range, uploads, tags; referrers.rs: what refers to a manifest
 //!      ▼
 //!   transport.rs   which scheme and which certificates; retries; errors in words
-//!      └─ auth.rs  what a 401 asks for: basic, or a token of somebody else's
+//!      ├─ auth.rs  what a 401 asks for: basic, or a token of somebody else's
+//!      └─ proxies.rs  which proxy a host is reached by, if any
 //! ```
 //!
 //! Everything blocks: a pull is a handful of threads that read, inflate and write, and a thread that waits for the
@@ -18,6 +19,7 @@
 
 mod auth;
 mod certificates;
+mod forward;
 mod proxies;
 mod referrers;
 mod repository;

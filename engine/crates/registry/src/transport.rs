@@ -2,7 +2,7 @@
 
 use crate::auth::{Challenge, Credentials, Token, encoded};
 use crate::certificates::tls_for;
-use crate::proxies::proxy_for;
+use crate::proxies::Proxies;
 use crate::settings::{Settings, host_of};
 use dhow_model::{Error, ErrorKind, Result};
 use http::header::{AUTHORIZATION, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
@@ -203,24 +203,28 @@ impl Transport {
     }
 
     fn agent(&self, scheme: &str, insecure: bool) -> Result<Agent> {
-        let mut config = Agent::config_builder()
-            .http_status_as_error(false)
-            // What is asked for over TLS is not given away without it, wherever a redirect leads.
-            .https_only(scheme == "https")
-            .max_redirects(REDIRECTS_MAX)
-            .redirect_auth_headers(ureq::config::RedirectAuthHeaders::SameHost)
-            .user_agent(concat!("dhow/", env!("CARGO_PKG_VERSION")))
-            .accept_encoding(ureq::config::AutoHeaderValue::None)
-            .max_idle_connections_per_host(IDLE_CONNECTIONS)
-            .timeout_connect(Some(CONNECT_PATIENCE))
-            .timeout_recv_response(Some(ANSWER_PATIENCE))
-            .timeout_per_read(Some(ANSWER_PATIENCE))
-            .timeout_per_write(Some(ANSWER_PATIENCE));
-        if scheme == "https" {
-            config = config.tls_config(tls_for(&self.host, &self.settings, insecure)?);
-        }
-        config = config.proxy(proxy_for(scheme, &self.host)?);
-        Ok(config.build().into())
+        // A registry without TLS may lead to hosts with it, and those must prove who they are.
+        let tls = tls_for(&self.host, &self.settings, insecure && scheme == "https")?;
+        let proxies = Proxies::of_environment();
+        proxies.choose(scheme, &self.host)?;
+        Ok(proxies.agent(|proxy| {
+            Agent::config_builder()
+                .http_status_as_error(false)
+                // What is asked for over TLS is not given away without it, wherever a redirect leads.
+                .https_only(scheme == "https")
+                .max_redirects(REDIRECTS_MAX)
+                .redirect_auth_headers(ureq::config::RedirectAuthHeaders::SameHost)
+                .user_agent(concat!("dhow/", env!("CARGO_PKG_VERSION")))
+                .accept_encoding(ureq::config::AutoHeaderValue::None)
+                .max_idle_connections_per_host(IDLE_CONNECTIONS)
+                .timeout_connect(Some(CONNECT_PATIENCE))
+                .timeout_recv_response(Some(ANSWER_PATIENCE))
+                .timeout_per_read(Some(ANSWER_PATIENCE))
+                .timeout_per_write(Some(ANSWER_PATIENCE))
+                .tls_config(tls.clone())
+                .proxy(proxy)
+                .build()
+        }))
     }
 
     /// The value of the `Authorization` header for a scope.

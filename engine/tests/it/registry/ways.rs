@@ -5,7 +5,7 @@ use super::fixture::{Asked, Fault, Front, LOOPBACK, Registry, free_port};
 use super::{certificate, own_address};
 use crate::sandbox::{Ended, Sandbox, finish};
 use std::io::{BufRead, BufReader, Write};
-use std::net::{IpAddr, TcpListener, TcpStream};
+use std::net::{IpAddr, Ipv4Addr, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::Command;
 use std::sync::{Arc, Mutex};
@@ -36,7 +36,7 @@ impl Tunnel {
         format!("http://me:secret@127.0.0.1:{}", self.port)
     }
 
-    /// Who was asked for, by which credentials.
+    /// What was asked for, by which credentials.
     fn asked(&self) -> Vec<String> {
         std::mem::take(&mut *self.asked.lock().unwrap())
     }
@@ -55,8 +55,8 @@ fn carry(client: TcpStream, to: (IpAddr, u16), log: &Mutex<Vec<String>>) -> std:
             line.trim_end().clone_into(&mut proof);
         }
     }
-    let host = first.split(' ').nth(1).unwrap_or_default();
-    log.lock().unwrap().push(format!("{host} {}", proof.rsplit(' ').next().unwrap_or_default()));
+    let asked = first.split(" HTTP/").next().unwrap_or_default();
+    log.lock().unwrap().push(format!("{asked} {}", proof.rsplit(' ').next().unwrap_or_default()));
     let mut client = client;
     let mut server = TcpStream::connect(to)?;
     client.write_all(b"HTTP/1.1 200 Connection established\r\n\r\n")?;
@@ -90,21 +90,29 @@ fn dhow(sandbox: &Sandbox, settings: &str, environment: &[(&str, &str)], argumen
 fn proxies_are_asked_for_their_scheme_and_not_for_those_that_need_none() {
     let sandbox = Sandbox::with_busybox();
     let registry = Registry::start(&sandbox.path("registry"));
-    let tunnel = Tunnel::to(LOOPBACK, registry.port());
-    let address = tunnel.address();
+    // It takes whole URLs, and no CONNECT, as many proxies do for what is not TLS.
+    let proxy = Front::of(&registry, |_, _| Fault::None);
+    let address = proxy.url("").replace("http://", "http://me:secret@");
     // A name that nobody but the proxy knows.
     let name = "reg.invalid:5000/far";
     let settings = r#"{"insecure-registries": ["reg.invalid:5000", "reg2.invalid"]}"#;
     let http = [("HTTP_PROXY", address.as_str())];
     sandbox.ok(["tag", "busybox", name]);
     dhow(&sandbox, settings, &http, &["push", "-q", name]).ok();
-    let asked = tunnel.asked();
-    assert!(!asked.is_empty() && asked.iter().all(|to| to == "reg.invalid:5000 bWU6c2VjcmV0"), "{asked:?}");
+    let asked = proxy.asked();
+    for asked in &asked {
+        assert!(asked.path.starts_with("http://reg.invalid:5000/v2/"), "{asked:?}");
+        assert_eq!(asked.headers["host"], "reg.invalid:5000");
+        assert_eq!(asked.headers["proxy-authorization"], "Basic bWU6c2VjcmV0");
+    }
+    assert!(asked.iter().any(|asked| matches!(&*asked.method, "PUT" | "PATCH")), "{asked:?}");
     sandbox.ok(["rmi", "-f", name, "busybox"]);
     dhow(&sandbox, settings, &http, &["pull", "-q", name]).ok();
-    assert!(!tunnel.asked().is_empty());
+    assert!(proxy.asked().iter().any(Asked::is_blob));
 
     // That of the other scheme is not, nor any for hosts on the list, nor for this machine.
+    let tunnel = Tunnel::to(LOOPBACK, registry.port());
+    let address = tunnel.address();
     for (variable, without) in
         [("HTTPS_PROXY", ""), ("HTTP_PROXY", ".invalid"), ("http_proxy", "reg.invalid:5000")]
     {
@@ -114,12 +122,77 @@ fn proxies_are_asked_for_their_scheme_and_not_for_those_that_need_none() {
         let asked = tunnel.asked();
         // The proxy of TLS was asked, for TLS; what is behind it does not speak that.
         assert_eq!(asked.is_empty(), variable != "HTTPS_PROXY", "{variable}: {asked:?}");
+        assert!(asked.iter().all(|to| to == "CONNECT reg.invalid:5000 bWU6c2VjcmV0"), "{asked:?}");
     }
     let local = registry.name("far");
     dhow(&sandbox, "{}", &[("ALL_PROXY", &address)], &["pull", "-q", &local]).ok();
     assert_eq!(tunnel.asked(), Vec::<String>::new());
     let odd = dhow(&sandbox, settings, &[("HTTP_PROXY", "http://")], &["pull", name]);
     odd.fails(1, "HTTP_PROXY: want http://HOST:PORT");
+}
+
+#[test]
+fn a_host_that_a_registry_leads_to_is_judged_by_itself() {
+    let sandbox = Sandbox::with_busybox();
+    let address = own_address().expect("an address of this machine that is not the loopback's");
+    let registry = Registry::with(&sandbox.path("registry"), IpAddr::V4(Ipv4Addr::UNSPECIFIED), "");
+    let near = format!("127.0.0.1:{}/led", registry.port());
+    sandbox.ok(["tag", "busybox", &near]);
+    sandbox.ok(["push", "-q", &near]);
+    let behind = format!("http://{address}:{}/", registry.port());
+    let known = "http://reg.invalid:5000/";
+    let leads_to = behind.clone();
+    let proxy = Front::of(&registry, move |asked, _| match asked.path.strip_prefix(known) {
+        Some(path) if asked.is_blob() => {
+            let location = vec![("Location", format!("{leads_to}{path}"))];
+            Fault::Answer("307 Temporary Redirect", location, String::new())
+        }
+        _ => Fault::None,
+    });
+    let settings = r#"{"insecure-registries": ["reg.invalid:5000"]}"#;
+    let (url, network) = (proxy.url(""), format!("198.51.100.0/24,{address}/31"));
+    let mut asked_before = 0;
+    for (without, by_proxy) in [(network.as_str(), false), ("198.51.100.0/24", true)] {
+        sandbox.ok(["rmi", "-f", "busybox", &near, "reg.invalid:5000/led"]);
+        let environment = [("HTTP_PROXY", url.as_str()), ("NO_PROXY", without)];
+        dhow(&sandbox, settings, &environment, &["pull", "-q", "reg.invalid:5000/led"]).ok();
+        let asked = proxy.asked();
+        let (to_known, to_behind): (Vec<_>, Vec<_>) =
+            asked[asked_before..].iter().partition(|asked| asked.path.starts_with(known));
+        assert!(to_known.iter().any(|asked| asked.is_blob()), "{to_known:?}");
+        assert_eq!(!to_behind.is_empty(), by_proxy, "{to_behind:?}");
+        assert!(to_behind.iter().all(|asked| asked.path.starts_with(&behind)), "{to_behind:?}");
+        asked_before = asked.len();
+    }
+}
+
+#[test]
+fn who_is_led_from_a_registry_without_tls_to_one_with_it_checks_that() {
+    let sandbox = Sandbox::with_busybox();
+    let address = own_address().expect("an address of this machine that is not the loopback's");
+    let (authority, certificate, key) = certificate(&sandbox, &address.to_string());
+    let tls = format!("  tls: {{certificate: {}, key: {}}}\n", certificate.display(), key.display());
+    let sealed = Registry::with(&sandbox.path("sealed"), address, &tls);
+    let plain = Registry::start(&sandbox.path("plain"));
+    let trusted = [("SSL_CERT_FILE", authority.to_str().unwrap())];
+    for registry in [&sealed, &plain] {
+        let name = registry.name("led");
+        sandbox.ok(["tag", "busybox", &name]);
+        dhow(&sandbox, "{}", &trusted, &["push", "-q", &name]).ok();
+        sandbox.ok(["rmi", &name]);
+    }
+    sandbox.ok(["rmi", "-f", "busybox"]);
+    let behind = format!("https://{}", sealed.host());
+    let front = Front::of(&plain, move |asked, _| {
+        if asked.is_blob() {
+            let location = vec![("Location", format!("{behind}{}", asked.path))];
+            return Fault::Answer("307 Temporary Redirect", location, String::new());
+        }
+        Fault::None
+    });
+    let name = front.name("led");
+    dhow(&sandbox, "{}", &[], &["pull", "-q", &name]).fails(1, "invalid peer certificate");
+    dhow(&sandbox, "{}", &trusted, &["pull", "-q", &name]).ok();
 }
 
 #[test]
@@ -134,7 +207,7 @@ fn tls_goes_through_a_proxy_from_end_to_end() {
     let trusted = ("SSL_CERT_FILE", authority.to_str().unwrap());
     sandbox.ok(["tag", "busybox", &name]);
     dhow(&sandbox, "{}", &[trusted, ("HTTPS_PROXY", &proxy)], &["push", "-q", &name]).ok();
-    let host = format!("{} ", registry.host());
+    let host = format!("CONNECT {} ", registry.host());
     let asked = tunnel.asked();
     assert!(!asked.is_empty() && asked.iter().all(|to| to.starts_with(&host)), "{asked:?}");
     // Directly, by the network that the host is in.

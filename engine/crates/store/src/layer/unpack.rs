@@ -15,7 +15,7 @@
 //! | gzip | 1549 → 1504 | 2.56 → 2.67 |
 //! | plain | 1433 → 1234 | 1.79 → 2.01 |
 //!
-//! After that comes the sync, which takes half a second, and more when the disk is busy. For gzip, the usual form, inflating
+//! After that comes the sync, which takes half a second and more. For gzip, the usual form, inflating
 //! and hashing have the second core: a perfect division of 2.56 s of work would not save 15 % of the whole. Making
 //! a file on one core and filling it on another costs what it saves. More cores were not there to be measured.
 //!
