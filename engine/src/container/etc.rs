@@ -84,11 +84,16 @@ pub(crate) fn name_servers(text: &str) -> impl Iterator<Item = IpAddr> {
     })
 }
 
+/// The whole name and, if it has several parts, the first: a whole name may be the host's alone, or have a domain of its
+/// own.
 fn full_name(config: &ContainerConfig) -> String {
-    if config.domainname.is_empty() {
-        config.hostname.clone()
-    } else {
-        format!("{}.{} {}", config.hostname, config.domainname, config.hostname)
+    let whole = match config.domainname.as_str() {
+        "" => config.hostname.clone(),
+        domain => format!("{}.{domain}", config.hostname),
+    };
+    match whole.split_once('.') {
+        Some((first, _)) => format!("{whole} {first}"),
+        None => whole,
     }
 }
 

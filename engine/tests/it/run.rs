@@ -267,6 +267,14 @@ fn hosts_and_resolver_files_are_made() {
     let sandbox = Sandbox::with_busybox();
     let hosts = run(&sandbox, &["-h", "me", "--add-host", "db:10.1.2.3"], &["cat", "/etc/hosts"]);
     assert!(hosts.contains("127.0.0.1\tlocalhost") && hosts.contains("10.1.2.3\tdb"), "{hosts}");
+    for (flags, ending) in [
+        (&["-h", "me"][..], "\tme"),
+        (&["-h", "me.example.org"], "\tme.example.org me"),
+        (&["-h", "me", "--domainname", "example.org"], "\tme.example.org me"),
+    ] {
+        let own = run(&sandbox, flags, &["tail", "-n", "1", "/etc/hosts"]);
+        assert!(own.ends_with(ending), "{flags:?}: {own}");
+    }
     let resolver =
         run(&sandbox, &["--dns", "192.0.2.1", "--dns-search", "example.org"], &["cat", "/etc/resolv.conf"]);
     assert!(

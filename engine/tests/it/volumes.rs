@@ -476,3 +476,47 @@ fn later_mounts_travel_as_the_propagation_says() {
     }
     sandbox.ok(["rm", "-f", "rprivate", "private", "rshared", "shared", "rslave", "slave"]);
 }
+
+/// `-v /:/host` is what every collector of metrics is started with, and mount namespaces are pinned by our own indexed
+/// layers, by snapd, by `unshare --mount=FILE`: the kernel lets no mount of such a file into a newer namespace.
+#[test]
+fn all_of_the_host_is_bound_whatever_is_pinned_in_it() {
+    let sandbox = Sandbox::with_busybox();
+    let place = sandbox.path("host");
+    let host = HostMount::tmpfs(&place);
+    let run = |args: &[&str]| Command::new(args[0]).args(&args[1..]).arg(&host.0).status().unwrap();
+    assert!(run(&["mount", "--make-private"]).success());
+    let below = HostMount::tmpfs(&place.join("below"));
+    std::fs::write(place.join("file"), "of the host").unwrap();
+    std::fs::write(below.0.join("file"), "below").unwrap();
+    let pin = place.join("ns");
+    std::fs::write(&pin, "").unwrap();
+    let pinned = Command::new("unshare").arg(format!("--mount={}", pin.display())).arg("true").status();
+    assert!(pinned.unwrap().success());
+    let _pin = HostMount(pin.clone());
+    assert!(table().contains(&format!(" {} ", pin.display())), "it is pinned");
+
+    // A container of an indexed image lives, whose namespace is pinned, too.
+    sandbox.ok(["run", "-d", "--name", "box", "busybox", "sleep", "1000"]);
+    for source in ["/", sandbox.path("").to_str().unwrap()] {
+        let at = format!("/all{}", place.strip_prefix(source).map(|p| format!("/{}", p.display())).unwrap());
+        let script = format!("cat {at}/file {at}/below/file; wc -c <{at}/ns");
+        let bind = format!("{source}:/all:ro");
+        let seen = sandbox.ok(["run", "--rm", "-v", &bind, "busybox", "sh", "-c", &script]);
+        assert_eq!(seen, "of the hostbelow0", "{source}");
+    }
+    // What is shared stays shared, in the copy without the pin as well.
+    assert!(run(&["mount", "--make-shared"]).success());
+    let bind = format!("{}:/all:rslave", place.display());
+    sandbox.ok(["run", "-d", "--name", "slave", "-v", &bind, "busybox", "sleep", "1000"]);
+    std::fs::create_dir(place.join("later")).unwrap();
+    let later = HostMount::tmpfs(&place.join("later"));
+    std::fs::write(later.0.join("file"), "later").unwrap();
+    assert_eq!(sandbox.ok(["exec", "slave", "cat", "/all/later/file"]), "later");
+    // And files are copied out of such a container that is stopped.
+    sandbox.ok(["create", "--name", "made", "-v", &format!("{}:/all", place.display()), "busybox", "true"]);
+    let copied = sandbox.path("copied");
+    sandbox.ok(["cp", "made:/all/below/file", copied.to_str().unwrap()]);
+    assert_eq!(std::fs::read_to_string(copied).unwrap(), "below");
+    sandbox.ok(["rm", "-f", "slave", "box", "made"]);
+}

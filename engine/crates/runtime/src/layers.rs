@@ -2,7 +2,7 @@
 //! mount. So containers of one image share its page cache, and so do runs that follow each other.
 //!
 //! ```text
-//!   STATE/layers            itself, mounted on itself, private: what lies below is nobody else's
+//!   STATE/layers            itself, mounted on itself, unbindable: what lies below is nobody else's
 //!   STATE/layers/ns         a mount namespace, pinned; nobody lives in it
 //!     /                     a tmpfs
 //!     /NAME                 a layer: EROFS, its index and its tar opened as files
@@ -223,8 +223,9 @@ fn pin(mounts: &Path) -> Result<Option<OwnedFd>> {
     File::create(&file).context(pinning)?;
     let own = mount::open_tree(None, &directory, OPEN_TREE_CLONE).context(pinning)?;
     mount::attach(own.as_fd(), mount::open_path(&directory).context(pinning)?.as_fd()).context(pinning)?;
-    // Nobody else gets what is mounted below it: a namespace cannot be mounted where others would get it, too.
-    mount::set_attributes(own.as_fd(), 0, 0, mount::PRIVATE, false).context(pinning)?;
+    // Nobody else gets what is mounted below it: a namespace cannot be mounted where others would get it, too. Nor does
+    // anybody who mounts all that lies around it somewhere else: a copy of the pin could be attached to nothing.
+    mount::set_attributes(own.as_fd(), 0, 0, mount::UNBINDABLE, false).context(pinning)?;
     let namespace = mount_namespace::make(&directory).context(pinning)?;
     let source = c_string(format!("/proc/self/fd/{}", namespace.as_raw_fd()))?;
     let pin = mount::open_tree(None, &source, OPEN_TREE_CLONE).context(pinning)?;

@@ -14,6 +14,7 @@
 #![forbid(unsafe_code)]
 
 pub mod attach;
+mod bind_tree;
 mod bundle;
 pub mod cgroup;
 mod child;

@@ -9,6 +9,7 @@
 //! Nothing appears in the host's mount table, and nothing is left when the descriptor is closed. The threads end
 //! at once: it is only by them that a namespace can be entered without a process of its own. No program runs.
 
+use crate::bind_tree;
 use crate::copyup;
 use crate::idmap::{self, IdMaps};
 use crate::rootfs::{self, Layer, Mapping, Target, c_path};
@@ -271,7 +272,7 @@ fn source(volume: &ResolvedMount, mapping: Option<Mapping<'_>>, scratch: &Path) 
         _ => RECURSIVE,
     };
     let tree = match volume.subpath() {
-        "" => mount::open_tree(None, &c_path(path)?, OPEN_TREE_CLONE | recursive),
+        "" => bind_tree::copy_of(path, recursive != 0),
         subpath => volume_fs::below(path, subpath)
             .and_then(|place| mount::open_tree(Some(place.as_fd()), c"", OPEN_TREE_CLONE | recursive)),
     };

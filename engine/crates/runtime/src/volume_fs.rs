@@ -206,7 +206,7 @@ pub(crate) fn holder(path: &Path) -> Result<Option<(PathBuf, Vec<String>)>> {
 }
 
 /// Blanks and the like are octal in the table.
-fn unescaped(text: &str) -> String {
+pub(crate) fn unescaped(text: &str) -> String {
     [("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")]
         .iter()
         .fold(text.to_owned(), |text, (escape, character)| text.replace(escape, character))

@@ -130,10 +130,21 @@ fn fork(
 /// # Errors
 /// Of the clone, and of `make`.
 pub fn in_mount_namespace(make: impl FnOnce() -> Result<OwnedFd>) -> Result<OwnedFd> {
+    in_copied_mounts(|| {
+        crate::mount::set_root_propagation(crate::mount::PRIVATE)?;
+        make()
+    })
+}
+
+/// The same, but mounts there are peers of ours, as they are by themselves: `make` mounts and unmounts nothing. The copy
+/// has no mounts of mount namespaces' files: the kernel leaves them out (copy_mnt_ns, fs/namespace.c).
+///
+/// # Errors
+/// Of the clone, and of `make`.
+pub fn in_copied_mounts(make: impl FnOnce() -> Result<OwnedFd>) -> Result<OwnedFd> {
     let (answer, question) = nix::unistd::pipe2(nix::fcntl::OFlag::O_CLOEXEC)?;
     let child = fork_unseen(NEWNS | CLONE_FILES, || {
-        let made = crate::mount::set_root_propagation(crate::mount::PRIVATE).and_then(|()| make());
-        let number = match made {
+        let number = match make() {
             Ok(fd) => fd.into_raw_fd(),
             Err(errno) => -(errno as i32),
         };

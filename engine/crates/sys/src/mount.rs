@@ -29,6 +29,8 @@ pub const PRIVATE: u64 = libc::MS_PRIVATE;
 pub const SHARED: u64 = libc::MS_SHARED;
 /// From the master only.
 pub const SLAVE: u64 = libc::MS_SLAVE;
+/// Nothing travels, and no copy is made of it but by a whole new namespace.
+pub const UNBINDABLE: u64 = libc::MS_UNBINDABLE;
 
 /// What mount(2) takes of its options: the smallest page that Linux has, less its end (copy_mount_options,
 /// fs/namespace.c).

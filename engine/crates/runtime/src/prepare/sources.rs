@@ -1,5 +1,6 @@
 //! Detached mounts of what the host has: tmpfs, cgroup directories, bind sources.
 
+use crate::bind_tree;
 use crate::rootfs::{c_path, c_string};
 use crate::step::{BindPlan, MountStep};
 use crate::volume_fs::{self, holder};
@@ -114,13 +115,11 @@ pub(crate) fn bind_source(bind: &BindPlan, step: &MountStep) -> Result<OwnedFd> 
 /// All of a source.
 fn whole(bind: &BindPlan) -> Result<Result<OwnedFd, Errno>> {
     let path = &bind.path;
-    let flags = OPEN_TREE_CLONE | if bind.recursive { RECURSIVE } else { 0 };
-    let text = c_path(path)?;
-    Ok(match mount::open_tree(None, &text, flags) {
+    Ok(match bind_tree::copy_of(path, bind.recursive) {
         Err(Errno::ENOENT) if bind.create => {
             std::fs::create_dir_all(path)
                 .context_kind(ErrorKind::StartFailed, || format!("make bind source {}", path.display()))?;
-            mount::open_tree(None, &text, flags)
+            bind_tree::copy_of(path, bind.recursive)
         }
         other => other,
     })
