@@ -50,6 +50,7 @@ pub fn inspect(reference: &Reference, registries: &Registries) -> Result<Distrib
     let media_type = document.media_type.clone().unwrap_or(fetched.media_type);
     let platforms = match document.manifests.take() {
         Some(entries) => entries.into_iter().filter_map(|entry| entry.platform).collect(),
+        None if document.is_artifact() => Vec::new(),
         None => {
             let (config, _) = document.of_image(&name)?;
             let config = config.parsed_digest()?;

@@ -91,12 +91,16 @@ pub(crate) fn sweep(engine: &Engine, _lock: &GcLock) -> Result<Swept> {
 }
 
 /// The blobs that images need: configurations, manifests, the indexes that they were pulled by, and what refers to
-/// them.
+/// them; and all of artifacts.
 pub(crate) fn referenced_blobs(txn: &Txn<'_>) -> Result<BTreeSet<Digest>> {
     let mut kept = BTreeSet::new();
     for (image, references) in txn.images()? {
         kept.insert(image.id);
         kept.extend(image.manifest);
+        kept.extend(references.iter().filter_map(|reference| reference.digest().cloned()));
+    }
+    for (artifact, references) in txn.artifacts()? {
+        kept.extend(artifact.parts().into_keys().cloned());
         kept.extend(references.iter().filter_map(|reference| reference.digest().cloned()));
     }
     for referrer in txn.referrers()? {

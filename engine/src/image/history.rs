@@ -10,6 +10,9 @@ use dhow_model::{Digest, Reference, Result};
 /// `NotFound`, or `InvalidArgument` for an ambiguous prefix.
 pub fn history(engine: &Engine, name: &str) -> Result<(Digest, Vec<Reference>, Vec<History>)> {
     engine.db()?.read(|txn| {
+        if let Some(artifact) = super::artifacts::named(txn, name)? {
+            return Err(super::artifacts::refusal(name, &artifact));
+        }
         let image = txn.find_image(name)?;
         let references = txn.tags_of(&image.id)?;
         Ok((image.id, references, image.history.into_iter().rev().collect()))

@@ -31,23 +31,13 @@ const FILTERS: [&str; 6] = ["before", "since", "dangling", "label", "reference",
 /// # Errors
 /// `InvalidArgument` for an unknown filter or a bad value; `NotFound` for the image of `before` or `since`.
 pub fn list(engine: &Engine, filters: &Filters) -> Result<Vec<ImageSummary>> {
-    filters.only(&FILTERS)?;
-    let dangling = match filters.values("dangling").last().map(String::as_str) {
-        None => None,
-        Some("true" | "1") => Some(true),
-        Some("false" | "0") => Some(false),
-        Some(other) => return Err(Error::invalid(format!("invalid filter 'dangling={other}'"))),
-    };
-    let until = filters.until()?;
-    let (images, users, before, since) = engine.db()?.read(|txn| {
-        let edge = |key: &str| -> Result<Option<Option<Timestamp>>> {
-            filters.values(key).last().map(|name| txn.find_image(name).map(|i| i.created)).transpose()
-        };
+    let choice = Choice::parse(engine, filters)?;
+    let (images, users) = engine.db()?.read(|txn| {
         let mut users: BTreeMap<_, u64> = BTreeMap::new();
         for container in txn.container_summaries()? {
             *users.entry(container.image_id).or_default() += 1;
         }
-        Ok((txn.images()?, users, edge("before")?.flatten(), edge("since")?.flatten()))
+        Ok((txn.images()?, users))
     })?;
     let mut chosen: Vec<ImageSummary> = images
         .into_iter()
@@ -55,25 +45,65 @@ pub fn list(engine: &Engine, filters: &Filters) -> Result<Vec<ImageSummary>> {
             let containers = users.get(&image.id).copied().unwrap_or(0);
             ImageSummary { image, references, containers }
         })
-        .filter(|s| dangling.is_none_or(|want| s.is_dangling() == want))
-        .filter(|s| before.is_none_or(|edge| s.image.created < Some(edge)))
-        .filter(|s| since.is_none_or(|edge| s.image.created > Some(edge)))
-        .filter(|s| until.is_none_or(|edge| s.image.created < Some(edge)))
-        .filter(|s| filters.labels_match(&s.image.config.labels))
+        .filter_map(|mut s| {
+            choice.takes(s.image.created, &s.image.config.labels, &mut s.references).then_some(s)
+        })
         .collect();
-    if !filters.values("reference").is_empty() {
-        for summary in &mut chosen {
-            summary.references.retain(|reference| {
-                filters.any("reference", |pattern| {
-                    [reference.familiar(), reference.familiar_name()].iter().any(|name| glob(pattern, name))
-                })
-            });
-        }
-        chosen.retain(|summary| !summary.references.is_empty());
-    }
     chosen
         .sort_by(|a, b| b.image.created.cmp(&a.image.created).then_with(|| a.references.cmp(&b.references)));
     Ok(chosen)
+}
+
+/// What a list shall have.
+pub(super) struct Choice<'a> {
+    filters: &'a Filters,
+    dangling: Option<bool>,
+    before: Option<Timestamp>,
+    since: Option<Timestamp>,
+    until: Option<Timestamp>,
+}
+
+impl<'a> Choice<'a> {
+    /// Reads the filters.
+    pub(super) fn parse(engine: &Engine, filters: &'a Filters) -> Result<Self> {
+        filters.only(&FILTERS)?;
+        let dangling = match filters.values("dangling").last().map(String::as_str) {
+            None => None,
+            Some("true" | "1") => Some(true),
+            Some("false" | "0") => Some(false),
+            Some(other) => return Err(Error::invalid(format!("invalid filter 'dangling={other}'"))),
+        };
+        let until = filters.until()?;
+        let edge = |key: &str| -> Result<Option<Timestamp>> {
+            let Some(name) = filters.values(key).last() else { return Ok(None) };
+            engine.db()?.read(|txn| txn.find_image(name).map(|image| image.created))
+        };
+        Ok(Self { filters, dangling, before: edge("before")?, since: edge("since")?, until })
+    }
+
+    /// Whether one thing is among them; of its references those stay that are asked for.
+    pub(super) fn takes(
+        &self,
+        created: Option<Timestamp>,
+        labels: &BTreeMap<String, String>,
+        references: &mut Vec<Reference>,
+    ) -> bool {
+        let is_dangling = references.iter().all(|reference| reference.tag().is_none());
+        let taken = self.dangling.is_none_or(|want| is_dangling == want)
+            && self.before.is_none_or(|edge| created < Some(edge))
+            && self.since.is_none_or(|edge| created > Some(edge))
+            && self.until.is_none_or(|edge| created < Some(edge))
+            && self.filters.labels_match(labels);
+        if !taken || self.filters.values("reference").is_empty() {
+            return taken;
+        }
+        references.retain(|reference| {
+            self.filters.any("reference", |pattern| {
+                [reference.familiar(), reference.familiar_name()].iter().any(|name| glob(pattern, name))
+            })
+        });
+        !references.is_empty()
+    }
 }
 
 /// Go's `path.Match` without character classes: `*` and `?` stop at a slash. Pure.

@@ -1,5 +1,6 @@
 //! Everything one can do with images: one verb, one file.
 
+pub mod artifacts;
 pub(crate) mod change;
 pub mod distribution;
 pub mod embedded;
@@ -27,12 +28,19 @@ use crate::Engine;
 use dhow_model::image::Image;
 use dhow_model::{ErrorKind, Result};
 
-/// Finds an image by reference, id or prefix; the embedded hello-world is installed when it is asked for.
+/// Finds an image by reference, id or prefix; the embedded hello-world is installed when it is asked for. What is no
+/// image is refused by what it is.
 pub(crate) fn find_or_embedded(engine: &Engine, name: &str) -> Result<Image> {
     match engine.db()?.read(|txn| txn.find_image(name)) {
         Err(error) if error.kind() == ErrorKind::NotFound && embedded::is_hello_world(name) => {
             embedded::install(engine)?;
             engine.db()?.read(|txn| txn.find_image(name))
+        }
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            match engine.db()?.read(|txn| txn.find_artifact(name))? {
+                Some(artifact) => Err(artifacts::refusal(name, &artifact)),
+                None => Err(error),
+            }
         }
         found => found,
     }

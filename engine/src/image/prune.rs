@@ -7,6 +7,7 @@ use crate::filters::Filters;
 use dhow_model::event::EventType;
 use dhow_model::{ErrorKind, Result};
 use dhow_store::partial::Partials;
+use std::collections::BTreeMap;
 
 /// What was removed.
 #[derive(Debug, Clone, Default)]
@@ -41,6 +42,20 @@ pub fn prune(engine: &Engine, filters: &Filters) -> Result<PrunedImages> {
             }
             // A container was made of it, or someone removed it, in the meantime.
             Err(error) if matches!(error.kind(), ErrorKind::Conflict | ErrorKind::NotFound) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    for summary in super::artifacts::list(engine, &Filters::default())? {
+        let young = until.is_some_and(|until| summary.created() >= until);
+        if (!summary.is_dangling() && !all) || young || !filters.labels_match(&BTreeMap::new()) {
+            continue;
+        }
+        match remove_counting(engine, summary.artifact.id().as_str(), true) {
+            Ok((removed, referrers_bytes)) => {
+                pruned.removed.extend(removed);
+                pruned.reclaimed_bytes += summary.artifact.size_bytes() + referrers_bytes;
+            }
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
             Err(error) => return Err(error),
         }
     }

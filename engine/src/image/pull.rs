@@ -9,6 +9,8 @@
 //!
 //! A layer is installed while it comes: nothing waits for a whole blob. What is installed already is not fetched.
 
+mod artifact;
+
 use super::gc;
 use super::load::record_with;
 use super::referrers::{Haste, Keeper};
@@ -17,7 +19,7 @@ use crate::Engine;
 use dhow_model::{Digest, Error, ErrorKind, Reference, Result};
 use dhow_registry::{Fetched, Repository};
 use dhow_store::content::{SMALL_MAX, digest_of};
-use dhow_store::db::LayerBlob;
+use dhow_store::db::{Artifact, LayerBlob};
 use dhow_store::install::{BlobSource, Place, Planned, install};
 use dhow_store::layer::{LayerProgress, LayerSource, LayerState, Progress};
 use dhow_store::manifest::{Descriptor, Document, Platform, choose, parse};
@@ -96,54 +98,42 @@ fn pull_one(
         id: found.named.clone(),
         ..Message::status(format!("Pulling from {}", reference.path()))
     });
-    let names = LayerNames::of(&found.image, announce);
-    names.tell_all(&found.image, engine);
-    let blobs: Vec<(Digest, LayerBlob)> = found.image.blobs(&reference.name());
-    let id = found.image.planned.id();
-    let before = engine.db()?.read(|txn| txn.tagged(reference))?;
-    let mut kept = 0;
-    gc::install(engine, || {
-        for bytes in &found.documents {
-            engine.content().put_bytes(bytes, None)?;
+    let keeper = Keeper {
+        engine,
+        repository,
+        name: &reference.name(),
+        subjects: found.subjects,
+        attestations: found.attestations,
+        haste: Haste::default(),
+        announce,
+    };
+    let references = [reference.clone(), reference.clone().with_digest(found.digest.clone())];
+    let (kept, is_new, kind) = match found.thing {
+        Thing::Image(image) => {
+            let before = engine.db()?.read(|txn| txn.tagged(reference))?;
+            let is_new = before != Some(image.planned.id());
+            (remote.install_image(engine, *image, &found.documents, &references, keeper)?, is_new, "image")
         }
-        let mut planned = found.image.planned;
-        planned.add_reference(reference.clone());
-        planned.add_reference(reference.clone().with_digest(found.digest.clone()));
-        let haste = Haste::default();
-        let keeper = Keeper {
-            engine,
-            repository,
-            name: &reference.name(),
-            subjects: found.subjects,
-            attestations: found.attestations,
-            haste: &haste,
-            announce,
-        };
-        let (loaded, referrers) = std::thread::scope(|scope| {
-            let referrers = scope.spawn(|| keeper.keep());
-            let loaded = install(engine.content(), engine.layers(), &remote, vec![planned], &names);
-            if loaded.is_err() {
-                haste.give_up();
-            }
-            haste.begin();
-            // A thread that panicked has nothing to give.
-            (loaded, referrers.join().unwrap_or_default())
-        });
-        record_with(engine, loaded?, "pull", |txn| {
-            blobs.iter().try_for_each(|(diff_id, blob)| txn.note_layer_blob(diff_id, blob))?;
-            referrers.iter().try_for_each(|referrer| txn.keep_referrer(referrer))?;
-            // An image that is here with another manifest stays that one.
-            let orphans = txn.forget_orphaned_referrers()?;
-            kept = referrers.len() - referrers.iter().filter(|own| orphans.contains(own)).count();
-            Ok(())
-        })
-    })?;
+        Thing::Artifact(artifact, manifest) => {
+            let before = engine.db()?.read(|txn| txn.tagged_artifact(reference))?;
+            let is_new = before.as_ref() != Some(artifact.id());
+            let documents = &found.documents;
+            let kept =
+                remote.install_artifact(engine, &artifact, &manifest, documents, &references, keeper)?;
+            (kept, is_new, "artifact")
+        }
+    };
     if kept > 0 {
-        announce.say(&Message::status(format!("Referrers: {kept} kept with the image")));
+        announce.say(&Message::status(format!("Referrers: {kept} kept with the {kind}")));
     }
     announce.say(&Message::status(format!("Digest: {}", found.digest)));
-    let outcome = if before == Some(id) { "Image is up to date" } else { "Downloaded newer image" };
-    announce.say(&Message::status(format!("Status: {outcome} for {}", reference.familiar())));
+    let name = reference.familiar();
+    let status = match (is_new, kind) {
+        (true, _) => format!("Downloaded newer {kind} for {name}"),
+        (false, "artifact") => format!("Artifact is up to date for {name}"),
+        (false, _) => format!("Image is up to date for {name}"),
+    };
+    announce.say(&Message::status(format!("Status: {status}")));
     Ok(())
 }
 
@@ -159,7 +149,7 @@ struct Remote<'a> {
 }
 
 /// What a reference led to.
-struct FoundImage {
+struct Found {
     /// The tag or digest that was asked for.
     named: String,
     /// Digest of what it points at: an index, or a manifest.
@@ -170,7 +160,14 @@ struct FoundImage {
     subjects: Vec<Digest>,
     /// What the indexes say that is about one of their images.
     attestations: Vec<Descriptor>,
-    image: RemoteImage,
+    thing: Thing,
+}
+
+/// What a registry has.
+enum Thing {
+    Image(Box<RemoteImage>),
+    /// Something else, and its manifest as it came.
+    Artifact(Box<Artifact>, Vec<u8>),
 }
 
 struct RemoteImage {
@@ -198,8 +195,41 @@ impl RemoteImage {
 }
 
 impl Remote<'_> {
+    /// Fetches an image, and records it under its references. Returns how many referrers are kept with it.
+    fn install_image(
+        &self,
+        engine: &Engine,
+        image: RemoteImage,
+        documents: &[Vec<u8>],
+        references: &[Reference],
+        keeper: Keeper<'_>,
+    ) -> Result<usize> {
+        let names = LayerNames::of(&image, self.announce);
+        names.tell_all(&image, engine);
+        let blobs: Vec<(Digest, LayerBlob)> = image.blobs(&self.reference.name());
+        let mut planned = image.planned;
+        references.iter().for_each(|reference| planned.add_reference(reference.clone()));
+        gc::install(engine, || {
+            for bytes in documents {
+                engine.content().put_bytes(bytes, None)?;
+            }
+            let (loaded, referrers) =
+                keeper.beside(|| install(engine.content(), engine.layers(), self, vec![planned], &names));
+            let mut kept = referrers.len();
+            record_with(engine, loaded?, "pull", |txn| {
+                blobs.iter().try_for_each(|(diff_id, blob)| txn.note_layer_blob(diff_id, blob))?;
+                referrers.iter().try_for_each(|referrer| txn.keep_referrer(referrer))?;
+                // An image that is here with another manifest stays that one.
+                let orphans = txn.forget_orphaned_referrers()?;
+                kept -= referrers.iter().filter(|own| orphans.contains(own)).count();
+                Ok(())
+            })?;
+            Ok(kept)
+        })
+    }
+
     /// Follows the reference to an image's manifest and configuration.
-    fn find(&self, platform: Option<&Platform>) -> Result<FoundImage> {
+    fn find(&self, platform: Option<&Platform>) -> Result<Found> {
         let named = match (self.reference.digest(), self.reference.tag()) {
             (Some(digest), _) => digest.to_string(),
             (None, tag) => tag.unwrap_or_default().to_owned(),
@@ -213,21 +243,27 @@ impl Remote<'_> {
         let wanted = platform.cloned().unwrap_or_else(Platform::host);
         let (mut documents, mut attestations) = (Vec::new(), Vec::new());
         let mut current = self.parse(&digest, &fetched)?;
-        let mut bytes = fetched.bytes;
+        let (mut bytes, mut said) = (fetched.bytes, fetched.media_type);
         let mut name = digest.clone();
         for _ in 0..DEPTH_MAX {
             let Some(entries) = current.manifests.take() else {
-                let image = self.image(&name, current, bytes)?;
+                let thing = if current.is_artifact() {
+                    let media_type = current.media_type.clone().unwrap_or(said);
+                    let artifact = self.artifact(&name, current, &media_type, &bytes)?;
+                    Thing::Artifact(Box::new(artifact), bytes)
+                } else {
+                    Thing::Image(Box::new(self.image(&name, current, bytes)?))
+                };
                 let mut subjects = vec![name, digest.clone()];
                 subjects.dedup();
-                return Ok(FoundImage { named, digest, documents, subjects, attestations, image });
+                return Ok(Found { named, digest, documents, subjects, attestations, thing });
             };
             attestations.extend(entries.iter().filter(|entry| entry.attests().is_some()).cloned());
             let chosen = choose(&self.reference.familiar(), entries, &wanted)?;
             documents.push(bytes);
             (name, bytes) = self.small(&chosen, "manifest")?;
-            current =
-                self.parse(&name, &Fetched { media_type: chosen.media_type.clone(), bytes: bytes.clone() })?;
+            said = chosen.media_type;
+            current = self.parse(&name, &Fetched { media_type: said.clone(), bytes: bytes.clone() })?;
         }
         Err(Error::corrupt(format!("{digest} is an index in an index in an index, and so on")))
     }
@@ -277,6 +313,21 @@ impl Remote<'_> {
         Ok((digest, bytes))
     }
 
+    /// Tells how far a blob is.
+    fn heard<'b>(&'b self, digest: &Digest, size: u64) -> Box<dyn FnMut(u64) + Send + 'b> {
+        let name = digest.short().to_owned();
+        let mut told = Instant::now();
+        Box::new(move |bytes: u64| {
+            if bytes < size && told.elapsed() < PROGRESS_INTERVAL {
+                return;
+            }
+            told = Instant::now();
+            let status = if bytes < size { "Downloading" } else { "Download complete" };
+            let progress = (bytes < size).then_some((bytes, size));
+            self.announce.say(&Message { id: name.clone(), status: status.to_owned(), progress });
+        })
+    }
+
     fn fetch(&self, digest: Digest) -> Fetch {
         let repository = Arc::clone(self.repository);
         Arc::new(move |from, to| {
@@ -318,18 +369,8 @@ impl<R: Read> Read for WhileHeard<'_, R> {
 impl BlobSource for Remote<'_> {
     fn open_layer(&self, place: &Place) -> Result<Option<LayerSource<'_>>> {
         let (Some(digest), Some(size)) = (place.blob.clone(), place.size) else { return Ok(None) };
-        let name = digest.short().to_owned();
-        let mut told = Instant::now();
-        let heard = move |bytes: u64| {
-            if bytes < size && told.elapsed() < PROGRESS_INTERVAL {
-                return;
-            }
-            told = Instant::now();
-            let status = if bytes < size { "Downloading" } else { "Download complete" };
-            let progress = (bytes < size).then_some((bytes, size));
-            self.announce.say(&Message { id: name.clone(), status: status.to_owned(), progress });
-        };
-        let reader = self.partials.reader(&digest, size, self.fetch(digest.clone()), Box::new(heard));
+        let heard = self.heard(&digest, size);
+        let reader = self.partials.reader(&digest, size, self.fetch(digest.clone()), heard);
         let reader = WhileHeard { reader, announce: self.announce };
         Ok(Some(LayerSource::Reader { reader: Box::new(reader), size: Some(size) }))
     }

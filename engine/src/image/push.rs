@@ -5,13 +5,16 @@
 //! own manifest says, that manifest is sent as it is, and the image keeps its digest.
 
 use super::transfer::{Announce, Message, Registries};
-use super::{find_or_embedded, referrers};
+mod artifact;
+pub(in crate::image) mod blob;
+
+use super::{artifacts, find_or_embedded, referrers};
 use crate::{Engine, events};
 use dhow_model::image::Image;
 use dhow_model::{Digest, Error, ErrorKind, Reference, Result};
 use dhow_registry::{Repository, Upload};
 use dhow_store::content::digest_of;
-use dhow_store::db::LayerBlob;
+use dhow_store::db::{Artifact, LayerBlob};
 use dhow_store::manifest::{CONFIG, DOCKER_CONFIG, DOCKER_MANIFEST, LAYER, MANIFEST, Platform, parse};
 use dhow_store::output::Output;
 use flate2::write::GzEncoder;
@@ -75,9 +78,9 @@ pub fn push(engine: &Engine, request: &PushRequest, announce: &dyn Announce) -> 
                 )),
                 _ => error,
             };
-            let image = find_or_embedded(engine, &tag.to_string()).map_err(missing)?;
-            check_platform(&tag, &image, request.platform.as_ref())?;
-            Ok((tag, image))
+            let found = find(engine, &tag).map_err(missing)?;
+            check_platform(&tag, &found, request.platform.as_ref())?;
+            Ok((tag, found))
         })
         .collect::<Result<Vec<_>>>()?;
     let registries = &request.registries;
@@ -89,16 +92,40 @@ pub fn push(engine: &Engine, request: &PushRequest, announce: &dyn Announce) -> 
     )?;
     announce.say(&Message::status(format!("The push refers to repository [{}]", reference.name())));
     let mut pushed = Vec::new();
-    for (tag, image) in &images {
+    for (tag, found) in &images {
         let push = Push { engine, repository: &repository, reference: tag, announce };
-        pushed.push(push.image(image)?);
+        pushed.push(match found {
+            Kept::Image(image) => push.image(image)?,
+            Kept::Artifact(artifact) => push.artifact(artifact)?,
+        });
     }
     Ok(pushed)
 }
 
+/// What can be pushed.
+enum Kept {
+    Image(Box<Image>),
+    Artifact(Box<Artifact>),
+}
+
+fn find(engine: &Engine, tag: &Reference) -> Result<Kept> {
+    let name = tag.to_string();
+    if let Some(artifact) = engine.db()?.read(|txn| artifacts::named(txn, &name))? {
+        return Ok(Kept::Artifact(Box::new(artifact)));
+    }
+    find_or_embedded(engine, &name).map(|image| Kept::Image(Box::new(image)))
+}
+
 /// An image is kept for one kind of machine: the wanted one, or it is not there.
-fn check_platform(tag: &Reference, image: &Image, wanted: Option<&Platform>) -> Result<()> {
+fn check_platform(tag: &Reference, found: &Kept, wanted: Option<&Platform>) -> Result<()> {
     let Some(wanted) = wanted else { return Ok(()) };
+    let image = match found {
+        Kept::Image(image) => image,
+        Kept::Artifact(_) => {
+            let name = tag.familiar();
+            return Err(Error::not_found(format!("{name} is an OCI artifact, which is for no platform")));
+        }
+    };
     let variant = Some(image.variant.clone()).filter(|variant| !variant.is_empty());
     let found = Platform { os: image.os.clone(), architecture: image.architecture.clone(), variant };
     if wanted.takes(&found) {
@@ -114,8 +141,9 @@ fn all_tags(engine: &Engine, reference: &Reference) -> Result<Vec<Reference>> {
     if reference.tag().is_some() {
         return Err(Error::invalid("tag can't be used with --all-tags/-a"));
     }
-    let images = engine.db()?.read(|txn| txn.images())?;
-    let all = images.into_iter().flat_map(|(_, references)| references);
+    let (images, artifacts) = engine.db()?.read(|txn| Ok((txn.images()?, txn.artifacts()?)))?;
+    let of_images = images.into_iter().flat_map(|(_, references)| references);
+    let all = of_images.chain(artifacts.into_iter().flat_map(|(_, references)| references));
     let tags: Vec<Reference> = all.filter(|r| r.name() == reference.name() && r.tag().is_some()).collect();
     if tags.is_empty() {
         let name = reference.familiar_name();

@@ -1,6 +1,6 @@
 //! `rmi`: takes a tag away, and the image with its last one.
 
-use super::referrers;
+use super::{artifacts, referrers};
 use crate::{Engine, events};
 use dhow_model::image::Image;
 use dhow_model::state::Status;
@@ -27,7 +27,13 @@ pub fn remove(engine: &Engine, name: &str, force: bool) -> Result<Vec<Removed>> 
 
 /// The same; and the bytes of what referred to it and is gone with it.
 pub(super) fn remove_counting(engine: &Engine, name: &str, force: bool) -> Result<(Vec<Removed>, u64)> {
+    let mut artifact = None;
     let (mut removed, unused, orphans) = engine.db()?.write(|txn| {
+        if let Some(found) = artifacts::named(txn, name)? {
+            let removed = artifacts::remove(txn, &found, name, force)?;
+            artifact = Some(found);
+            return Ok((removed, None, txn.forget_orphaned_referrers()?));
+        }
         let image = txn.find_image(name)?;
         let tags = txn.tags_of(&image.id)?;
         let named = Reference::parse(name).map(Reference::with_default_tag).ok().filter(|r| tags.contains(r));
@@ -66,6 +72,9 @@ pub(super) fn remove_counting(engine: &Engine, name: &str, force: bool) -> Resul
     });
     let mut blobs: Vec<Digest> = digests.collect();
     blobs.extend(orphans.iter().flat_map(Referrer::parts).map(|blob| blob.digest.clone()));
+    if let Some(artifact) = artifact {
+        blobs.extend(artifact.parts().into_keys().cloned());
+    }
     if unused.is_some() || !blobs.is_empty() {
         removed.extend(collect(engine, unused.as_ref(), blobs)?.into_iter().map(Removed::Deleted));
     }
@@ -73,7 +82,7 @@ pub(super) fn remove_counting(engine: &Engine, name: &str, force: bool) -> Resul
 }
 
 /// A reference that goes, and the digests of its repository when no tag of that stays.
-fn with_orphaned_digests(reference: &Reference, all: &[Reference]) -> Vec<Reference> {
+pub(super) fn with_orphaned_digests(reference: &Reference, all: &[Reference]) -> Vec<Reference> {
     let of_repository = |r: &&Reference| r.name() == reference.name();
     let stays = |r: &&Reference| *r != reference && r.tag().is_some();
     if reference.tag().is_none() || all.iter().filter(of_repository).any(|r| stays(&r)) {
@@ -84,7 +93,7 @@ fn with_orphaned_digests(reference: &Reference, all: &[Reference]) -> Vec<Refere
 }
 
 /// Whether at most one tag, and digests of that tag's repository, point at the image.
-fn is_single(all: &[Reference]) -> bool {
+pub(super) fn is_single(all: &[Reference]) -> bool {
     let Some(first) = all.first() else { return true };
     all.iter().all(|r| r.name() == first.name()) && all.iter().filter(|r| r.tag().is_some()).count() <= 1
 }

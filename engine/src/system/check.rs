@@ -14,11 +14,11 @@
 //! Everything is read once: blobs are hashed, layers are written as tar into a hash.
 
 use crate::Engine;
-use crate::image::referrers::is_about;
+use crate::image::referrers::{is_about, is_about_digests};
 use crate::image::{gc, remove};
 use dhow_model::image::Image;
 use dhow_model::{ContainerId, Digest, ErrorKind, Reference, Result, ResultExt};
-use dhow_store::db::{ContainerSummary, Referrer};
+use dhow_store::db::{Artifact, ContainerSummary, Referrer};
 use dhow_store::partial::Partials;
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -97,10 +97,11 @@ pub fn check(engine: &Engine, repair: bool) -> Result<Report> {
 
 /// Blobs, layers, and what images need of them.
 fn images(engine: &Engine, report: &mut Report) -> Result<()> {
-    let (images, layer_rows, needed_blobs, referrers) = engine
-        .db()?
-        .read(|txn| Ok((txn.images()?, txn.layers()?, gc::referenced_blobs(txn)?, txn.referrers()?)))?;
-    report.images = images.len() as u64;
+    let (images, layer_rows, needed_blobs, others) = engine.db()?.read(|txn| {
+        let others = Others { referrers: txn.referrers()?, artifacts: txn.artifacts()? };
+        Ok((txn.images()?, txn.layers()?, gc::referenced_blobs(txn)?, others))
+    })?;
+    report.images = (images.len() + others.artifacts.len()) as u64;
     let mut bad = BTreeMap::new();
     let mut seen = BTreeSet::new();
     for (digest, bytes) in engine.content().list()? {
@@ -122,7 +123,7 @@ fn images(engine: &Engine, report: &mut Report) -> Result<()> {
     for missing in needed_blobs.difference(&seen) {
         bad.insert(missing.clone(), "it is missing".to_owned());
     }
-    complain("blob", &bad, &images, &referrers, report);
+    complain("blob", &bad, &images, &others, report);
 
     let rows: BTreeSet<Digest> = layer_rows.into_iter().map(|row| row.diff_id).collect();
     let installed: BTreeSet<Digest> = engine.layers().list()?.into_iter().collect();
@@ -141,7 +142,7 @@ fn images(engine: &Engine, report: &mut Report) -> Result<()> {
         report.layers += 1;
         report.bytes += engine.layers().info(diff_id).map_or(0, |info| info.tar_bytes);
     }
-    complain("layer", &bad, &images, &[], report);
+    complain("layer", &bad, &images, &Others::default(), report);
     let partial = Partials::open(engine.layout())?;
     for (digest, bytes) in partial.list()? {
         let what = format!("{bytes} bytes were fetched; the next pull goes on there");
@@ -156,27 +157,44 @@ fn parts(image: &Image, references: &[Reference]) -> Vec<Digest> {
     image.layers.iter().chain([&image.id]).chain(&image.manifest).chain(index).cloned().collect()
 }
 
+/// What has blobs beside images.
+#[derive(Default)]
+struct Others {
+    referrers: Vec<Referrer>,
+    artifacts: Vec<(Artifact, Vec<Reference>)>,
+}
+
+/// Whether an artifact needs a blob.
+fn is_part(artifact: &Artifact, references: &[Reference], digest: &Digest) -> bool {
+    artifact.parts().contains_key(digest) || references.iter().any(|r| r.digest() == Some(digest))
+}
+
 /// Findings for broken things, naming the images that need them.
 fn complain(
     kind: &'static str,
     bad: &BTreeMap<Digest, String>,
     images: &[(Image, Vec<Reference>)],
-    referrers: &[Referrer],
+    others: &Others,
     report: &mut Report,
 ) {
     for (digest, what) in bad {
         let in_referrers: Vec<&Referrer> =
-            referrers.iter().filter(|r| r.parts().any(|part| part.digest == *digest)).collect();
+            others.referrers.iter().filter(|r| r.parts().any(|part| part.digest == *digest)).collect();
         let users = images.iter().filter(|(image, references)| {
             parts(image, references).contains(digest)
                 || in_referrers.iter().any(|referrer| is_about(referrer, image, references))
         });
-        let names: Vec<String> = users
-            .map(|(image, references)| match references.iter().find(|reference| reference.tag().is_some()) {
-                Some(reference) => reference.familiar(),
-                None => image.id.short().to_owned(),
-            })
-            .collect();
+        let name = |id: &Digest, references: &[Reference]| match references.iter().find(|r| r.tag().is_some())
+        {
+            Some(reference) => reference.familiar(),
+            None => id.short().to_owned(),
+        };
+        let mut names: Vec<String> = users.map(|(image, references)| name(&image.id, references)).collect();
+        let of_artifacts = others.artifacts.iter().filter(|(artifact, references)| {
+            let is_about = |referrer: &&Referrer| is_about_digests(referrer, Some(artifact.id()), references);
+            is_part(artifact, references, digest) || in_referrers.iter().any(is_about)
+        });
+        names.extend(of_artifacts.map(|(artifact, references)| name(artifact.id(), references)));
         let what = match names.as_slice() {
             [] => what.clone(),
             names => format!("{what} (needed by {})", names.join(", ")),
@@ -291,6 +309,7 @@ fn repair_images(engine: &Engine, report: &mut Report) -> Result<()> {
             }
         }
     }
+    remove_artifacts(engine, &bad)?;
     let forgotten = forget_referrers(engine, &bad)?;
     let partial = Partials::open(engine.layout())?;
     partial.sweep()?;
@@ -322,6 +341,25 @@ fn repair_images(engine: &Engine, report: &mut Report) -> Result<()> {
             }
             _ => finding.repaired.take(),
         };
+    }
+    Ok(())
+}
+
+/// Removes the artifacts that broken blobs are of.
+fn remove_artifacts(engine: &Engine, bad: &BTreeSet<String>) -> Result<()> {
+    if bad.is_empty() {
+        return Ok(());
+    }
+    for (artifact, references) in engine.db()?.read(|txn| txn.artifacts())? {
+        let parts: Vec<Digest> = artifact.parts().into_keys().cloned().collect();
+        let mut parts = parts.iter().chain(references.iter().filter_map(Reference::digest));
+        if !parts.any(|part| bad.contains(part.as_str())) {
+            continue;
+        }
+        match remove::remove(engine, artifact.id().as_str(), true) {
+            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+            _ => {}
+        }
     }
     Ok(())
 }

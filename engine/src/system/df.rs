@@ -4,6 +4,7 @@ use super::disk::tree_bytes;
 use crate::Engine;
 use crate::container::list::{ListOptions, Summary};
 use crate::filters::Filters;
+use crate::image::artifacts::{self, ArtifactSummary};
 use crate::image::list::ImageSummary;
 use crate::image::referrers::{self, is_about};
 use crate::{container, image, volume};
@@ -53,10 +54,12 @@ pub struct VolumeUsage {
 /// What was asked for.
 #[derive(Debug, Clone, Default)]
 pub struct DiskUsage {
-    /// Bytes of all layers, each counted once, and of what refers to images.
+    /// Bytes of all layers, each counted once, of artifacts, and of what refers to images.
     pub layers_bytes: u64,
     /// All images.
     pub images: Option<(Usage, Vec<SharedImage>)>,
+    /// What is no image, listed with them: their sums count it.
+    pub artifacts: Vec<ArtifactSummary>,
     /// All containers, with their sizes.
     pub containers: Option<(Usage, Vec<Summary>)>,
     /// All volumes.
@@ -72,7 +75,10 @@ pub fn usage(engine: &Engine, kinds: Kinds) -> Result<DiskUsage> {
     if kinds.images {
         let Images { layers_bytes, rows, used_referrers_bytes } = images(engine)?;
         found.layers_bytes = layers_bytes;
-        found.images = Some((sum_images(layers_bytes, used_referrers_bytes, &rows), rows));
+        found.artifacts = artifacts::list(engine, &Filters::default())?;
+        let mut sums = sum_images(layers_bytes, used_referrers_bytes, &rows);
+        sums.total += found.artifacts.len() as u64;
+        found.images = Some((sums, rows));
     }
     if kinds.containers {
         let all = ListOptions { all: true, size: true, ..ListOptions::default() };
@@ -96,7 +102,8 @@ struct Images {
 
 fn images(engine: &Engine) -> Result<Images> {
     let images = image::list::list(engine, &Filters::default())?;
-    let (layers, referrers) = engine.db()?.read(|txn| Ok((txn.layers()?, txn.referrers()?)))?;
+    let (layers, referrers, artifacts) =
+        engine.db()?.read(|txn| Ok((txn.layers()?, txn.referrers()?, txn.artifacts()?)))?;
     let sizes: BTreeMap<&Digest, u64> =
         layers.iter().map(|layer| (&layer.diff_id, layer.size_bytes)).collect();
     let mut owners: BTreeMap<Digest, u64> = BTreeMap::new();
@@ -114,12 +121,18 @@ fn images(engine: &Engine) -> Result<Images> {
     let images: Vec<SharedImage> =
         images.into_iter().map(|row| (shared(&row), row)).map(|(bytes, row)| (row, bytes)).collect();
     let all: u64 = sizes.values().sum();
+    let mut blobs: BTreeMap<&Digest, u64> = BTreeMap::new();
+    let of_artifacts = artifacts.iter().flat_map(|(artifact, _)| artifact.parts().into_values());
+    for blob in of_artifacts.chain(referrers.iter().flat_map(Referrer::parts)) {
+        blobs.insert(&blob.digest, blob.size_bytes);
+    }
+    let kept: u64 = blobs.values().sum();
     let is_used = |referrer: &&Referrer| {
         let mut used = images.iter().map(|(row, _)| row).filter(|row| row.containers > 0);
         used.any(|row| is_about(referrer, &row.image, &row.references))
     };
     Ok(Images {
-        layers_bytes: all + referrers::bytes(referrers.iter()),
+        layers_bytes: all + kept,
         used_referrers_bytes: referrers::bytes(referrers.iter().filter(is_used)),
         rows: images,
     })

@@ -138,6 +138,12 @@ pub struct Document {
 }
 
 impl Document {
+    /// Whether it is the manifest of something that is no image.
+    pub fn is_artifact(&self) -> bool {
+        let is_image = |config: &Descriptor| [CONFIG, DOCKER_CONFIG].contains(&config.media_type.as_str());
+        self.layers.is_some() && self.config.as_ref().is_some_and(|config| !is_image(config))
+    }
+
     /// Configuration and layers of an image's manifest.
     ///
     /// # Errors

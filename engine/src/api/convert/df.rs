@@ -1,6 +1,6 @@
 //! The answer of `GET /system/df`, in the shape that the client's version knows.
 
-use super::{image, signed, summary, volume};
+use super::{artifact, image, signed, summary, volume};
 use crate::Engine;
 use crate::system::df::{DiskUsage, Usage, VolumeUsage};
 use bollard_stubs::models as wire;
@@ -54,7 +54,8 @@ fn images(usage: &DiskUsage) -> serde_json::Result<Value> {
     let rows = images
         .iter()
         .map(|(row, shared)| wire::ImageSummary { shared_size: signed(*shared), ..image::summary(row) });
-    serde_json::to_value(rows.collect::<Vec<_>>())
+    let artifacts = usage.artifacts.iter().map(artifact::summary);
+    serde_json::to_value(rows.chain(artifacts).collect::<Vec<_>>())
 }
 
 fn containers(usage: &DiskUsage, now: Timestamp) -> serde_json::Result<Value> {

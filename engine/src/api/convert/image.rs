@@ -13,12 +13,12 @@ use serde_json::{Value, json};
 use std::collections::HashMap;
 use std::path::Path;
 
-fn tags(references: &[Reference]) -> Vec<String> {
+pub(super) fn tags(references: &[Reference]) -> Vec<String> {
     references.iter().filter(|r| r.tag().is_some()).map(Reference::familiar).collect()
 }
 
 /// The digests that it was pulled or pushed by: `debian@sha256:…`.
-fn digests(references: &[Reference]) -> Vec<String> {
+pub(super) fn digests(references: &[Reference]) -> Vec<String> {
     references.iter().filter(|r| r.digest().is_some()).map(Reference::familiar).collect()
 }
 
@@ -115,7 +115,7 @@ pub(in crate::api) fn inspect(
 }
 
 /// One thing that refers to an image: a descriptor, as the distribution specification lists them, and what it is about.
-fn referrer(referrer: &Referrer) -> Value {
+pub(super) fn referrer(referrer: &Referrer) -> Value {
     let manifest = &referrer.manifest;
     json!({
         "Subject": referrer.subject.as_str(),
@@ -132,15 +132,23 @@ fn referrer(referrer: &Referrer) -> Value {
     })
 }
 
-/// What an image consists of, where a client asks for it (`manifests=1`): its manifest, and the attestations of it.
-fn manifests(found: &InspectedImage) -> Vec<wire::ImageManifestSummary> {
-    let image = &found.image;
-    let descriptor = |digest: &Digest, media_type: Option<&str>, bytes: Option<u64>| wire::OciDescriptor {
+/// What points at a manifest.
+pub(super) fn descriptor(
+    digest: &Digest,
+    media_type: Option<&str>,
+    bytes: Option<u64>,
+) -> wire::OciDescriptor {
+    wire::OciDescriptor {
         media_type: media_type.map(str::to_owned),
         digest: Some(digest.to_string()),
         size: bytes.map(signed),
         ..wire::OciDescriptor::default()
-    };
+    }
+}
+
+/// What an image consists of, where a client asks for it (`manifests=1`): its manifest, and the attestations of it.
+fn manifests(found: &InspectedImage) -> Vec<wire::ImageManifestSummary> {
+    let image = &found.image;
     let media_type = found.manifest.as_ref().map(|(media_type, _)| media_type.as_str());
     let bytes = found.manifest.as_ref().map(|(_, bytes)| *bytes);
     let of_image = image.manifest.iter().map(|digest| wire::ImageManifestSummary {

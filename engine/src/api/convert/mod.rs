@@ -16,6 +16,7 @@
 //! other than its default, and that the engine does not act upon, is refused by name: a flag that is accepted
 //! and ignored is a lie. Fields that Docker itself does not know are ignored, as Docker ignores them.
 
+pub(super) mod artifact;
 pub(super) mod check;
 pub(super) mod create;
 pub(super) mod df;

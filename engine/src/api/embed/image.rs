@@ -99,8 +99,9 @@ pub fn import(engine: &Engine, tar: &mut File, import: Import<'_>) -> Result<Str
 /// # Errors
 /// As `image::list`.
 pub fn list(engine: &Engine, filter: Option<&str>) -> Result<String> {
-    let rows = image::list::list(engine, &filters(filter)?)?;
-    json(&rows.iter().map(convert::image::summary).collect::<Vec<_>>())
+    let filters = filters(filter)?;
+    let images = image::list::list(engine, &filters)?.iter().map(convert::image::summary).collect();
+    json(&convert::artifact::among(images, &image::artifacts::list(engine, &filters)?))
 }
 
 /// The body of `DELETE /images/NAME`.

@@ -25,8 +25,12 @@ pub(in crate::api) async fn list(State(engine): State<Engine>, params: Params) -
     if params.flag("manifests") {
         return list_with_manifests(engine, filters).await;
     }
-    let rows = blocking(move || image::list::list(&engine, &filters)).await?;
-    ok_json(&rows.iter().map(convert::image::summary).collect::<Vec<_>>())
+    let rows = blocking(move || {
+        let images = image::list::list(&engine, &filters)?.iter().map(convert::image::summary).collect();
+        Ok(convert::artifact::among(images, &image::artifacts::list(&engine, &filters)?))
+    })
+    .await?;
+    ok_json(&rows)
 }
 
 async fn list_with_manifests(engine: Engine, filters: Filters) -> ApiResult {
@@ -40,7 +44,7 @@ async fn list_with_manifests(engine: Engine, filters: Filters) -> ApiResult {
                 Err(error) => return Err(error),
             }
         }
-        Ok(rows)
+        Ok(convert::artifact::among(rows, &image::artifacts::list(&engine, &filters)?))
     })
     .await?;
     ok_json(&rows)
@@ -63,9 +67,14 @@ pub(in crate::api) async fn get_by_name(
     let name = name.to_owned();
     match verb {
         "json" => {
+            let with_manifests = params.flag("manifests");
+            let (artifacts, who) = (engine.clone(), name.clone());
+            if let Some(found) = blocking(move || image::artifacts::inspect(&artifacts, &who)).await? {
+                return ok_json(&convert::artifact::inspect(&found, with_manifests));
+            }
             let found = blocking(move || image::inspect::inspect(&engine, &name)).await?;
             let with_virtual_size = version < NO_VIRTUAL_SIZE_SINCE;
-            ok_json(&convert::image::inspect(&found, with_virtual_size, params.flag("manifests")))
+            ok_json(&convert::image::inspect(&found, with_virtual_size, with_manifests))
         }
         "history" => {
             let (id, references, steps) = blocking(move || image::history::history(&engine, &name)).await?;

@@ -47,6 +47,9 @@ impl Remote {
         let document = manifest::parse(&name, &fetched.bytes, said)?;
         let media_type = document.media_type.clone().unwrap_or(fetched.media_type);
         let Some(manifests) = document.manifests else {
+            if document.is_artifact() {
+                return Ok(Found::Manifest(entry(name, media_type, fetched.bytes, None)));
+            }
             let (config, _) = document.of_image(&name)?;
             let platform = self.platform_of(&config.parsed_digest()?)?;
             return Ok(Found::Manifest(entry(name, media_type, fetched.bytes, Some(platform))));

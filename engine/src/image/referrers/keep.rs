@@ -39,12 +39,12 @@ pub(in crate::image) struct Haste {
 
 impl Haste {
     /// Everything else is there.
-    pub(in crate::image) fn begin(&self) {
+    fn begin(&self) {
         self.waited_for_since.get_or_init(Instant::now);
     }
 
     /// The pull has failed.
-    pub(in crate::image) fn give_up(&self) {
+    fn give_up(&self) {
         self.is_vain.store(true, Ordering::Relaxed);
     }
 
@@ -67,7 +67,7 @@ pub(in crate::image) struct Keeper<'a> {
     pub(in crate::image) subjects: Vec<Digest>,
     /// What the indexes have beside images.
     pub(in crate::image) attestations: Vec<Descriptor>,
-    pub(in crate::image) haste: &'a Haste,
+    pub(in crate::image) haste: Haste,
     pub(in crate::image) announce: &'a dyn Announce,
 }
 
@@ -97,8 +97,22 @@ impl From<Error> for Why {
 }
 
 impl Keeper<'_> {
-    /// Puts what refers to the image into the content store; the rows are for the caller to write.
-    pub(in crate::image) fn keep(&self) -> Vec<Referrer> {
+    /// Does the main work, and meanwhile puts what refers to its result into the content store; the rows are for the
+    /// caller to write.
+    pub(in crate::image) fn beside<T>(self, work: impl FnOnce() -> Result<T>) -> (Result<T>, Vec<Referrer>) {
+        std::thread::scope(|scope| {
+            let referrers = scope.spawn(|| self.keep());
+            let done = work();
+            if done.is_err() {
+                self.haste.give_up();
+            }
+            self.haste.begin();
+            // A thread that panicked has nothing to give.
+            (done, referrers.join().unwrap_or_default())
+        })
+    }
+
+    fn keep(&self) -> Vec<Referrer> {
         let mut found = Found::default();
         if let Err(error) = self.subjects.iter().try_for_each(|subject| self.keep_of(subject, &mut found)) {
             found.left_out.insert(0, error.to_string());
@@ -268,7 +282,7 @@ impl Keeper<'_> {
             // One byte more than there should be is enough to know.
             let mut reader = Hurried {
                 reader: opened.reader.take(blob.size_bytes.saturating_add(1)),
-                haste: self.haste,
+                haste: &self.haste,
                 count: 0,
                 broke: false,
             };

@@ -22,8 +22,17 @@ use std::collections::BTreeMap;
 
 /// Whether a referrer is about an image: about its manifest, or a digest that it is known by.
 pub(crate) fn is_about(referrer: &Referrer, image: &Image, references: &[Reference]) -> bool {
+    is_about_digests(referrer, image.manifest.as_ref(), references)
+}
+
+/// The same of anything that has a manifest and references.
+pub(crate) fn is_about_digests(
+    referrer: &Referrer,
+    manifest: Option<&Digest>,
+    references: &[Reference],
+) -> bool {
     let subject = &referrer.subject;
-    image.manifest.as_ref() == Some(subject) || references.iter().any(|r| r.digest() == Some(subject))
+    manifest == Some(subject) || references.iter().any(|r| r.digest() == Some(subject))
 }
 
 /// Bytes of what referrers consist of, each blob counted once.

@@ -1,16 +1,13 @@
 //! Sends what refers to a manifest along with it.
 
 use crate::Engine;
+use crate::image::push::blob::Destination;
 use crate::image::transfer::{Announce, Message};
 use dhow_model::{Digest, Error, ErrorKind, Reference, Result};
 use dhow_registry::Repository;
-use dhow_store::db::{KeptBlob, Referrer};
+use dhow_store::db::Referrer;
 use dhow_store::manifest::{INDEX, REFERENCE_DIGEST, REFERENCE_TYPE, parse};
 use serde_json::{Map, Value, json};
-use std::io::Read;
-
-/// How much of a blob is sent with one request.
-const PIECE: u64 = 8 << 20;
 
 /// Sends everything that refers to `subject`, which the registry has. What it does not take is said: the image is there
 /// all the same.
@@ -57,41 +54,13 @@ impl Sending<'_> {
     fn one(&self, referrer: &Referrer) -> Result<bool> {
         let digest = &referrer.manifest.digest;
         let bytes = self.engine.content().read_small(digest)?;
+        let (engine, repository, target) = (self.engine, self.repository, self.target);
+        let destination = Destination { engine, repository, target, announce: self.announce };
         for blob in &referrer.blobs {
-            self.blob(blob, &referrer.repository)?;
+            destination.send(&blob.digest, std::slice::from_ref(&referrer.repository))?;
         }
         let listed = self.repository.put_referrer(digest, &referrer.manifest.media_type, &bytes)?;
         Ok(listed && referrer.names_subject)
-    }
-
-    fn blob(&self, blob: &KeptBlob, from: &str) -> Result<()> {
-        let digest = &blob.digest;
-        if self.repository.blob_size(digest)?.is_some() {
-            return Ok(());
-        }
-        // Whoever may not read the other repository is simply given an upload.
-        let domain = format!("{}/", self.target.domain());
-        let elsewhere = from.strip_prefix(&domain).filter(|_| from != self.target.name());
-        let Some(mut upload) = self.repository.upload(elsewhere.map(|path| (digest, path)))? else {
-            self.say(digest, &format!("Mounted from {}", elsewhere.unwrap_or_default()));
-            return Ok(());
-        };
-        let mut file = self.engine.content().open_blob(digest)?;
-        loop {
-            let mut piece = Vec::new();
-            (&mut file)
-                .take(PIECE)
-                .read_to_end(&mut piece)
-                .map_err(|error| Error::caused(ErrorKind::Internal, format!("read blob {digest}"), error))?;
-            if piece.is_empty() {
-                break;
-            }
-            upload.send(&piece)?;
-        }
-        // The registry hashes it again: what a disk has spoilt is not taken.
-        upload.finish(digest)?;
-        self.say(digest, "Pushed");
-        Ok(())
     }
 
     /// Adds them to the list that clients keep for a registry that has none. Returns how many are listed.
@@ -114,11 +83,6 @@ impl Sending<'_> {
             self.repository.put_fallback_referrers(subject, &index)?;
         }
         Ok(referrers.len())
-    }
-
-    fn say(&self, digest: &Digest, status: &str) {
-        let id = digest.short().to_owned();
-        self.announce.say(&Message { id, ..Message::status(status) });
     }
 
     fn left_out(&self, digest: &Digest, error: &Error) {
@@ -179,6 +143,7 @@ fn descriptor(referrer: &Referrer) -> Value {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use dhow_store::db::KeptBlob;
     use std::collections::BTreeMap;
 
     fn referrer(n: u8) -> Referrer {

@@ -1,6 +1,7 @@
 //! Pull and push against Debian's docker-registry: plain, with TLS, with passwords, with tokens; and through a server
 //! that cuts, throttles, spoils and refuses. Other tools judge what is there.
 
+mod artifacts;
 mod faults;
 mod fixture;
 mod killed;

@@ -9,8 +9,8 @@ use serde_json::{Value, json};
 use std::path::Path;
 
 const INDEX: &str = "application/vnd.oci.image.index.v1+json";
-const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
-const EMPTY: &str = "application/vnd.oci.empty.v1+json";
+pub(super) const MANIFEST: &str = "application/vnd.oci.image.manifest.v1+json";
+pub(super) const EMPTY: &str = "application/vnd.oci.empty.v1+json";
 
 /// Pushes the sandbox's busybox, and forgets it here.
 fn pushed(sandbox: &Sandbox, registry: &Registry, name: &str) -> Stored {
@@ -29,7 +29,7 @@ fn manifest_of(pushed: &str) -> Stored {
 }
 
 /// A statement about a manifest, in a repository; what points at it.
-fn statement(registry: &Registry, repository: &str, subject: &Stored, text: &str) -> Value {
+pub(super) fn statement(registry: &Registry, repository: &str, subject: &Stored, text: &str) -> Value {
     let config = put_blob(registry, repository, b"{}").descriptor(EMPTY);
     let layer = put_blob(registry, repository, text.as_bytes()).descriptor("text/plain");
     let manifest = json!({
@@ -50,12 +50,12 @@ pub(super) fn attach(registry: &Registry, repository: &str, pushed: &str) {
     put_manifest(registry, repository, Some(&tag_of(&image)), &index(&entries));
 }
 
-fn index(entries: &[Value]) -> Value {
+pub(super) fn index(entries: &[Value]) -> Value {
     json!({ "schemaVersion": 2, "mediaType": INDEX, "manifests": entries })
 }
 
 /// The tag that statements are listed under.
-fn tag_of(subject: &Stored) -> String {
+pub(super) fn tag_of(subject: &Stored) -> String {
     subject.digest.replace(':', "-")
 }
 
@@ -68,7 +68,7 @@ fn registry_with_statements(sandbox: &Sandbox, name: &str) -> (Registry, Stored,
     (registry, image, entries.to_vec())
 }
 
-fn referrers(sandbox: &Sandbox, name: &str) -> Vec<Value> {
+pub(super) fn referrers(sandbox: &Sandbox, name: &str) -> Vec<Value> {
     sandbox.inspect(name)["Referrers"].as_array().cloned().unwrap_or_default()
 }
 
@@ -78,7 +78,7 @@ fn digests(entries: &[Value]) -> Vec<&str> {
     digests
 }
 
-fn raw(name: &str) -> String {
+pub(super) fn raw(name: &str) -> String {
     skopeo(&["inspect", "--tls-verify=false", "--raw", &format!("docker://{name}")])
 }
 

@@ -94,14 +94,14 @@ impl Txn<'_> {
             .collect())
     }
 
-    /// How many images there are.
+    /// How many images there are, and artifacts.
     ///
     /// # Errors
     /// What the database says.
     pub fn count_images(&self) -> Result<u64> {
         let what = || "count images".to_owned();
-        self.row(what, "SELECT count(*) FROM images", [], |row| super::unsigned_column(row, 0))
-            .map(Option::unwrap_or_default)
+        let sql = "SELECT (SELECT count(*) FROM images) + (SELECT count(*) FROM artifacts)";
+        self.row(what, sql, [], |row| super::unsigned_column(row, 0)).map(Option::unwrap_or_default)
     }
 
     /// Points a reference at an image. Returns the other image that it pointed at before, if any.
@@ -120,10 +120,11 @@ impl Txn<'_> {
             true => Error::not_found(format!("No such image: {image}")),
             false => error,
         })?;
+        self.untag_artifact(reference)?;
         Ok(before.filter(|b| b != image))
     }
 
-    /// Forgets a reference. Returns whether it was there.
+    /// Forgets an image's reference. Returns whether it was there.
     ///
     /// # Errors
     /// What the database says.

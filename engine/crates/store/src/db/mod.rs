@@ -28,6 +28,7 @@
 //!
 //! One file per noun holds the methods of [`Txn`].
 
+mod artifacts;
 mod containers;
 mod error;
 mod events;
@@ -45,6 +46,7 @@ mod volumes;
 #[cfg(test)]
 mod tests;
 
+pub use artifacts::Artifact;
 pub use containers::{About, ContainerRecord, ContainerSummary, StatusCounts};
 pub use events::EVENTS_KEPT;
 pub use execs::{ExecConfig, ExecRecord};

@@ -48,7 +48,9 @@ impl Referrer {
 
 /// Nothing is known by the digest that they refer to.
 const ORPHANS: &str = "NOT EXISTS (SELECT 1 FROM images WHERE images.manifest = subject) \
-    AND NOT EXISTS (SELECT 1 FROM image_tags WHERE substr(reference, -71) = subject)";
+    AND NOT EXISTS (SELECT 1 FROM image_tags WHERE substr(reference, -71) = subject) \
+    AND NOT EXISTS (SELECT 1 FROM artifacts WHERE artifacts.id = subject) \
+    AND NOT EXISTS (SELECT 1 FROM artifact_tags WHERE substr(reference, -71) = subject)";
 
 impl Txn<'_> {
     /// Records a referrer that is in place; one that is known already is what it is now.

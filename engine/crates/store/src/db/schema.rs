@@ -10,10 +10,10 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 /// The schema that this build knows.
-pub const VERSION: i64 = 6;
+pub const VERSION: i64 = 7;
 
 /// As many as [`VERSION`] says.
-const MIGRATIONS: [&str; 6] = [V1, V2, V3, V4, V5, V6];
+const MIGRATIONS: [&str; 7] = [V1, V2, V3, V4, V5, V6, V7];
 
 /// Ids, digests, names and references are text as users see them; times are nanoseconds since 1970; JSON
 /// columns hold what is only read whole. A container is two rows, because its state changes often and its
@@ -205,6 +205,21 @@ CREATE TABLE referrers (
     referrer TEXT NOT NULL,
     PRIMARY KEY (subject, manifest)
 ) STRICT, WITHOUT ROWID;
+";
+
+/// What is no image and is kept as it came: charts, models, policies. A reference points at an image or at one of
+/// these, never at both.
+const V7: &str = r"
+CREATE TABLE artifacts (
+    id       TEXT PRIMARY KEY,
+    artifact TEXT NOT NULL
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE artifact_tags (
+    reference TEXT PRIMARY KEY,
+    artifact  TEXT NOT NULL REFERENCES artifacts ON DELETE CASCADE
+) STRICT, WITHOUT ROWID;
+CREATE INDEX artifact_tags_by_artifact ON artifact_tags (artifact);
 ";
 
 /// How many migrations the database has seen; 0 for an empty file.

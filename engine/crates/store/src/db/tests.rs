@@ -1,5 +1,6 @@
 //! The database as several processes see it, and what each noun promises.
 
+mod artifacts;
 mod containers;
 mod events;
 mod images;
