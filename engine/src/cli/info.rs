@@ -6,6 +6,7 @@ use crate::cli::context::Context;
 use crate::cli::exit::Outcome;
 use crate::cli::listing::{fill, parse_template};
 use crate::cli::output;
+use crate::cli::template::{Kind, Ordered};
 use clap::Parser;
 use dhow_model::units;
 use serde_json::{Value, json};
@@ -32,7 +33,8 @@ pub(crate) async fn execute(context: &Context, args: Args) -> Outcome {
     let mut info: Value = serde_json::from_slice(&client.get_bytes("/info").await?).map_err(wire)?;
     info["ClientInfo"] = json!({"Debug": false, "Context": "default", "Version": env!("CARGO_PKG_VERSION")});
     if let Some(template) = template {
-        output::print_line(&fill(&template, &info)?)?;
+        let json = serde_json::to_vec(&info).map_err(wire)?;
+        output::print_line(&fill(&template, &Ordered::parse_struct(&json, Kind::Info).map_err(wire)?)?)?;
         return Ok(0);
     }
     output::print(&show(&info))?;

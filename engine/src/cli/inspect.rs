@@ -9,7 +9,7 @@ use crate::cli::exit::{Failure, Outcome};
 use crate::cli::listing::{fill, parse_template};
 use crate::cli::output;
 use crate::cli::stop::container;
-use crate::cli::template::{Ordered, Template};
+use crate::cli::template::{Kind, Ordered, Template};
 use bytes::Bytes;
 use clap::{CommandFactory, Parser};
 use std::ffi::OsString;
@@ -110,19 +110,22 @@ pub(crate) async fn execute(context: &Context, args: Args) -> Outcome {
     let mut failures = Vec::new();
     for name in &args.names {
         match look_up(&client, kind, name, args.size).await {
-            Ok(json) => found.push(json),
+            Ok(object) => found.push(object),
             Err(failure) => failures.push(failure),
         }
     }
     match format {
-        Shown::Array => output::print(&array(&found))?,
+        Shown::Array => {
+            let objects: Vec<Bytes> = found.into_iter().map(|(_, json)| json).collect();
+            output::print(&array(&objects))?;
+        }
         Shown::Line => {
-            let objects: Vec<String> = found.iter().map(|json| compact(json)).collect();
+            let objects: Vec<String> = found.iter().map(|(_, json)| compact(json)).collect();
             output::print_line(&format!("[{}]", objects.join(",")))?;
         }
         Shown::Template(template) => {
-            for json in &found {
-                let value = Ordered::parse(json).map_err(crate::cli::client::wire)?;
+            for (kind, json) in &found {
+                let value = Ordered::parse_struct(json, *kind).map_err(crate::cli::client::wire)?;
                 output::print_line(&fill(&template, &value)?)?;
             }
         }
@@ -144,7 +147,7 @@ enum Shown {
 }
 
 /// Fetches one object; without a kind, the first kind that has it.
-async fn look_up(client: &Client, kind: Option<&str>, name: &str, size: bool) -> Outcome<Bytes> {
+async fn look_up(client: &Client, kind: Option<&str>, name: &str, size: bool) -> Outcome<(Kind, Bytes)> {
     if let Some(kind) = kind {
         return fetch(client, kind, name, size).await;
     }
@@ -158,14 +161,14 @@ async fn look_up(client: &Client, kind: Option<&str>, name: &str, size: bool) ->
     Err(Failure::bare(format!("Error: No such object: {name}")))
 }
 
-async fn fetch(client: &Client, kind: &str, name: &str, size: bool) -> Outcome<Bytes> {
-    let route = match kind {
-        "container" => container(name, "/json")?.flag("size", size),
-        "image" => Route::new(&format!("/images/{}/json", encode_segment(name))),
-        "network" => Route::of("/networks/", name, ""),
-        _ => Route::of("/volumes/", name, ""),
+async fn fetch(client: &Client, kind: &str, name: &str, size: bool) -> Outcome<(Kind, Bytes)> {
+    let (kind, route) = match kind {
+        "container" => (Kind::Container, container(name, "/json")?.flag("size", size)),
+        "image" => (Kind::Image, Route::new(&format!("/images/{}/json", encode_segment(name)))),
+        "network" => (Kind::Network, Route::of("/networks/", name, "")),
+        _ => (Kind::Volume, Route::of("/volumes/", name, "")),
     };
-    client.get_bytes(route.as_str()).await
+    Ok((kind, client.get_bytes(route.as_str()).await?))
 }
 
 /// The array that Docker prints: four blanks a level.

@@ -35,6 +35,10 @@ pub struct Info {
     pub os_version: String,
     /// What the kernel offers.
     pub facts: HostFacts,
+    /// Whether new layers are indexed; else they are unpacked.
+    pub indexes_layers: bool,
+    /// Whether the kernel forwards packets, as containers on a bridge need it. The first such network turns it on.
+    pub ipv4_forwarding: bool,
     /// What holds unless a command says otherwise.
     pub settings: Settings,
     /// What the user should know.
@@ -65,6 +69,9 @@ pub fn info(engine: &Engine) -> Result<Info> {
         operating_system: os_release_field(&os_release, "PRETTY_NAME"),
         os_version: os_release_field(&os_release, "VERSION_ID"),
         facts: engine.facts()?.clone(),
+        indexes_layers: engine.layer_store().indexes(),
+        ipv4_forwarding: std::fs::read_to_string("/proc/sys/net/ipv4/ip_forward")
+            .is_ok_and(|text| text.trim() == "1"),
         settings: engine.settings().clone(),
         warnings: Vec::new(),
     })

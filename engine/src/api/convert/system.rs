@@ -58,6 +58,7 @@ pub(in crate::api) fn info(info: &Info, now: String) -> SystemInfo {
     let has = |controller: &str| Some(cgroup.has(controller));
     let words = |list: &[&str]| Some(list.iter().map(|w| (*w).to_owned()).collect::<Vec<_>>());
     let settings = &info.settings;
+    let layers = if info.indexes_layers { "indexed" } else { "unpacked" };
     let or = |text: &str, default: &str| some(if text.is_empty() { default } else { text });
     let mut runtimes = HashMap::from([("dhow".to_owned(), wire::Runtime::default())]);
     runtimes.extend(settings.runtimes.iter().map(|(name, runtime)| {
@@ -72,7 +73,7 @@ pub(in crate::api) fn info(info: &Info, now: String) -> SystemInfo {
         containers_stopped: Some(signed(info.stopped)),
         images: Some(signed(info.images)),
         driver: some("overlay2"),
-        driver_status: Some(vec![vec!["Layers".to_owned(), "unpacked".to_owned()]]),
+        driver_status: Some(vec![vec!["Layers".to_owned(), layers.to_owned()]]),
         docker_root_dir: Some(info.root.display().to_string()),
         plugins: Some(wire::PluginsInfo {
             volume: words(&["local"]),
@@ -132,7 +133,7 @@ pub(in crate::api) fn info(info: &Info, now: String) -> SystemInfo {
         warnings: Some(info.warnings.clone()),
         ..wire::SystemInfo::default()
     };
-    SystemInfo { known, dhow: InForce::of(settings) }
+    SystemInfo { known, ipv4_forwarding: info.ipv4_forwarding, dhow: InForce::of(settings) }
 }
 
 /// The generated answer, and what Docker has no field for.
@@ -140,6 +141,9 @@ pub(in crate::api) fn info(info: &Info, now: String) -> SystemInfo {
 pub(in crate::api) struct SystemInfo {
     #[serde(flatten)]
     known: wire::SystemInfo,
+    /// Left out of the generated type.
+    #[serde(rename = "IPv4Forwarding")]
+    ipv4_forwarding: bool,
     #[serde(rename = "Dhow")]
     dhow: InForce,
 }

@@ -282,24 +282,29 @@ fn show_null(pipeline: &Pipeline) -> String {
     let text = match name.map(String::as_str) {
         Some(
             "Annotations" | "Config" | "DriverOpts" | "ExposedPorts" | "Labels" | "Networks" | "Options"
-            | "PortBindings" | "Ports" | "StorageOpt" | "Sysctls" | "Tmpfs" | "Volumes",
+            | "AuxiliaryAddresses" | "PortBindings" | "Ports" | "Services" | "Status" | "StorageOpt"
+            | "Sysctls" | "Tmpfs" | "Volumes",
         ) => "map[]",
         Some(
             "Aliases"
             | "Args"
+            | "Authorization"
             | "Binds"
             | "BlkioDeviceReadBps"
             | "BlkioDeviceReadIOps"
             | "BlkioDeviceWriteBps"
             | "BlkioDeviceWriteIOps"
             | "BlkioWeightDevice"
+            | "CDISpecDirs"
             | "CapAdd"
             | "CapDrop"
             | "Cmd"
             | "DNSNames"
+            | "DefaultAddressPools"
             | "DeviceCgroupRules"
             | "DeviceRequests"
             | "Devices"
+            | "DiscoveredDevices"
             | "Dns"
             | "DnsOptions"
             | "DnsSearch"
@@ -307,23 +312,48 @@ fn show_null(pipeline: &Pipeline) -> String {
             | "Env"
             | "ExecIDs"
             | "ExtraHosts"
+            | "GenericResources"
             | "GroupAdd"
             | "Layers"
+            | "LinkLocalIPs"
             | "Links"
+            | "Manifests"
             | "MaskedPaths"
             | "Mounts"
             | "OnBuild"
+            | "Peers"
             | "ReadonlyPaths"
             | "RepoDigests"
             | "RepoTags"
+            | "RemoteManagers"
+            | "SecondaryIPAddresses"
+            | "SecondaryIPv6Addresses"
             | "SecurityOpt"
             | "Shell"
+            | "SystemStatus"
             | "Ulimits"
-            | "VolumesFrom",
+            | "VolumesFrom"
+            | "Warnings",
         ) => "[]",
         Some(
-            "Health" | "Healthcheck" | "Init" | "MemorySwappiness" | "OomKillDisable" | "PidsLimit"
-            | "StopTimeout",
+            "Cluster"
+            | "ClusterVolume"
+            | "Containerd"
+            | "Descriptor"
+            | "FirewallBackend"
+            | "Health"
+            | "Healthcheck"
+            | "IPAMConfig"
+            | "ImageManifestDescriptor"
+            | "Init"
+            | "MemorySwappiness"
+            | "OomKillDisable"
+            | "PidsLimit"
+            | "RegistryConfig"
+            | "SizeRootFs"
+            | "SizeRw"
+            | "StopTimeout"
+            | "UsageData",
         ) => "<nil>",
         _ => return show(&Value::Null),
     };

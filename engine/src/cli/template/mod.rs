@@ -2,7 +2,7 @@
 //! and Docker's functions.
 //!
 //! `lexer` cuts the text into literal pieces and tokens, `parser` builds a tree, `eval` walks it over JSON
-//! values, `functions` are the named functions, `print` shows a value as Go would.
+//! values, `functions` are the named functions, `print` shows a value as Go would, `structs` knows Docker's structs.
 
 mod eval;
 mod fields;
@@ -11,10 +11,12 @@ mod lexer;
 mod order;
 mod parser;
 pub(crate) mod print;
+mod structs;
 
 pub(crate) use order::KeyOrders;
 use serde_json::Value;
 use std::collections::BTreeSet;
+pub(crate) use structs::Kind;
 
 /// A parsed template.
 #[derive(Debug, Clone)]
@@ -59,6 +61,13 @@ pub(crate) struct Ordered {
 impl Ordered {
     pub(crate) fn parse(json: &[u8]) -> Result<Self, serde_json::Error> {
         Ok(Self { value: serde_json::from_slice(json)?, orders: KeyOrders::of_text(json)? })
+    }
+
+    /// One of Docker's structs, with the fields that the text leaves out.
+    pub(crate) fn parse_struct(json: &[u8], kind: Kind) -> Result<Self, serde_json::Error> {
+        let mut this = Self::parse(json)?;
+        structs::complete(&mut this.value, kind, &mut this.orders);
+        Ok(this)
     }
 }
 

@@ -52,6 +52,11 @@ impl KeyOrders {
         Ok(orders)
     }
 
+    /// Notes in which order an object's fields are shown, and which of them are.
+    pub(super) fn note(&mut self, object: &Map<String, Value>, shown: Vec<String>) {
+        self.0.insert(object.keys().cloned().collect(), shown);
+    }
+
     /// An object's keys in their order: a struct's as declared, a map's sorted.
     fn keys<'a>(&'a self, object: &'a Map<String, Value>) -> Vec<&'a String> {
         let sorted: Vec<&String> = object.keys().collect();

@@ -37,12 +37,22 @@ fn inner(value: &Value) -> String {
             for (index, (name, value)) in fields.iter().enumerate() {
                 let blank = if index == 0 { "" } else { " " };
                 // Writing to a string cannot fail.
-                let _ = write!(text, "{blank}{name}:{}", inner(value));
+                let _ = match value {
+                    Value::Object(value) if value.is_empty() && is_member(name) => {
+                        write!(text, "{blank}{name}:{{}}")
+                    }
+                    value => write!(text, "{blank}{name}:{}", inner(value)),
+                };
             }
             text.push(']');
             text
         }
     }
+}
+
+/// Whether it is one of a set, which Go writes as a map to empty structs: exposed ports, and places of volumes.
+fn is_member(name: &str) -> bool {
+    name.starts_with('/') || ["/tcp", "/udp", "/sctp"].iter().any(|protocol| name.ends_with(protocol))
 }
 
 /// `%q`.

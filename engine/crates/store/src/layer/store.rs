@@ -83,8 +83,8 @@ impl Layers {
         Self { form, mounter: Some(mounter), ..self }
     }
 
-    /// Whether the next layer is to be indexed.
-    fn indexes(&self) -> bool {
+    /// Whether the next layer is to be indexed. If that is for the machine to say, it is tried, once.
+    pub fn indexes(&self) -> bool {
         match (self.form, &self.mounter) {
             (LayerForm::Unpacked, _) | (_, None) => false,
             (LayerForm::Indexed, _) => true,
