@@ -115,7 +115,7 @@ impl Keeper<'_> {
     fn keep(&self) -> Vec<Referrer> {
         let mut found = Found::default();
         if let Err(error) = self.subjects.iter().try_for_each(|subject| self.keep_of(subject, &mut found)) {
-            found.left_out.insert(0, error.to_string());
+            found.left_out.insert(0, self.told(&error));
         }
         if !found.left_out.is_empty() {
             // Some of its blobs may be here. What cannot be said now, the next sweep finds.
@@ -158,7 +158,9 @@ impl Keeper<'_> {
         for entry in old.iter().chain(&new) {
             match self.referrer(subject, entry, found) {
                 Ok(referrer) => found.kept.push(referrer),
-                Err(Why::Odd(error)) => found.left_out.push(format!("{}: {error}", shown(entry))),
+                Err(Why::Odd(error)) => {
+                    found.left_out.push(format!("{}: {}", shown(entry), self.told(&error)))
+                }
                 Err(Why::Over(error)) => return Err(error),
             }
         }
@@ -297,6 +299,15 @@ impl Keeper<'_> {
                 Err(error) if error.kind() == ErrorKind::Corrupt => return Err(wrong()),
                 Err(error) => return Err(error),
             }
+        }
+    }
+
+    /// What went wrong, and with which registry.
+    fn told(&self, error: &Error) -> String {
+        let text = error.to_string();
+        match text.starts_with("registry ") {
+            true => text,
+            false => format!("registry {}: {text}", self.repository.host()),
         }
     }
 

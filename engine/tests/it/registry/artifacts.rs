@@ -13,7 +13,7 @@ const KIND: &str = "application/x-model";
 const SIZE: usize = 3 << 20;
 
 /// As `oras push` makes them: an empty configuration, and files of any type.
-fn artifact(registry: &Registry, repository: &str, tag: &str) -> Stored {
+pub(super) fn artifact(registry: &Registry, repository: &str, tag: &str) -> Stored {
     let config = put_blob(registry, repository, b"{}").descriptor(EMPTY);
     let weights = put_blob(registry, repository, &noise(SIZE, 7)).descriptor("application/octet-stream");
     let readme = put_blob(registry, repository, b"read me").descriptor("text/markdown");

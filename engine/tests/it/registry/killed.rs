@@ -42,11 +42,15 @@ fn at_any_moment() {
         super::referrers::attach(&registry, name.rsplit('/').next().unwrap(), &pushed);
     }
     sandbox.ok(["rmi", "busybox"]);
+    // And something that is no image.
+    super::artifacts::artifact(&registry, "model", "latest");
+    let model = registry.name("model");
 
     let verbs: Vec<Vec<&str>> = vec![
         vec!["pull", &names[0]],
         vec!["pull", &names[1]],
         vec!["pull", &names[2]],
+        vec!["pull", &model],
         vec!["load", "-i", archive],
         vec!["image", "prune", "-af"],
         vec!["rmi", "-f", &names[1]],
@@ -77,6 +81,7 @@ fn at_any_moment() {
     assert!(killed > KILLS / 4, "only {killed} of {KILLS} were killed while they ran");
 
     // All still works, to its end.
+    sandbox.ok(["pull", &model]);
     for name in &names {
         assert!(sandbox.ok(["pull", name]).contains("Referrers: 2 kept with the image"));
     }

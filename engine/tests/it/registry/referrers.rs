@@ -348,6 +348,9 @@ fn what_is_wrong_is_left_out_and_the_image_comes() {
         None,
         &json!({ "schemaVersion": 2, "mediaType": MANIFEST, "config": config, "layers": [text] }),
     );
+    let slow = put_blob(&registry, "app", &super::noise(64 << 10, 5));
+    let dripping = with_layer(slow.descriptor("text/plain"));
+    let slow_path = format!("/v2/app/blobs/{}", slow.digest);
     let nested = put_manifest(&registry, "app", None, &index(std::slice::from_ref(&good)));
     let many: Vec<Value> = (0..150)
         .map(|n| json!({ "mediaType": MANIFEST, "digest": format!("sha256:{n:064x}"), "size": 7 }))
@@ -383,14 +386,17 @@ fn what_is_wrong_is_left_out_and_the_image_comes() {
         ("another manifest", listed(std::slice::from_ref(&good)), "its manifest is not what its digest says"),
         ("another blob", listed(std::slice::from_ref(&good)), "of it is not what its manifest says"),
         ("a blob that never comes whole", listed(std::slice::from_ref(&good)), "Referrers left out: "),
+        ("a blob that drips", listed(std::slice::from_ref(&dripping)), "it takes too long"),
         ("a manifest that stalls", listed(std::slice::from_ref(&good)), "Referrers left out: "),
     ];
     let manifest_path = format!("/v2/app/manifests/{}", good["digest"].as_str().unwrap());
     let blob_path = format!("/v2/app/blobs/{blob}");
     for (what, (status, headers, body), said) in cases {
         let (manifest_path, blob_path) = (manifest_path.clone(), blob_path.clone());
+        let slow_path = slow_path.clone();
         let front = Front::of(&registry, move |asked, _| match what {
             _ if is_list(asked) => Fault::Answer(status, headers.clone(), body.clone()),
+            "a blob that drips" if asked.path == slow_path => Fault::Throttle(16),
             "a manifest that stalls" if asked.path == manifest_path => Fault::Stall(3),
             "another manifest" if asked.path == manifest_path => Fault::Flip(9),
             "another blob" if asked.path == blob_path => Fault::Flip(0),
@@ -403,6 +409,8 @@ fn what_is_wrong_is_left_out_and_the_image_comes() {
         let lines: Vec<&str> = pulled.lines().filter(|line| line.starts_with("Referrers")).collect();
         assert_eq!(lines.is_empty(), said.is_empty(), "{what}: {pulled}");
         assert!(said.is_empty() || lines[0].contains(said), "{what}: {pulled}");
+        let names_it = |line: &&str| line.contains("registry 127.0.0.1:") || line.contains(" of sha256:");
+        assert!(lines.iter().take(3).all(names_it), "{what}: {pulled}");
         assert!(lines.len() <= 4 && !pulled.contains('\u{1b}'), "{what}: {pulled}");
         assert_eq!(sandbox.inspect(&name)["Id"], id, "{what}");
         assert_eq!(referrers(&sandbox, &name), Vec::<Value>::new(), "{what}");
