@@ -6,7 +6,7 @@
 //! A pull can do without them: nothing here is waited for long.
 
 use crate::repository::{Blob, Fetched, Repository, expect, next_page, text};
-use crate::transport::{Patience, Request, Transport, read_answer};
+use crate::transport::{Patience, Request, Response, Transport, read_answer};
 use dhow_model::{Digest, Result};
 use http::header::{CONTENT_TYPE, LINK};
 use http::{Method, StatusCode};
@@ -73,6 +73,7 @@ impl Repository {
                     if pages.is_empty() =>
                 {
                     transport.lacks_referrers().store(true, Ordering::Relaxed);
+                    keep_connection(response, &target);
                     return Ok(None);
                 }
                 _ => return Err(transport.refusal(&request, response)),
@@ -91,6 +92,7 @@ impl Repository {
         let response =
             expect(transport, &self.list_request(&target), &[StatusCode::OK, StatusCode::NOT_FOUND])?;
         if response.status() == StatusCode::NOT_FOUND {
+            keep_connection(response, &target);
             return Ok(None);
         }
         let media_type = media_type(&text(&response, CONTENT_TYPE.as_str())).to_owned();
@@ -150,6 +152,12 @@ impl Repository {
     pub fn put_fallback_referrers(&self, subject: &Digest, index: &[u8]) -> Result<()> {
         self.put(&fallback_tag(subject), INDEX, index).map(|_| ())
     }
+}
+
+/// An answer that was read to its end leaves its connection to the next question.
+fn keep_connection(response: Response, target: &str) {
+    // Whatever it says, and whether it can be read.
+    let _ = read_answer(response, target);
 }
 
 /// The tag that a list of referrers is kept under (the specification's «referrers tag schema»).

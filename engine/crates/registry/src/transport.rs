@@ -372,7 +372,7 @@ impl Base {
             .timeout_recv_response(Some(SHORT_PATIENCE))
             .timeout_per_read(Some(SHORT_PATIENCE));
         if patience == Patience::ShortInAll {
-            config = config.timeout_global(Some(SHORT_PATIENCE));
+            config = config.timeout_recv_body(Some(SHORT_PATIENCE));
         }
         self.agent.run(config.build())
     }

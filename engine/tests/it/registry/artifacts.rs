@@ -8,6 +8,7 @@ use crate::http::Api;
 use crate::sandbox::Sandbox;
 use serde_json::{Value, json};
 use std::path::Path;
+use std::process::Stdio;
 
 const KIND: &str = "application/x-model";
 const SIZE: usize = 3 << 20;
@@ -249,6 +250,30 @@ fn what_refers_to_it_comes_and_goes_with_it() {
     let only_name = format!("{name}:only");
     assert_eq!(digest_line(&sandbox.ok(["pull", &only_name])), only.digest);
     assert_eq!(sandbox.inspect(&only_name)["Id"], stored.digest.as_str());
+    checked(&sandbox);
+    prune(&sandbox);
+    assert_eq!(kept(&sandbox), Vec::<String>::new());
+}
+
+#[test]
+fn several_may_pull_it_at_once() {
+    let sandbox = Sandbox::new();
+    let registry = Registry::start(&sandbox.path("registry"));
+    let stored = artifact(&registry, "model", "latest");
+    // Slow enough that all of them meet.
+    let front = Front::of(
+        &registry,
+        |asked, _| {
+            if asked.is_blob() { Fault::Throttle(128 << 10) } else { Fault::None }
+        },
+    );
+    let name = front.name("model");
+    let pulls = (0..6).map(|_| sandbox.command(["pull", "-q", &name]).stdout(Stdio::null()).spawn().unwrap());
+    let pulls: Vec<_> = pulls.collect();
+    for mut pull in pulls {
+        assert!(pull.wait().unwrap().success());
+    }
+    assert_eq!(sandbox.inspect(&name)["Id"], stored.digest.as_str());
     checked(&sandbox);
     prune(&sandbox);
     assert_eq!(kept(&sandbox), Vec::<String>::new());
