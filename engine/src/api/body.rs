@@ -1,6 +1,7 @@
 //! Bodies: JSON in, JSON out, and bridges between a blocking verb's `Read`/`Write` and a streamed body.
 
 use super::blocking;
+use super::sorted;
 use super::status::{ApiError, ApiResult};
 use crate::handed;
 use axum::body::{Body, BodyDataStream};
@@ -113,6 +114,14 @@ pub(super) fn json_text(status: StatusCode, mut text: Vec<u8>) -> Response {
 /// A 200 with JSON.
 pub(super) fn ok_json<T: Serialize>(value: &T) -> ApiResult {
     json(StatusCode::OK, value)
+}
+
+/// A 200 with JSON whose maps are sorted: an object in full.
+pub(super) fn ok_sorted<T: Serialize>(value: &T) -> ApiResult {
+    let mut text = Vec::new();
+    append_json(&mut text, value)?;
+    let text = sorted::maps(&text).map_err(|e| Error::internal(format!("encode the answer: {e}")))?;
+    Ok(json_text(StatusCode::OK, text))
 }
 
 /// A 200 with a body of a given type.

@@ -20,6 +20,7 @@ mod params;
 mod router;
 mod routes;
 mod server;
+mod sorted;
 mod status;
 
 pub use router::router;

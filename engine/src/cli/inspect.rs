@@ -1,9 +1,9 @@
 //! `dhow inspect`, `container inspect`, `image inspect`: everything the engine knows about objects.
 //!
-//! The engine's JSON is shown as it came, only indented: no field is lost or reordered on the way.
+//! What is shown has all fields that Docker's answer has, in Docker's order, and after them what is the engine's own.
 
 use crate::cli::arguments::{self, ONE_PLATFORM, Rules};
-use crate::cli::client::{Client, Route, encode_segment};
+use crate::cli::client::{Client, Route, encode_segment, wire};
 use crate::cli::context::Context;
 use crate::cli::exit::{Failure, Outcome};
 use crate::cli::listing::{fill, parse_template};
@@ -110,23 +110,18 @@ pub(crate) async fn execute(context: &Context, args: Args) -> Outcome {
     let mut failures = Vec::new();
     for name in &args.names {
         match look_up(&client, kind, name, args.size).await {
-            Ok(object) => found.push(object),
+            // With all that Docker's answer has, in its order.
+            Ok((kind, json)) => found.push(Ordered::parse_struct(&json, kind).map_err(wire)?),
             Err(failure) => failures.push(failure),
         }
     }
+    let texts = || found.iter().map(Ordered::json).collect::<Vec<_>>();
     match format {
-        Shown::Array => {
-            let objects: Vec<Bytes> = found.into_iter().map(|(_, json)| json).collect();
-            output::print(&array(&objects))?;
-        }
-        Shown::Line => {
-            let objects: Vec<String> = found.iter().map(|(_, json)| compact(json)).collect();
-            output::print_line(&format!("[{}]", objects.join(",")))?;
-        }
+        Shown::Array => output::print(&array(&texts()))?,
+        Shown::Line => output::print_line(&format!("[{}]", texts().join(",")))?,
         Shown::Template(template) => {
-            for (kind, json) in &found {
-                let value = Ordered::parse_struct(json, *kind).map_err(crate::cli::client::wire)?;
-                output::print_line(&fill(&template, &value)?)?;
+            for object in &found {
+                output::print_line(&fill(&template, object)?)?;
             }
         }
     }
@@ -172,11 +167,12 @@ async fn fetch(client: &Client, kind: &str, name: &str, size: bool) -> Outcome<(
 }
 
 /// The array that Docker prints: four blanks a level.
-fn array(objects: &[Bytes]) -> String {
+fn array(objects: &[String]) -> String {
     if objects.is_empty() {
         return "[]\n".to_owned();
     }
-    let shown: Vec<String> = objects.iter().map(|json| format!("    {}", indent(json, 1, "    "))).collect();
+    let shown: Vec<String> =
+        objects.iter().map(|json| format!("    {}", indent(json.as_bytes(), 1, "    "))).collect();
     format!("[\n{}\n]\n", shown.join(",\n"))
 }
 
@@ -235,22 +231,16 @@ pub(crate) fn indent(json: &[u8], start: usize, unit: &str) -> String {
     shown
 }
 
-/// JSON text on one line.
-fn compact(json: &[u8]) -> String {
-    let text = String::from_utf8_lossy(json);
-    text.trim().replace('\n', "")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn indented_as_docker_does() {
-        let json = Bytes::from_static(br#"{"Id":"a,b:{\"","N":[1,2.50],"E":{},"L":[ ],"X":{"y":null}}"#);
+        let json = r#"{"Id":"a,b:{\"","N":[1,2.50],"E":{},"L":[ ],"X":{"y":null}}"#.to_owned();
         let want = "[\n    {\n        \"Id\": \"a,b:{\\\"\",\n        \"N\": [\n            1,\n            2.50\n        ],\n        \"E\": {},\n        \"L\": [],\n        \"X\": {\n            \"y\": null\n        }\n    }\n]\n";
         assert_eq!(array(&[json]), want);
         assert_eq!(array(&[]), "[]\n");
-        assert_eq!(array(&[Bytes::from_static(b"1"), Bytes::from_static(b"2\n")]), "[\n    1,\n    2\n]\n");
+        assert_eq!(array(&["1".to_owned(), "2\n".to_owned()]), "[\n    1,\n    2\n]\n");
     }
 }

@@ -93,6 +93,35 @@ fn docker_itself_runs_containers_through_the_socket() {
 
     let id = server.docker(["run", "-d", "--name", "box", "-m", "64m", "busybox", "sleep", "1000"]).ok();
     assert_eq!(sandbox.inspect("box")["Id"], id.as_str(), "both doors lead to one engine");
+    let labels = (0..9).flat_map(|number| ["--label".to_owned(), format!("label{number}=x")]);
+    server
+        .docker(
+            ["create", "--name", "made"]
+                .map(str::to_owned)
+                .into_iter()
+                .chain(labels)
+                .chain(["busybox".to_owned(), "true".to_owned()]),
+        )
+        .ok();
+    let shown = server.docker(["inspect", "made"]).ok();
+    let places: Vec<_> = (0..9).map(|number| shown.find(&format!("\"label{number}\"")).unwrap()).collect();
+    assert!(places.is_sorted(), "maps are sorted: {shown}");
+    // Docker's own order, and what JSON leaves out.
+    let ours = sandbox.ok(["inspect", "made"]);
+    let fields = [
+        "\"State\"",
+        "\"HostConfig\"",
+        "\"Binds\": null",
+        "\"CapAdd\": null",
+        "\"GraphDriver\"",
+        "\"Hostname\"",
+        "\"Entrypoint\": null",
+        "\"NetworkSettings\"",
+    ];
+    let places: Vec<_> =
+        fields.iter().map(|field| ours.find(field).unwrap_or_else(|| panic!("{field}: {ours}"))).collect();
+    assert!(places.is_sorted() && !ours.contains("\"Healthcheck\""), "{ours}");
+    server.docker(["rm", "made"]).ok();
     assert_eq!(server.docker(["exec", "-e", "A=1", "box", "sh", "-c", "echo $A; exit 4"]).code, 4);
     assert_eq!(server.docker(["ps", "--format", "{{.Names}} {{.Image}}"]).ok(), "box busybox");
     assert_eq!(server.docker(["inspect", "box", "--format", "{{.HostConfig.Memory}}"]).ok(), "67108864");

@@ -1,7 +1,7 @@
 //! `/containers`, save for its streams.
 
 use crate::Engine;
-use crate::api::body::{Json, append_json, json as reply, json_text, ok_json, typed};
+use crate::api::body::{Json, append_json, json as reply, json_text, ok_json, ok_sorted, typed};
 use crate::api::params::Params;
 use crate::api::status::ApiResult;
 use crate::api::{blocking, convert};
@@ -71,7 +71,7 @@ pub(in crate::api) async fn inspect(
 ) -> ApiResult {
     let size = params.flag("size");
     let found = blocking(move || container::inspect::inspect(&engine, &id, size)).await?;
-    ok_json(&convert::inspect::show(&found))
+    ok_sorted(&convert::inspect::show(&found))
 }
 
 /// `POST /containers/{id}/start`; our own `timeline=1` answers with where the time went.

@@ -1,7 +1,7 @@
 //! `/images`. Names hold slashes and colons, so the last word of the path is the verb.
 
 use crate::Engine;
-use crate::api::body::{BodyReader, Input, ok_json, typed, write_to};
+use crate::api::body::{BodyReader, Input, ok_json, ok_sorted, typed, write_to};
 use crate::api::params::Params;
 use crate::api::status::{ApiError, ApiResult};
 use crate::api::{Version, blocking, convert, fetch};
@@ -70,11 +70,11 @@ pub(in crate::api) async fn get_by_name(
             let with_manifests = params.flag("manifests");
             let (artifacts, who) = (engine.clone(), name.clone());
             if let Some(found) = blocking(move || image::artifacts::inspect(&artifacts, &who)).await? {
-                return ok_json(&convert::artifact::inspect(&found, with_manifests));
+                return ok_sorted(&convert::artifact::inspect(&found, with_manifests));
             }
             let found = blocking(move || image::inspect::inspect(&engine, &name)).await?;
             let with_virtual_size = version < NO_VIRTUAL_SIZE_SINCE;
-            ok_json(&convert::image::inspect(&found, with_virtual_size, with_manifests))
+            ok_sorted(&convert::image::inspect(&found, with_virtual_size, with_manifests))
         }
         "history" => {
             let (id, references, steps) = blocking(move || image::history::history(&engine, &name)).await?;

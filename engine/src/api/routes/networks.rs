@@ -1,7 +1,7 @@
 //! `/networks`.
 
 use crate::Engine;
-use crate::api::body::{OptionalJson, json, ok_json};
+use crate::api::body::{OptionalJson, json, ok_json, ok_sorted};
 use crate::api::params::Params;
 use crate::api::status::ApiResult;
 use crate::api::{blocking, convert};
@@ -15,7 +15,7 @@ use http::StatusCode;
 pub(in crate::api) async fn list(State(engine): State<Engine>, params: Params) -> ApiResult {
     let filters = params.filters()?;
     let networks = blocking(move || network::list::list(&engine, &filters)).await?;
-    ok_json(&networks.iter().map(convert::networks::summary).collect::<Vec<_>>())
+    ok_sorted(&networks.iter().map(convert::networks::summary).collect::<Vec<_>>())
 }
 
 /// `POST /networks/create`
@@ -39,7 +39,7 @@ pub(in crate::api) async fn prune(State(engine): State<Engine>, params: Params) 
 /// `GET /networks/{name}`
 pub(in crate::api) async fn inspect(State(engine): State<Engine>, Path(name): Path<String>) -> ApiResult {
     let found = blocking(move || network::list::inspect(&engine, &name)).await?;
-    ok_json(&convert::networks::show(&found))
+    ok_sorted(&convert::networks::show(&found))
 }
 
 /// `DELETE /networks/{name}`

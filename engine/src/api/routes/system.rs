@@ -1,7 +1,7 @@
 //! `_ping`, `version`, `info`.
 
 use crate::Engine;
-use crate::api::body::ok_json;
+use crate::api::body::{ok_json, ok_sorted};
 use crate::api::params::Params;
 use crate::api::router::plain_text;
 use crate::api::status::ApiResult;
@@ -42,7 +42,7 @@ pub(in crate::api) async fn version(State(engine): State<Engine>) -> ApiResult {
 /// `GET /info`
 pub(in crate::api) async fn info(State(engine): State<Engine>) -> ApiResult {
     let info = blocking(move || crate::system::info::info(&engine)).await?;
-    ok_json(&convert::system::info(&info, crate::events::now().to_string()))
+    ok_sorted(&convert::system::info(&info, crate::events::now().to_string()))
 }
 
 /// The first version whose answer has sums, and lists only when it is asked for them.

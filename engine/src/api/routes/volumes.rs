@@ -1,7 +1,7 @@
 //! `/volumes`.
 
 use crate::Engine;
-use crate::api::body::{Input, OptionalJson, json, ok_json, write_to};
+use crate::api::body::{Input, OptionalJson, json, ok_json, ok_sorted, write_to};
 use crate::api::params::Params;
 use crate::api::status::ApiResult;
 use crate::api::{blocking, convert};
@@ -34,7 +34,7 @@ pub(in crate::api) async fn list(State(engine): State<Engine>, params: Params) -
         Ok(chosen.map(|record| show(&engine, record)).collect::<Vec<_>>())
     })
     .await?;
-    ok_json(&wire::VolumeListResponse { volumes: Some(volumes), warnings: Some(Vec::new()) })
+    ok_sorted(&wire::VolumeListResponse { volumes: Some(volumes), warnings: Some(Vec::new()) })
 }
 
 /// `POST /volumes/create`
@@ -68,7 +68,7 @@ pub(in crate::api) async fn inspect(State(engine): State<Engine>, Path(name): Pa
         Ok(show(&engine, &record))
     })
     .await?;
-    ok_json(&found)
+    ok_sorted(&found)
 }
 
 /// `GET /volumes/{name}/export`. Ours: Docker has no such route.

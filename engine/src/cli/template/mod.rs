@@ -71,6 +71,13 @@ impl Ordered {
     }
 }
 
+impl Ordered {
+    /// As JSON text on one line.
+    pub(crate) fn json(&self) -> String {
+        self.orders.json(&self.value)
+    }
+}
+
 impl Data for Ordered {
     fn value(&self) -> &Value {
         &self.value
