@@ -1,6 +1,7 @@
 //! `--filter key=value`, as the Engine API carries it: a map from keys to accepted values.
 
 use dhow_model::{Error, Result, Timestamp};
+use regex_lite::Regex;
 use std::collections::BTreeMap;
 
 /// Accepted values by key. Values of one key are alternatives; keys must all match.
@@ -16,6 +17,11 @@ impl Filters {
     /// Whether the key is absent, or one of its values satisfies `accept`.
     pub fn any(&self, key: &str, accept: impl Fn(&str) -> bool) -> bool {
         self.0.get(key).is_none_or(|values| values.iter().any(|v| accept(v)))
+    }
+
+    /// The regular expressions of a key.
+    pub(crate) fn patterns(&self, key: &str) -> Vec<Pattern> {
+        self.values(key).iter().map(|text| Pattern::new(text)).collect()
     }
 
     /// Whether every `label=KEY` or `label=KEY=VALUE` holds, and no `label!=…` does.
@@ -63,6 +69,30 @@ impl Filters {
             Some(key) => Err(Error::invalid(format!("invalid filter '{key}'"))),
             None => Ok(()),
         }
+    }
+}
+
+/// A text as it is, or a regular expression that is found in it.
+pub(crate) struct Pattern {
+    text: String,
+    /// `None`: not one, as Docker lets it pass.
+    expression: Option<Regex>,
+}
+
+impl Pattern {
+    /// Whether there are none, or one matches.
+    pub(crate) fn any(patterns: &[Self], text: &str) -> bool {
+        patterns.is_empty() || patterns.iter().any(|pattern| pattern.matches(text))
+    }
+
+    /// Never fails: what is no expression is only itself.
+    pub(crate) fn new(text: &str) -> Self {
+        Self { text: text.to_owned(), expression: Regex::new(text).ok() }
+    }
+
+    /// Whether a name is it, or contains it.
+    pub(crate) fn matches(&self, text: &str) -> bool {
+        self.text == text || self.expression.as_ref().is_some_and(|expression| expression.is_match(text))
     }
 }
 

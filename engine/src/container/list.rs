@@ -2,7 +2,7 @@
 //! tenth of a record each.
 
 use crate::Engine;
-use crate::filters::Filters;
+use crate::filters::{Filters, Pattern};
 use crate::network::{Joined, Places};
 use dhow_model::image::Image;
 use dhow_model::mount::MountSource;
@@ -10,7 +10,6 @@ use dhow_model::network::Published;
 use dhow_model::state::Status;
 use dhow_model::{ContainerId, Digest, Error, Result, Timestamp};
 use dhow_store::db::{ContainerSummary, Txn};
-use regex_lite::Regex;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// What to list.
@@ -74,7 +73,8 @@ pub fn list(engine: &Engine, options: &ListOptions) -> Result<Vec<Summary>> {
             ports.entry(port.container.clone()).or_default().push(port);
         }
         let edges = Edges::read(txn, &options.filters)?;
-        let rows = if all { txn.container_summaries()? } else { txn.container_summaries_at(&RUNNING)? };
+        let mut rows = if all { txn.container_summaries()? } else { txn.container_summaries_at(&RUNNING)? };
+        name_moved_images(txn, &mut rows);
         Ok((rows, edges, places, ports))
     })?;
     let chosen = rows
@@ -101,6 +101,18 @@ pub fn list(engine: &Engine, options: &ListOptions) -> Result<Vec<Summary>> {
             Ok(Summary { size, ..row })
         })
         .collect()
+}
+
+/// A container's image is called what it was made from for as long as that still means the same; then by its id.
+fn name_moved_images(txn: &Txn<'_>, rows: &mut [ContainerSummary]) {
+    let mut known = BTreeMap::new();
+    for row in rows {
+        let now =
+            known.entry(row.about.image.clone()).or_insert_with_key(|name| txn.find_image_id(name).ok());
+        if now.as_ref() != Some(&row.image_id) {
+            row.about.image = row.image_id.to_string();
+        }
+    }
 }
 
 /// The filters that name other objects, looked up.
@@ -130,8 +142,7 @@ impl Edges {
         self.before.is_none_or(|edge| row.created < edge)
             && self.since.is_none_or(|edge| row.created > edge)
             && filters.any("ancestor", |name| {
-                row.about.image == name
-                    || self.ancestors.get(name).is_some_and(|family| family.contains(&row.image_id))
+                self.ancestors.get(name).is_some_and(|family| family.contains(&row.image_id))
             })
     }
 }
@@ -172,15 +183,14 @@ impl<'a> Wanted<'a> {
             code.parse::<i32>()
                 .map_err(|_| Error::invalid(format!("invalid filter 'exited={code}': want an exit code")))
         };
-        let patterns = |key: &str| filters.values(key).iter().map(|text| Pattern::new(text)).collect();
         let ports = |key: &str| -> Result<Vec<String>> {
             let lists: Result<Vec<_>> =
                 filters.values(key).iter().map(|text| parse_ports(key, text)).collect();
             Ok(lists?.into_iter().flatten().collect())
         };
         Ok(Self {
-            names: patterns("name"),
-            ids: patterns("id"),
+            names: filters.patterns("name"),
+            ids: filters.patterns("id"),
             exposed: ports("expose")?,
             published: ports("publish")?,
             exit_codes: filters.values("exited").iter().map(exit_code).collect::<Result<_>>()?,
@@ -206,15 +216,12 @@ impl<'a> Wanted<'a> {
         };
         let published: Vec<String> =
             summary.published.iter().map(|p| format!("{}/{}", p.host_port, p.protocol.as_str())).collect();
-        let any = |patterns: &[Pattern], text: &str| {
-            patterns.is_empty() || patterns.iter().any(|pattern| pattern.matches(text))
-        };
         let ended = state.status == Status::Exited && state.started_at.is_some();
         self.filters.any("status", |want| want == state.shown_status())
             && (self.exit_codes.is_empty() || (ended && self.exit_codes.contains(&state.exit_code)))
-            && any(&self.ids, row.id.as_str())
+            && Pattern::any(&self.ids, row.id.as_str())
             // Docker's names have a slash in front, which users may write or not.
-            && (any(&self.names, &row.name) || any(&self.names, &format!("/{}", row.name)))
+            && (Pattern::any(&self.names, &row.name) || Pattern::any(&self.names, &format!("/{}", row.name)))
             && self.filters.any("volume", |want| {
                 about.mounts.iter().any(|mount| {
                     mount.target == want || matches!(&mount.source, MountSource::Volume { name, .. } if name == want)
@@ -230,23 +237,6 @@ impl<'a> Wanted<'a> {
             && self.task != Some(true)
             && self.filters.any("isolation", |want| want == "default")
             && self.filters.labels_match(&about.labels)
-    }
-}
-
-/// A text as it is, or a regular expression that is found in it.
-struct Pattern {
-    text: String,
-    /// `None`: not one, as Docker lets it pass.
-    expression: Option<Regex>,
-}
-
-impl Pattern {
-    fn new(text: &str) -> Self {
-        Self { text: text.to_owned(), expression: Regex::new(text).ok() }
-    }
-
-    fn matches(&self, text: &str) -> bool {
-        self.text == text || self.expression.as_ref().is_some_and(|expression| expression.is_match(text))
     }
 }
 

@@ -19,8 +19,8 @@ pub enum Removed {
 /// Removes a tag, or an image by id.
 ///
 /// # Errors
-/// `NotFound`; `Conflict` when a container uses it (unless `force` and none runs), or when an id has several
-/// tags and `force` is not set.
+/// `NotFound`; `Conflict` when a container uses it (unless `force`, and none runs where an id is named), or
+/// when an id has several tags and `force` is not set.
 pub fn remove(engine: &Engine, name: &str, force: bool) -> Result<Vec<Removed>> {
     remove_counting(engine, name, force).map(|(removed, _)| removed)
 }
@@ -50,14 +50,14 @@ pub(super) fn remove_counting(engine: &Engine, name: &str, force: bool) -> Resul
         };
         let last = untag.len() == tags.len();
         if last {
-            check_unused(txn, &image, name, force)?;
+            check_unused(txn, &image, named.as_ref(), force)?;
         }
         for reference in untag {
             txn.untag(&reference)?;
             txn.append_event(&events::image("untag", &image.id, &reference.familiar()), events::now())?;
             removed.push(Removed::Untagged(reference));
         }
-        // An image that a stopped container uses stays, without a name: the container still needs its layers.
+        // An image that a container uses stays, without a name: the container still needs its layers.
         if last && txn.containers_using_image(&image.id)?.is_empty() {
             txn.delete_image(&image.id)?;
             txn.append_event(&events::image("delete", &image.id, image.id.as_str()), events::now())?;
@@ -98,28 +98,40 @@ pub(super) fn is_single(all: &[Reference]) -> bool {
     all.iter().all(|r| r.name() == first.name()) && all.iter().filter(|r| r.tag().is_some()).count() <= 1
 }
 
-fn check_unused(txn: &Txn<'_>, image: &Image, name: &str, force: bool) -> Result<()> {
+/// A tag is taken from an image in use only by force. An id asks for the image itself, which who runs on it keeps.
+fn check_unused(txn: &Txn<'_>, image: &Image, tag: Option<&Reference>, force: bool) -> Result<()> {
     let mut stopped = None;
     for id in txn.containers_using_image(&image.id)? {
         let Some(container) = txn.container(&id)? else { continue };
+        if let Some(tag) = tag {
+            if force {
+                return Ok(());
+            }
+            return Err(Error::conflict(format!(
+                "conflict: unable to remove repository reference \"{}\" (must force) - container {} is using its referenced image {}",
+                tag.familiar(),
+                id.short(),
+                image.id.short()
+            )));
+        }
         let runs = matches!(
             container.state.status,
             Status::Running | Status::Paused | Status::Restarting | Status::Starting
         );
         if runs {
             return Err(Error::conflict(format!(
-                "conflict: unable to remove repository reference \"{name}\" (cannot be forced) - container {} is using its referenced image {}",
-                id.short(),
-                image.id.short()
+                "conflict: unable to delete {} (cannot be forced) - image is being used by running container {}",
+                image.id.short(),
+                id.short()
             )));
         }
         stopped = Some(id);
     }
     match stopped {
         Some(id) if !force => Err(Error::conflict(format!(
-            "conflict: unable to remove repository reference \"{name}\" (must force) - container {} is using its referenced image {}",
-            id.short(),
-            image.id.short()
+            "conflict: unable to delete {} (must be forced) - image is being used by stopped container {}",
+            image.id.short(),
+            id.short()
         ))),
         _ => Ok(()),
     }

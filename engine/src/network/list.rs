@@ -2,7 +2,7 @@
 
 use super::default;
 use crate::Engine;
-use crate::filters::Filters;
+use crate::filters::{Filters, Pattern};
 use dhow_model::network::{Driver, Endpoint, Network};
 use dhow_model::{Error, Result};
 use std::collections::BTreeMap;
@@ -29,6 +29,7 @@ pub fn list(engine: &Engine, filters: &Filters) -> Result<Vec<Network>> {
     }
     complete(engine);
     let dangling = filters.flag("dangling")?;
+    let (names, ids) = (filters.patterns("name"), filters.patterns("id"));
     let (networks, used) = engine.db()?.read(|txn| {
         let used: std::collections::BTreeSet<_> = txn.endpoints()?.into_iter().map(|e| e.network).collect();
         Ok((txn.networks()?, used))
@@ -37,8 +38,8 @@ pub fn list(engine: &Engine, filters: &Filters) -> Result<Vec<Network>> {
         .into_iter()
         .filter(|network| {
             let kind = if network.is_predefined() { "builtin" } else { "custom" };
-            filters.any("name", |want| network.name.contains(want))
-                && filters.any("id", |want| network.id.as_str().contains(want))
+            Pattern::any(&names, &network.name)
+                && Pattern::any(&ids, network.id.as_str())
                 && filters.any("driver", |want| network.config.driver.as_str() == want)
                 && filters.any("scope", |want| want == "local")
                 && filters.any("type", |want| want == kind)

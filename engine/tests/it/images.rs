@@ -169,6 +169,19 @@ fn tags_are_names_and_images_go_with_the_last() {
     let container = sandbox.ok(["create", "busybox", "true"]);
     sandbox.dhow(["rmi", "busybox"]).fails(1, &container[..12]);
     sandbox.ok(["rm", &container]);
+    // A tag in use goes by force; an image that runs does not. Containers are then told by the image's id.
+    sandbox.ok(["run", "-d", "--name", "runs", "--network", "none", "busybox", "sleep", "1000"]);
+    sandbox.dhow(["rmi", "busybox"]).fails(1, "(must force)");
+    assert_eq!(sandbox.ok(["ps", "--format", "{{.Image}}"]), "busybox");
+    assert_eq!(sandbox.ok(["rmi", "-f", "busybox"]), "Untagged: busybox:latest");
+    sandbox.dhow(["rmi", "-f", &id]).fails(1, "(cannot be forced)");
+    assert_eq!(sandbox.ok(["ps", "--format", "{{.Image}}"]), &id[7..19]);
+    assert_eq!(sandbox.ok(["ps", "-q", "--filter", "ancestor=busybox"]), "");
+    assert!(!sandbox.ok(["ps", "-q", "--filter", &format!("ancestor={id}")]).is_empty());
+    assert_eq!(sandbox.ok(["exec", "runs", "echo", "still"]), "still");
+    sandbox.ok(["tag", &id, "busybox"]);
+    assert_eq!(sandbox.ok(["ps", "--format", "{{.Image}}"]), "busybox");
+    sandbox.ok(["rm", "-f", "runs"]);
     let told = sandbox.ok(["rmi", "busybox"]);
     assert!(told.contains("Untagged: busybox:latest") && told.contains(&format!("Deleted: {id}")), "{told}");
     assert_eq!(sandbox.ok(["images", "-aq"]), "");

@@ -5,6 +5,7 @@ use crate::api::body::{Input, OptionalJson, json, ok_json, ok_sorted, write_to};
 use crate::api::params::Params;
 use crate::api::status::ApiResult;
 use crate::api::{blocking, convert};
+use crate::filters::Pattern;
 use crate::volume::{self, transfer};
 use axum::extract::{Path, Request, State};
 use axum::response::IntoResponse;
@@ -21,13 +22,14 @@ pub(in crate::api) async fn list(State(engine): State<Engine>, params: Params) -
     let filters = params.filters()?;
     filters.only(&["name", "label", "driver", "dangling"])?;
     let dangling = filters.flag("dangling")?;
+    let names = filters.patterns("name");
     let volumes = blocking(move || {
         let records = match dangling {
             None => volume::list(&engine)?,
             Some(dangling) => volume::list_by_use(&engine, !dangling)?,
         };
         let chosen = records.iter().filter(|record| {
-            filters.any("name", |want| record.name.contains(want))
+            Pattern::any(&names, &record.name)
                 && filters.any("driver", |want| want == "local")
                 && filters.labels_match(&record.labels)
         });
