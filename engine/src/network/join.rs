@@ -161,8 +161,14 @@ pub fn disconnect(engine: &Engine, who: &str, container: &str, force: bool) -> R
     };
     let _lock = lock::lock_container(engine.layout(), &id)?;
     let (record, endpoint, next) = engine.db()?.write(|txn| {
-        let network = txn.find_network(who)?;
-        let record = txn.container(&id)?.ok_or_else(|| no_such(container))?;
+        let mut record = txn.container(&id)?.ok_or_else(|| no_such(container))?;
+        let network = match txn.find_network(who) {
+            // It was removed while the container stood still, which still wants it.
+            Err(error) if error.kind() == ErrorKind::NotFound && forget(txn, &mut record, who)? => {
+                return Ok((record, None, None));
+            }
+            found => found?,
+        };
         if network.config.driver == Driver::Host && record.config.host.network == NetworkMode::Host {
             return Err(Error::invalid(
                 "cannot disconnect container from host network - container was created in host network mode",
@@ -193,6 +199,17 @@ pub fn disconnect(engine: &Engine, who: &str, container: &str, force: bool) -> R
         })?;
     }
     tell(engine, &id)
+}
+
+/// Takes a name of a network from what a container wants; whether it was there.
+fn forget(txn: &Txn<'_>, record: &mut ContainerRecord, name: &str) -> Result<bool> {
+    let before = record.config.host.endpoints.len();
+    record.config.host.endpoints.retain(|e| e.network != name);
+    let was_there = record.config.host.endpoints.len() < before;
+    if was_there {
+        txn.update_config(&record.id, &record.config)?;
+    }
+    Ok(was_there)
 }
 
 fn record_disconnect(txn: &Txn<'_>, network: &Network, id: &ContainerId) -> Result<()> {

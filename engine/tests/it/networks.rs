@@ -209,6 +209,10 @@ fn networks_are_listed_inspected_and_removed() {
     );
     assert_eq!(sandbox.ok(["network", "ls", "-q", "--no-trunc", "--filter", "label=a=b"]), id);
     assert_eq!(sandbox.ok(["network", "ls", "--filter", "type=custom", "--format", "{{.Name}}"]), "mine");
+    for (filter, found) in [("name=^mine$", &*id), ("name=min", &id), ("name=^in", ""), ("name=m.*e", &id)] {
+        let listed = sandbox.ok(["network", "ls", "-q", "--no-trunc", "--filter", filter]);
+        assert_eq!(listed, found, "{filter}");
+    }
     assert!(inside(&sandbox, &["--network", "mine"], "ip link show eth0").contains("mtu 1400"));
     sandbox.ok(["run", "-d", "--name", "box", "--network", "mine", "busybox", "sleep", "1000"]);
     assert_eq!(
@@ -269,6 +273,13 @@ fn a_running_container_joins_and_leaves() {
     sandbox.ok(["start", "-a", "later"]);
     let seen = sandbox.ok(["logs", "later"]);
     assert!(seen.contains("eth0") && seen.contains("eth1"), "{seen}");
+    // What went away while it stood still can be taken from it, and it starts again.
+    sandbox.ok(["rm", "-f", "web"]);
+    sandbox.ok(["network", "rm", "mine"]);
+    sandbox.dhow(["start", "later"]).fails(1, "network mine not found");
+    sandbox.ok(["network", "disconnect", "mine", "later"]);
+    assert!(!sandbox.ok(["start", "-a", "later"]).contains("eth1"));
+    sandbox.dhow(["network", "disconnect", "mine", "later"]).fails(1, "network mine not found");
 }
 
 #[test]
