@@ -87,6 +87,17 @@ pub struct VolumeRequest {
     pub options: BTreeMap<String, String>,
 }
 
+/// Docker's label of a volume that nobody gave a name, by which scripts find it.
+const ANONYMOUS: &str = "com.docker.volume.anonymous";
+
+/// A volume's labels.
+pub(crate) fn labels(mut given: BTreeMap<String, String>, anonymous: bool) -> BTreeMap<String, String> {
+    if anonymous {
+        given.insert(ANONYMOUS.to_owned(), String::new());
+    }
+    given
+}
+
 /// Makes a volume; an existing one of the name is returned as it is.
 ///
 /// # Errors
@@ -100,7 +111,7 @@ pub fn create(engine: &Engine, request: VolumeRequest) -> Result<VolumeRecord> {
     let record = VolumeRecord {
         name,
         created: crate::events::now(),
-        labels: request.labels,
+        labels: labels(request.labels, anonymous),
         anonymous,
         options: request.options,
     };

@@ -247,7 +247,7 @@ fn name_volumes(config: &mut ContainerConfig) -> Result<Vec<VolumeRecord>> {
             records.push(VolumeRecord {
                 name: name.clone(),
                 created: events::now(),
-                labels: details.labels.clone(),
+                labels: crate::volume::labels(details.labels.clone(), *anonymous),
                 anonymous: *anonymous,
                 options: details.options.clone(),
             });

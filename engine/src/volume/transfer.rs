@@ -68,10 +68,12 @@ pub fn import(engine: &Engine, name: &str, input: &mut dyn Read) -> Result<()> {
 /// `NotFound`; `Conflict` when the new name is taken; `InvalidArgument` when it is none.
 pub fn snapshot(engine: &Engine, from: &str, to: &str) -> Result<VolumeRecord> {
     let source = super::inspect(engine, from)?;
+    let mut labels = source.labels.clone();
+    labels.remove(super::ANONYMOUS);
     let record = VolumeRecord {
         name: name::parse_volume_name(to)?,
         created: events::now(),
-        labels: source.labels.clone(),
+        labels,
         anonymous: false,
         options: std::collections::BTreeMap::new(),
     };

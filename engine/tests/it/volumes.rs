@@ -5,6 +5,7 @@ use crate::sandbox::{Ended, Sandbox, eventually, finish};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::json;
+use std::collections::BTreeSet;
 use std::path::Path;
 use std::process::Command;
 
@@ -229,6 +230,19 @@ fn mount_makes_volumes_with_labels_and_options() {
     assert_eq!(shown["Labels"], json!({"tier": "db", "bare": ""}));
     assert_eq!(shown["Options"]["o"], "size=2m,mode=700");
     assert_eq!(sandbox.ok(["volume", "ls", "-q", "--filter", "label=tier=db"]), "mem");
+    assert_eq!(sandbox.ok(["volume", "ls", "-q", "--filter", "name=^mem$"]), "mem");
+    assert_eq!(sandbox.ok(["volume", "ls", "-q", "--filter", "name=^em"]), "");
+    // One without a name is told by Docker's label; the same words twice are one mount.
+    let alone = sandbox.ok(["volume", "create"]);
+    let flags = ["-v", "/anonymous", "-v", "mem:/twice", "-v", "mem:/twice"];
+    sandbox.ok(["create", "--name", "bare"].into_iter().chain(flags).chain(["busybox", "true"]));
+    let mounts = sandbox.inspect("bare")["Mounts"].take();
+    let names: BTreeSet<_> = mounts.as_array().unwrap().iter().filter_map(|m| m["Name"].as_str()).collect();
+    assert!(names.len() == 2 && names.contains("mem"), "{mounts}");
+    let listed = sandbox.ok(["volume", "ls", "-q", "--filter", "label=com.docker.volume.anonymous"]);
+    assert_eq!(listed.lines().filter(|name| *name == alone || names.contains(name)).count(), 2, "{listed}");
+    sandbox.ok(["rm", "-v", "bare"]);
+    sandbox.ok(["volume", "rm", &alone]);
     let options = sandbox.inspect("box")["HostConfig"]["Mounts"][0]["VolumeOptions"].take();
     assert_eq!(options["Labels"]["tier"], "db");
     assert_eq!(options["DriverConfig"]["Options"]["type"], "tmpfs");

@@ -111,10 +111,15 @@ fn build_host(args: &SpecArgs, bindings: ports::Bindings, mode: &str) -> Outcome
         return Err(Failure::usage("conflicting options: cannot specify both --restart and --rm"));
     }
     let security = security::parse(&args.security_opt)?;
-    let binds = args.volume.iter().filter_map(|v| match v {
-        mounts::Volume::Bind(text) => Some(text.clone()),
-        mounts::Volume::Anonymous(_) => None,
-    });
+    let mut binds: Vec<String> = Vec::new();
+    for volume in &args.volume {
+        // The same words twice are one.
+        if let mounts::Volume::Bind(text) = volume
+            && !binds.contains(text)
+        {
+            binds.push(text.clone());
+        }
+    }
     let tmpfs = args
         .tmpfs
         .iter()
@@ -150,7 +155,7 @@ fn build_host(args: &SpecArgs, bindings: ports::Bindings, mode: &str) -> Outcome
         init: args.init.then_some(true),
         pids_limit: args.pids_limit,
         ulimits: some_list(args.ulimit.clone()),
-        binds: some_list(binds.collect()),
+        binds: some_list(binds),
         container_id_file: args.cidfile.clone(),
         log_config: parse_log(args)?,
         network_mode: Some(mode.to_owned()),
