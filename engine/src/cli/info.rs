@@ -45,7 +45,7 @@ pub(crate) async fn execute(context: &Context, args: Args) -> Outcome {
 }
 
 /// Lines in Docker's order: what the engine does not tell is not shown.
-const LINES: [(&str, &str); 26] = [
+const LINES: [(&str, &str); 27] = [
     ("Containers", "Containers"),
     (" Running", "ContainersRunning"),
     (" Paused", "ContainersPaused"),
@@ -67,6 +67,7 @@ const LINES: [(&str, &str); 26] = [
     ("Name", "Name"),
     ("ID", "ID"),
     ("Docker Root Dir", "DockerRootDir"),
+    ("Debug Mode", "Debug"),
     ("HTTP Proxy", "HttpProxy"),
     ("HTTPS Proxy", "HttpsProxy"),
     ("No Proxy", "NoProxy"),
@@ -93,8 +94,10 @@ fn show(info: &Value) -> String {
                 }
             }
         }
-        if field == "DefaultRuntime" {
-            text.push_str(&security(info));
+        match field {
+            "CgroupVersion" => text.push_str(&offered(info)),
+            "InitBinary" => text.push_str(&security(info)),
+            _ => {}
         }
     }
     text.push_str(&settings(&info["Dhow"]));
@@ -103,6 +106,25 @@ fn show(info: &Value) -> String {
     if !labels.is_empty() {
         let _ = writeln!(text, " Labels:\n  {}", labels.join("\n  "));
     }
+    text
+}
+
+/// Drivers, and runtimes by name.
+fn offered(info: &Value) -> String {
+    let mut text = " Plugins:\n".to_owned();
+    for kind in ["Volume", "Network", "Authorization", "Log"] {
+        let names: Vec<&str> =
+            info["Plugins"][kind].as_array().into_iter().flatten().filter_map(Value::as_str).collect();
+        if !names.is_empty() {
+            // Writing to a string cannot fail.
+            let _ = writeln!(text, "  {kind}: {}", names.join(" "));
+        }
+    }
+    if let Some(state) = info["Swarm"]["LocalNodeState"].as_str() {
+        let _ = writeln!(text, " Swarm: {state}");
+    }
+    let runtimes = info["Runtimes"].as_object().into_iter().flat_map(|all| all.keys().map(String::as_str));
+    let _ = writeln!(text, " Runtimes: {}", runtimes.collect::<Vec<_>>().join(" "));
     text
 }
 

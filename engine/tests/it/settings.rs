@@ -76,6 +76,9 @@ fn info_tells_what_is_in_force_and_mistakes_have_a_line() {
     let sandbox = Sandbox::new();
     let text = "{\n  \"log-driver\": \"local\"\n}";
     let shown = dhow(&sandbox, text, &["info"]).ok();
+    let offered =
+        " Plugins:\n  Volume: local\n  Network: bridge host ipvlan macvlan null\n  Log: json-file local none";
+    assert!(shown.contains(offered) && shown.contains("\n Swarm: inactive\n Runtimes: "), "{shown}");
     for line in ["Logging Driver: local", "Cgroup Parent: dhow", "Detach Keys: ctrl-p,ctrl-q"] {
         assert!(shown.contains(line), "{shown}");
     }
