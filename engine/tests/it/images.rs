@@ -197,6 +197,13 @@ fn imports_take_changes_and_urls() {
     assert_eq!(sandbox.ok(["run", "--rm", "made"]), "changed");
     assert_eq!(sandbox.ok(["run", "--rm", "made", "sh", "-c", "pwd; echo $A"]), "/home\n1");
     assert_eq!(sandbox.inspect("made")["Comment"], "why");
+    // As distributions give them.
+    let packed = sandbox.path("busybox.tar.xz");
+    let mut xz = std::process::Command::new("xz");
+    let status = xz.args(["-1", "-c"]).arg(tar).stdout(fs::File::create(&packed).unwrap()).status();
+    assert!(status.unwrap().success());
+    sandbox.ok(["import", packed.to_str().unwrap(), "packed"]);
+    assert_eq!(sandbox.inspect("packed")["RootFS"], sandbox.inspect("made")["RootFS"]);
 
     // A server of one file, on a port of its own.
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();

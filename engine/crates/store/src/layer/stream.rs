@@ -1,7 +1,7 @@
 //! From a layer's bytes as they come to its uncompressed tar, hashed on both sides.
 //!
 //! ```text
-//!   source ─► gzip | zstd ─┬─► pieces of 256 KiB ─► the reader of the tar, a thread
+//!   source ─► gzip|zstd|xz ─┬─► pieces of 256 KiB ─► the reader of the tar, a thread
 //!    │   this thread       └─► the same pieces ───► hash of the tar, a thread
 //!    └─► hash of the blob, a thread; of a stream it gets copies, which cost less than waiting for it
 //! ```
@@ -12,6 +12,7 @@
 use crate::content::finish;
 use dhow_inflate::{Gzip, HISTORY, ROOM};
 use dhow_model::{Digest, Error, ErrorKind, Result};
+use lzma_rust2::XzReader;
 use sha2::Digest as _;
 use std::io::{BufRead, BufReader, Cursor, ErrorKind as IoKind, Read};
 use std::ops::Range;
@@ -27,7 +28,10 @@ const WAITING: usize = 16;
 /// How much of the source is looked at once: the granularity of progress.
 const WINDOW: usize = 128 << 10;
 
-/// The bytes of a layer: a tar archive, plain or compressed with gzip or zstd.
+/// How much memory the dictionary of xz may need, in KiB: eight times that of `xz -9`.
+const XZ_MEMORY_KIB: u32 = 512 << 10;
+
+/// The bytes of a layer: a tar archive, plain or compressed with gzip, zstd or xz.
 pub enum LayerSource<'a> {
     /// In memory: a mapped file, or a part of one.
     Bytes(&'a [u8]),
@@ -65,16 +69,17 @@ pub(crate) enum Compression {
     Plain,
     Gzip,
     Zstd,
+    /// What distributions give their root filesystems in.
+    Xz,
 }
 
 impl Compression {
     /// Looks at the first bytes. `Unsupported` for what is known but not done.
     pub(crate) fn detect(start: &[u8]) -> Result<Self> {
-        let known: [(&[u8], &str); 4] =
-            [(b"\xfd7zXZ\0", "xz"), (b"BZh", "bzip2"), (b"\x04\x22\x4d\x18", "lz4"), (b"LZIP", "lzip")];
+        let known: [(&[u8], &str); 3] = [(b"BZh", "bzip2"), (b"\x04\x22\x4d\x18", "lz4"), (b"LZIP", "lzip")];
         if let Some((_, name)) = known.iter().find(|(magic, _)| start.starts_with(magic)) {
             return Err(Error::unsupported(format!(
-                "the archive is compressed with {name}: only gzip and zstd are supported, decompress it first"
+                "the archive is compressed with {name}: only gzip, zstd and xz are supported, decompress it first"
             )));
         }
         Ok(match start {
@@ -82,6 +87,7 @@ impl Compression {
             [0x28, 0xb5, 0x2f, 0xfd, ..] => Self::Zstd,
             // A skippable frame may come first (RFC 8878, 3.1.2).
             [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => Self::Zstd,
+            [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => Self::Xz,
             _ => Self::Plain,
         })
     }
@@ -91,6 +97,7 @@ impl Compression {
             Self::Plain => "plain",
             Self::Gzip => "gzip",
             Self::Zstd => "zstd",
+            Self::Xz => "xz",
         }
     }
 }
@@ -139,6 +146,7 @@ pub(crate) fn decoder<'a>(input: impl BufRead + 'a, how: Compression) -> Result<
             zstd::stream::read::Decoder::with_buffer(input)
                 .map_err(|e| Error::caused(ErrorKind::Internal, "start zstd", e))?,
         ),
+        Compression::Xz => Box::new(XzReader::new_mem_limit(input, true, XZ_MEMORY_KIB)),
     })
 }
 
@@ -152,6 +160,10 @@ pub(crate) fn source_error(error: std::io::Error, how: Compression) -> Error {
     }
     if error.raw_os_error().is_some() || how == Compression::Plain {
         return Error::caused(ErrorKind::Internal, "read archive", error);
+    }
+    if how == Compression::Xz && error.kind() == IoKind::OutOfMemory {
+        let limit = XZ_MEMORY_KIB >> 10;
+        return Error::unsupported(format!("the xz stream needs more than {limit} MiB of memory"));
     }
     if error.kind() == IoKind::UnexpectedEof {
         return Error::corrupt(format!("the {} stream is truncated", how.name()));
@@ -515,7 +527,8 @@ impl Read for PieceReader<'_> {
 mod tests {
     use super::*;
     use crate::content::digest_of;
-    use std::io::Write;
+    use std::io::{Seek, Write};
+    use std::process::Command;
 
     fn all(input: &mut dyn BufRead) -> Result<Vec<u8>> {
         let mut out = Vec::new();
@@ -529,11 +542,23 @@ mod tests {
         encoder.finish().unwrap()
     }
 
+    /// Through xz(1): the crate is a decoder here, and nothing else.
+    fn xz(flags: &[&str], bytes: &[u8]) -> Vec<u8> {
+        let mut plain = tempfile::tempfile().unwrap();
+        plain.write_all(bytes).unwrap();
+        plain.rewind().unwrap();
+        let ended = Command::new("xz").arg("-c").args(flags).stdin(plain).output().unwrap();
+        assert!(ended.status.success(), "{ended:?}");
+        ended.stdout
+    }
+
     #[test]
     fn every_form_gives_the_same_tar_and_both_digests() {
         let tar: Vec<u8> = (0..3_000_000u32).flat_map(|n| (n / 7).to_le_bytes()).collect();
         let two_members = [gzip(&tar[..5_000_000]), gzip(&tar[5_000_000..])].concat();
-        for blob in [tar.clone(), gzip(&tar), two_members, zstd::encode_all(&tar[..], 1).unwrap()] {
+        let two_streams = [xz(&["-0"], &tar[..5_000_000]), xz(&["-0"], &tar[5_000_000..])].concat();
+        let zstd = zstd::encode_all(&tar[..], 1).unwrap();
+        for blob in [tar.clone(), gzip(&tar), two_members, zstd, two_streams] {
             for streamed in [false, true] {
                 let source = if streamed {
                     LayerSource::Reader { reader: Box::new(&blob[..]), size: None }
@@ -546,7 +571,7 @@ mod tests {
                 assert!(bytes == tar);
                 assert_eq!(digests.diff_id, digest_of(&tar));
                 assert_eq!(digests.blob, Some(digest_of(&blob)));
-                assert!(seen.into_inner() > 0);
+                assert!(seen.into_inner() > 0 || blob.len() < PIECE);
             }
         }
     }
@@ -566,9 +591,17 @@ mod tests {
         assert_eq!(read(&flipped).kind(), ErrorKind::Corrupt);
         let zstd = zstd::encode_all(&[7; 1000][..], 1).unwrap();
         assert_eq!(read(&zstd[..zstd.len() - 3]).kind(), ErrorKind::Corrupt);
-        let error = read(b"\xfd7zXZ\0rest");
+        let error = read(b"BZh9rest");
         assert_eq!(error.kind(), ErrorKind::Unsupported);
-        assert!(error.to_string().contains("compressed with xz"), "{error}");
+        assert!(error.to_string().contains("compressed with bzip2"), "{error}");
+        let whole = xz(&["-0"], &vec![7; 1 << 20]);
+        assert_eq!(read(&whole[..whole.len() - 20]).to_string(), "the xz stream is truncated");
+        let mut flipped = whole.clone();
+        let end = flipped.len() / 2;
+        flipped[end] ^= 1;
+        assert_eq!(read(&flipped).kind(), ErrorKind::Corrupt);
+        let greedy = xz(&["--lzma2=preset=0,dict=768MiB"], b"little");
+        assert_eq!(read(&greedy).to_string(), "the xz stream needs more than 512 MiB of memory");
     }
 
     #[test]
