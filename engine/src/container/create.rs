@@ -1,7 +1,7 @@
 //! `create`: merges a request with its image into a complete configuration, and records it.
 
 use crate::{Engine, events, image, network, random, volume};
-use dhow_model::container::{ContainerConfig, CreateSpec};
+use dhow_model::container::{ContainerConfig, CreateSpec, HostConfig, NetworkMode};
 use dhow_model::image::{Image, ImageConfig};
 use dhow_model::mount::{Mount, MountSource, MountSyntax, VolumeDetails, parse_target};
 use dhow_model::signal::Signal;
@@ -115,7 +115,14 @@ fn check_platform(image: &Image, platform: Option<&str>) -> Result<()> {
     Ok(())
 }
 
-/// The request over the image's defaults. Pure.
+/// In the host's network a container is called as the host is, elsewhere by its id.
+fn default_hostname(id: &ContainerId, host: &HostConfig) -> String {
+    let own = (host.network == NetworkMode::Host).then(nix::unistd::gethostname);
+    let own = own.and_then(|name| name.ok()?.into_string().ok()).filter(|name| !name.is_empty());
+    own.unwrap_or_else(|| id.short().to_owned())
+}
+
+/// The request over the image's defaults. Pure, but for the host's name.
 fn merge(id: &ContainerId, spec: CreateSpec, image: &Image) -> Result<ContainerConfig> {
     let from: &ImageConfig = &image.config;
     // A given entrypoint replaces the image's command too: its arguments were meant for the old one. An empty
@@ -157,7 +164,7 @@ fn merge(id: &ContainerId, spec: CreateSpec, image: &Image) -> Result<ContainerC
     Ok(ContainerConfig {
         image: spec.image,
         image_id: image.id.clone(),
-        hostname: spec.hostname.filter(|h| !h.is_empty()).unwrap_or_else(|| id.short().to_owned()),
+        hostname: spec.hostname.filter(|h| !h.is_empty()).unwrap_or_else(|| default_hostname(id, &spec.host)),
         domainname: spec.domainname,
         user: spec.user.filter(|u| !u.is_empty()).unwrap_or_else(|| from.user.clone()),
         env: merge_env(&from.env, &spec.env),

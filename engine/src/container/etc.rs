@@ -98,6 +98,13 @@ fn full_name(config: &ContainerConfig) -> String {
 }
 
 fn hosts(config: &ContainerConfig, gateway: Option<IpAddr>) -> String {
+    // In the host's network the host's names hold, unless others are asked for.
+    if config.host.network == NetworkMode::Host
+        && config.host.extra_hosts.is_empty()
+        && let Ok(text) = std::fs::read_to_string("/etc/hosts")
+    {
+        return text;
+    }
     let mut text = String::from(
         "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\nfe00::\tip6-localnet\n\
          ff00::\tip6-mcastprefix\nff02::1\tip6-allnodes\nff02::2\tip6-allrouters\n",

@@ -243,6 +243,14 @@ fn networks_none_and_host_and_one_that_is_not_there() {
     let host = fs::read_link("/proc/self/ns/net").unwrap();
     let seen = run(&sandbox, &["--network", "host"], &["readlink", "/proc/self/ns/net"]);
     assert_eq!(seen, host.to_str().unwrap());
+    // There it is called as the host is, and knows the host's names.
+    let name = nix::unistd::gethostname().unwrap();
+    assert_eq!(run(&sandbox, &["--network", "host"], &["hostname"]), name.to_str().unwrap());
+    assert_eq!(run(&sandbox, &["--network", "host", "-h", "other"], &["hostname"]), "other");
+    let names = run(&sandbox, &["--network", "host"], &["cat", "/etc/hosts"]);
+    assert_eq!(names.trim(), fs::read_to_string("/etc/hosts").unwrap().trim());
+    let added = ["--network", "host", "--add-host", "a:1.2.3.4"];
+    assert!(run(&sandbox, &added, &["cat", "/etc/hosts"]).ends_with("1.2.3.4\ta"));
     sandbox
         .dhow(["run", "--rm", "--network", "mine", "busybox", "true"])
         .fails(125, "network mine not found");
