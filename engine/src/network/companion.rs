@@ -1,6 +1,6 @@
 //! What a monitor keeps for its container's network while it runs: the forwarder of its ports, and its name server.
 
-use super::publish::Forwarded;
+use super::publish::{self, Forwarded};
 use crate::container::etc;
 use dhow_model::network::{Endpoint, Network};
 use dhow_model::{ContainerId, Layout, Result};
@@ -57,6 +57,14 @@ impl Companion {
             NameServer::open(etc::NAME_SERVER, servers)
         })?;
         self.service.answer_by(server)
+    }
+
+    /// Forwards to where the default route leads through now.
+    pub(crate) fn redirect(&mut self, taken: &[(Network, Endpoint)]) {
+        let gateway = taken.iter().find(|(_, endpoint)| endpoint.is_gateway);
+        if let Some(target) = gateway.and_then(|(_, endpoint)| publish::forward_target(endpoint)) {
+            self.service.redirect(target);
+        }
     }
 
     /// Readable when there is something to do.

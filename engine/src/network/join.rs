@@ -142,6 +142,7 @@ fn tell(engine: &Engine, id: &ContainerId) -> Result<()> {
         let others = start::linked(txn, &record)?;
         Ok((record, taken, gateway, resolves, others))
     })?;
+    super::publish::redirect(engine.layout(), &mut *engine.db()?, id, &taken)?;
     let directory = engine.layout().container_state(id);
     etc::write(&directory, &record.config, resolves, gateway)?;
     etc::write_hosts(&directory, &record.config, &taken, gateway, &others)?;

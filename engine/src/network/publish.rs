@@ -3,7 +3,7 @@
 
 use super::carrier::{self, Firewall, Lock};
 use dhow_model::network::{Endpoint, Network, PortBinding, Protocol, Published, option};
-use dhow_model::{Error, ErrorKind, Layout, Result};
+use dhow_model::{ContainerId, Error, ErrorKind, Layout, Result};
 use dhow_net::forward::{Reserved, reserve};
 use dhow_net::holder;
 use dhow_store::db::{ContainerRecord, StateDb};
@@ -50,10 +50,7 @@ pub(crate) fn publish(
                 protocol: binding.protocol,
                 host_ip: ip,
                 host_port,
-                target: match ip {
-                    IpAddr::V4(_) => endpoint.ipv4.map(IpAddr::V4),
-                    IpAddr::V6(_) => endpoint.ipv6.map(IpAddr::V6),
-                },
+                target: target(ip, Some(endpoint)),
             });
         }
     }
@@ -61,6 +58,44 @@ pub(crate) fn publish(
     db.write(|txn| published.iter().try_for_each(|port| txn.insert_published(port)))?;
     firewall.table(db)?.publish(&published)?;
     Ok(forwarded)
+}
+
+/// Sends what is published to where the container's default route leads through now: it has joined or left a network.
+///
+/// # Errors
+/// What the database or the kernel says.
+pub(crate) fn redirect(
+    layout: &Layout,
+    db: &mut StateDb,
+    id: &ContainerId,
+    taken: &[(Network, Endpoint)],
+) -> Result<()> {
+    let before = db.read(|txn| txn.published_by(id))?;
+    let gateway = taken.iter().find(|(_, endpoint)| endpoint.is_gateway).map(|(_, endpoint)| endpoint);
+    let now: Vec<Published> = before
+        .iter()
+        .map(|port| Published { target: target(port.host_ip, gateway), ..port.clone() })
+        .collect();
+    if now == before {
+        return Ok(());
+    }
+    let _lock = carrier::lock(layout, Lock::Shared)?;
+    db.write(|txn| {
+        txn.delete_published(id)?;
+        now.iter().try_for_each(|port| txn.insert_published(port))
+    })?;
+    let mut firewall = Firewall::default();
+    let table = firewall.table(db)?;
+    table.withdraw(&before)?;
+    table.publish(&now)
+}
+
+/// Where what comes to an address of the host is sent: to the container's address of the same family.
+fn target(host_ip: IpAddr, endpoint: Option<&Endpoint>) -> Option<IpAddr> {
+    match host_ip {
+        IpAddr::V4(_) => endpoint?.ipv4.map(IpAddr::V4),
+        IpAddr::V6(_) => endpoint?.ipv6.map(IpAddr::V6),
+    }
 }
 
 /// What was asked for by port, and every other exposed port if all are to be published.
@@ -94,7 +129,7 @@ fn has_ipv6() -> bool {
 }
 
 /// The forwarder prefers IPv4, which every container has, or nearly.
-fn forward_target(endpoint: &Endpoint) -> Option<IpAddr> {
+pub(super) fn forward_target(endpoint: &Endpoint) -> Option<IpAddr> {
     endpoint.ipv4.map(IpAddr::V4).or(endpoint.ipv6.map(IpAddr::V6))
 }
 

@@ -59,7 +59,7 @@ pub(crate) fn rejoin(
     layout: &Layout,
     db: &mut StateDb,
     id: &ContainerId,
-    companion: Option<Companion>,
+    mut companion: Option<Companion>,
 ) -> Result<Option<Companion>> {
     let (record, taken) = db.read(|txn| {
         let record = txn.container(id)?.ok_or_else(|| crate::container::no_such(id.as_str()))?;
@@ -71,6 +71,9 @@ pub(crate) fn rejoin(
         }
         Ok((record, taken))
     })?;
+    if let Some(companion) = &mut companion {
+        companion.redirect(&taken);
+    }
     if !record.state.status.has_process() || !taken.iter().any(|(network, _)| network.resolves_names()) {
         return Ok(companion);
     }

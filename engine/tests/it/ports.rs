@@ -45,6 +45,29 @@ pub(crate) fn published(sandbox: &Sandbox, who: &str, port: &str) -> u16 {
 }
 
 #[test]
+fn a_port_follows_its_container_from_network_to_network() {
+    let sandbox = Sandbox::with_busybox();
+    sandbox.ok(["network", "create", "one"]);
+    sandbox.ok(["network", "create", "two"]);
+    server(&sandbox, "web", &["-p", "80", "--network", "one"]);
+    let port = published(&sandbox, "web", "80");
+    let outside = host_address().to_string();
+    let heard = || {
+        eventually("it answers on loopback", || {
+            hear_from("127.0.0.1", port).is_some_and(|t| t.contains("from"))
+        });
+        eventually("it answers", || hear_from(&outside, port).is_some_and(|t| t.contains("from")));
+    };
+    heard();
+    sandbox.ok(["network", "connect", "two", "web"]);
+    sandbox.ok(["network", "disconnect", "one", "web"]);
+    heard();
+    assert_eq!(published(&sandbox, "web", "80"), port);
+    sandbox.ok(["network", "connect", "one", "web"]);
+    heard();
+}
+
+#[test]
 fn a_port_is_reached_from_everywhere() {
     let sandbox = Sandbox::with_busybox();
     server(&sandbox, "web", &["-p", "80"]);

@@ -147,6 +147,13 @@ impl Forwarder {
         Ok(())
     }
 
+    /// Sends what comes from now on to another address; what is there already stays.
+    pub(crate) fn redirect(&mut self, to: IpAddr) {
+        for door in &mut self.doors {
+            door.target.set_ip(to);
+        }
+    }
+
     /// Something is ready.
     pub(crate) fn handle(&mut self, epoll: &Epoll, number: u64) {
         if number < FIRST {

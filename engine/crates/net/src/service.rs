@@ -9,7 +9,7 @@ use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTime
 use nix::sys::time::TimeSpec;
 use nix::sys::timer::Expiration;
 use nix::sys::timerfd::{ClockId, TimerFd, TimerFlags, TimerSetTimeFlags};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
@@ -45,6 +45,11 @@ impl Service {
     /// When it cannot be waited for.
     pub fn forward(&mut self, reserved: Reserved, target: SocketAddr) -> Result<()> {
         self.forwarder.add(&self.epoll, reserved, target)
+    }
+
+    /// The container is reached at another address from now on.
+    pub fn redirect(&mut self, to: IpAddr) {
+        self.forwarder.redirect(to);
     }
 
     /// Answers for names by `server`.
