@@ -71,7 +71,11 @@ fn a_mounted_image_is_in_use() {
         serde_json::json!({"Type": "image", "Source": "layered", "Target": "/img", "ReadOnly": true});
     assert_eq!(shown["HostConfig"]["Mounts"][0], wanted);
     assert_eq!((&shown["Mounts"][0]["Type"], &shown["Mounts"][0]["RW"]), (&"image".into(), &false.into()));
-    sandbox.dhow(["rmi", "-f", "layered"]).fails(1, "is using its referenced image");
+    let id = sandbox.ok(["image", "inspect", "--format", "{{.Id}}", "layered"]);
+    sandbox.dhow(["rmi", "layered"]).fails(1, "is using its referenced image");
+    sandbox
+        .dhow(["rmi", "-f", &id])
+        .fails(1, "(cannot be forced) - image is being used by running container");
     sandbox.ok(["stop", "-t", "0", "box"]);
     sandbox.dhow(["rmi", "layered"]).fails(1, "(must force)");
     sandbox.ok(["image", "prune", "-a", "-f"]);
