@@ -117,3 +117,20 @@ fn with_image() -> (tempfile::TempDir, Layout, StateDb) {
     db.write(|t| t.insert_image(&image(1, &[]))).unwrap();
     (dir, layout, db)
 }
+
+#[test]
+fn who_claims_to_run_is_found_without_a_look_at_the_rows() {
+    let (_dir, _layout, mut db) = opened();
+    let plan = db
+        .read(|txn| {
+            txn.rows(
+                || "explain".to_owned(),
+                "EXPLAIN QUERY PLAN SELECT id, status FROM containers
+                 WHERE status IN (SELECT value FROM json_each('[\"running\"]'))",
+                [],
+                |row| super::text_column(row, 3, |text| Ok(text.to_owned())),
+            )
+        })
+        .unwrap();
+    assert!(plan.iter().any(|step| step.contains("USING COVERING INDEX containers_by_status")), "{plan:?}");
+}
