@@ -249,7 +249,8 @@ impl Remote<'_> {
             let Some(entries) = current.manifests.take() else {
                 let thing = if current.is_artifact() {
                     let media_type = current.media_type.clone().unwrap_or(said);
-                    let artifact = self.artifact(&name, current, &media_type, &bytes)?;
+                    let artifact =
+                        Artifact::of_manifest(&name, current, &media_type, &bytes, crate::events::now())?;
                     Thing::Artifact(Box::new(artifact), bytes)
                 } else {
                     Thing::Image(Box::new(self.image(&name, current, bytes)?))

@@ -12,6 +12,7 @@
 //!   archive/       load, save, import: docker-archive and OCI
 //!   partial.rs     blobs that are on their way from a registry
 //!   manifest.rs    manifests and indexes
+//!   referrers.rs   what may be kept of things that refer to images
 //!   image_config   the OCI image configuration
 //! ```
 //!
@@ -32,5 +33,6 @@ pub mod lock;
 pub mod manifest;
 pub mod output;
 pub mod partial;
+pub mod referrers;
 pub mod tarball;
 pub mod watch;

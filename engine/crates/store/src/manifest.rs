@@ -25,6 +25,9 @@ pub const REFERENCE_TYPE: &str = "vnd.docker.reference.type";
 /// Says about which manifest.
 pub const REFERENCE_DIGEST: &str = "vnd.docker.reference.digest";
 
+/// Says, beside a name, which manifest something is about: in the archives of containerd, and so of Docker since 29.
+pub const SUBJECT: &str = "io.containerd.manifest.subject";
+
 /// What points at a blob. Its digest is text until it is needed: a descriptor that nobody follows may be odd.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -36,6 +39,9 @@ pub struct Descriptor {
     pub digest: String,
     /// Bytes of the blob.
     pub size: u64,
+    /// What kind of thing it is, in an index, if it is no image.
+    #[serde(default)]
+    pub artifact_type: Option<String>,
     /// Remarks.
     #[serde(default)]
     pub annotations: Option<BTreeMap<String, String>>,
@@ -214,17 +220,21 @@ impl Descriptor {
         Ok(())
     }
 
+    /// One of its remarks.
+    pub(crate) fn annotation(&self, name: &str) -> Option<&str> {
+        self.annotations.as_ref()?.get(name).map(String::as_str)
+    }
+
     /// Whether it points at a statement about an image.
     pub fn is_attestation(&self) -> bool {
-        self.annotations.as_ref().is_some_and(|all| all.contains_key(REFERENCE_TYPE))
+        [REFERENCE_TYPE, SUBJECT].iter().any(|name| self.annotation(name).is_some())
             || self.platform.as_ref().is_some_and(|p| p.os == "unknown" && p.architecture == "unknown")
     }
 
     /// The manifest that it points at a statement about, by the annotations of BuildKit: its digest.
     pub fn attests(&self) -> Option<&str> {
-        let all = self.annotations.as_ref()?;
-        all.get(REFERENCE_TYPE)?;
-        all.get(REFERENCE_DIGEST).map(String::as_str)
+        self.annotation(REFERENCE_TYPE)?;
+        self.annotation(REFERENCE_DIGEST)
     }
 
     /// Whether it is said to be for this kind of machine.
@@ -332,6 +342,7 @@ mod tests {
             media_type: MANIFEST.to_owned(),
             digest: format!("{arch}-{variant:?}"),
             size: 1,
+            artifact_type: None,
             annotations: None,
             platform: Some(Platform {
                 os: if arch == "unknown" { arch } else { "linux" }.to_owned(),

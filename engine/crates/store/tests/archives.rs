@@ -3,7 +3,7 @@
 use crate::support::{Scratch, Tar, sh};
 use dhow_model::image::ImageConfig;
 use dhow_model::{ErrorKind, Layout, Reference, Timestamp};
-use dhow_store::archive::{self, ImportOptions};
+use dhow_store::archive::{self, Chosen, ImportOptions};
 use dhow_store::content::{Content, digest_of};
 use dhow_store::install::Loaded;
 use dhow_store::layer::{LayerStore, Layers};
@@ -12,6 +12,7 @@ use std::fs::File;
 
 fn load(scratch: &Scratch, name: &str) -> dhow_model::Result<Vec<Loaded>> {
     archive::load(&scratch.content, &scratch.layers, File::open(scratch.path(name)).unwrap())
+        .map(|archived| archived.images)
 }
 
 /// Two images in one buildah store: `one` (two layers) and `two` (one of them shared).
@@ -96,8 +97,8 @@ fn archives_of_podman_buildah_and_skopeo_load() {
     for name in ["zstd", "skopeo"] {
         let loaded =
             archive::load_directory(&scratch.content, &scratch.layers, &scratch.path(name), &()).unwrap();
-        check_two(&scratch, &loaded[0]);
-        for layer in &loaded[0].image.layers {
+        check_two(&scratch, &loaded.images[0]);
+        for layer in &loaded.images[0].image.layers {
             scratch.layers.remove(layer).unwrap();
         }
     }
@@ -121,11 +122,11 @@ fn what_we_save_others_load_and_so_do_we() {
         scratch.dir.path(),
         "STORAGE_DRIVER=vfs podman --root $PWD/st --runroot $PWD/rr save -q --format docker-archive -m -o both.tar localhost/one:1 localhost/two:2",
     );
-    let images: Vec<_> =
-        load(&scratch, "both.tar").unwrap().into_iter().map(|l| (l.image, l.references)).collect();
+    let chosen = |l: Loaded| Chosen { thing: l.image, references: l.references, referrers: Vec::new() };
+    let images: Vec<_> = load(&scratch, "both.tar").unwrap().into_iter().map(chosen).collect();
     let save = |images: &[_]| {
         let mut out = Vec::new();
-        archive::save(&scratch.content, &scratch.layers, images, &mut out).unwrap();
+        archive::save(&scratch.content, &scratch.layers, images, &[], &mut out).unwrap();
         out
     };
     let saved = save(&images);
@@ -136,7 +137,7 @@ fn what_we_save_others_load_and_so_do_we() {
     let other = Layout::new(scratch.path("other"), scratch.path("other-run"));
     let (content, layers) = (Content::open(&other).unwrap(), Layers::open(&other).unwrap());
     let again = archive::load(&content, &layers, File::open(scratch.path("saved.tar")).unwrap()).unwrap();
-    for ((image, references), loaded) in images.iter().zip(&again) {
+    for (Chosen { thing: image, references, .. }, loaded) in images.iter().zip(&again.images) {
         assert_eq!(
             (&image.id, &image.layers, references),
             (&loaded.image.id, &loaded.image.layers, &loaded.references)
@@ -159,9 +160,9 @@ fn what_we_save_others_load_and_so_do_we() {
         "#,
     );
     let podman = std::fs::read_to_string(scratch.path("podman.txt")).unwrap();
-    for ((image, _), name) in images.iter().zip(["localhost/one:1", "localhost/two:2"]) {
+    for (image, name) in images.iter().zip(["localhost/one:1", "localhost/two:2"]) {
         assert!(
-            podman.lines().any(|line| line.starts_with(name) && line.ends_with(image.id.hex())),
+            podman.lines().any(|line| line.starts_with(name) && line.ends_with(image.thing.id.hex())),
             "{podman}"
         );
     }
@@ -212,13 +213,14 @@ fn a_root_filesystem_becomes_an_image() {
 }
 
 /// An OCI layout of one image by hand, to be spoilt.
-struct Layouted {
-    files: Vec<(String, Vec<u8>)>,
+#[derive(Clone)]
+pub(crate) struct Layouted {
+    pub(crate) files: Vec<(String, Vec<u8>)>,
     layer: Vec<u8>,
 }
 
 impl Layouted {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let layer = Tar::new().file("f", b"data").end();
         let config = json!({ "os": "linux", "architecture": "amd64", "rootfs": { "type": "layers", "diff_ids": [digest_of(&layer).as_str()] } });
         let mut this = Self { files: Vec::new(), layer: layer.clone() };
@@ -231,18 +233,18 @@ impl Layouted {
         this
     }
 
-    fn blob(&mut self, bytes: &[u8], kind: &str) -> Value {
+    pub(crate) fn blob(&mut self, bytes: &[u8], kind: &str) -> Value {
         let digest = digest_of(bytes);
         self.files.push((format!("blobs/sha256/{}", digest.hex()), bytes.to_vec()));
         json!({ "mediaType": kind, "digest": digest.as_str(), "size": bytes.len() })
     }
 
-    fn set(&mut self, name: &str, value: Value) {
+    pub(crate) fn set(&mut self, name: &str, value: Value) {
         self.files.retain(|(known, _)| known != name);
         self.files.push((name.to_owned(), value.to_string().into_bytes()));
     }
 
-    fn tar(&self) -> Vec<u8> {
+    pub(crate) fn tar(&self) -> Vec<u8> {
         self.files.iter().fold(Tar::new(), |tar, (name, bytes)| tar.file(name, bytes)).end()
     }
 

@@ -8,5 +8,6 @@ mod corpus;
 mod hostile;
 mod indexed;
 mod merged;
+mod statements;
 mod store;
 mod support;

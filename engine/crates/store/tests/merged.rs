@@ -194,7 +194,7 @@ fn buildahs_layers_merge_to_what_buildah_shows() {
     want.remove(&b""[..]);
     for store in Scratch::both() {
         let archive = std::fs::File::open(scratch.path("top.tar")).unwrap();
-        let loaded = dhow_store::archive::load(&store.content, &store.layers, archive).unwrap();
+        let loaded = dhow_store::archive::load(&store.content, &store.layers, archive).unwrap().images;
         assert_eq!(loaded[0].references[0].to_string(), "localhost/top:latest");
         assert_eq!(loaded[0].image.layers.len(), 3);
         assert_same(&want, &merged(&store, &loaded[0].image.layers), "buildah's tree and ours");

@@ -9,7 +9,7 @@ use serde::Serialize;
 use std::fs::File;
 use std::path::Path;
 
-/// One image that was loaded.
+/// One image or artifact that was loaded.
 #[derive(Serialize)]
 #[serde(rename_all = "PascalCase")]
 struct Loaded {
@@ -25,14 +25,13 @@ struct Loaded {
 pub fn load(engine: &Engine, archive: &File) -> Result<String> {
     let archive = archive.try_clone().context(|| "duplicate the archive's descriptor".to_owned())?;
     let loaded = image::load::load(engine, archive)?;
-    let shown: Vec<Loaded> = loaded
-        .iter()
-        .map(|one| Loaded {
-            id: one.image.id.to_string(),
-            repo_tags: one.references.iter().map(Reference::familiar).collect(),
-        })
-        .collect();
-    json(&shown)
+    let images = loaded.images.iter().map(|one| (&one.image.id, &one.references));
+    let artifacts = loaded.artifacts.iter().map(|one| (one.artifact.id(), &one.references));
+    let shown = images.chain(artifacts).map(|(id, references)| Loaded {
+        id: id.to_string(),
+        repo_tags: references.iter().map(Reference::familiar).collect(),
+    });
+    json(&shown.collect::<Vec<Loaded>>())
 }
 
 /// The same with a path.

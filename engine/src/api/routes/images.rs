@@ -187,16 +187,17 @@ pub(in crate::api) async fn load(
     })
     .await?;
     let mut lines = String::new();
-    for loaded in loaded {
-        let mut say = |text: String| {
-            lines.push_str(&serde_json::json!({ "stream": text }).to_string());
-            lines.push_str("\r\n");
-        };
-        for reference in &loaded.references {
-            say(format!("Loaded image: {}\n", reference.familiar()));
-        }
-        if loaded.references.is_empty() {
-            say(format!("Loaded image ID: {}\n", loaded.image.id));
+    let mut say = |text: String| {
+        lines.push_str(&serde_json::json!({ "stream": text + "\n" }).to_string());
+        lines.push_str("\r\n");
+    };
+    loaded.warnings.into_iter().for_each(&mut say);
+    let images = loaded.images.iter().map(|one| ("image", &one.image.id, &one.references));
+    let artifacts = loaded.artifacts.iter().map(|one| ("artifact", one.artifact.id(), &one.references));
+    for (kind, id, references) in images.chain(artifacts) {
+        references.iter().for_each(|name| say(format!("Loaded {kind}: {}", name.familiar())));
+        if references.is_empty() {
+            say(format!("Loaded {kind} ID: {id}"));
         }
     }
     Ok(typed("application/json", Body::from(lines)))

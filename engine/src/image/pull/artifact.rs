@@ -5,46 +5,10 @@ use crate::image::gc;
 use crate::image::referrers::Keeper;
 use crate::image::transfer::Message;
 use crate::{Engine, events};
-use dhow_model::{Digest, Error, ErrorKind, Reference, Result, Timestamp};
+use dhow_model::{Digest, Error, ErrorKind, Reference, Result};
 use dhow_store::db::{Artifact, KeptBlob};
-use dhow_store::manifest::{Descriptor, Document, parse_remarks};
-
-/// When a thing was made, in the words of the image specification.
-const CREATED: &str = "org.opencontainers.image.created";
-/// A media type is a word; this one is shown to people.
-const TYPE_MAX: usize = 255;
 
 impl Remote<'_> {
-    /// What a manifest says that is not an image's.
-    pub(super) fn artifact(
-        &self,
-        digest: &Digest,
-        document: Document,
-        media_type: &str,
-        bytes: &[u8],
-    ) -> Result<Artifact> {
-        let name = format!("manifest {digest}");
-        let remarks = parse_remarks(&name, bytes)?;
-        let (Some(config), Some(layers)) = (document.config, document.layers) else {
-            return Err(Error::corrupt(format!("{name} has no config or no layers")));
-        };
-        let artifact_type = remarks.artifact_type.unwrap_or_else(|| config.media_type.clone());
-        let annotations = remarks.annotations.unwrap_or_default();
-        Ok(Artifact {
-            manifest: KeptBlob {
-                digest: digest.clone(),
-                size_bytes: bytes.len() as u64,
-                media_type: media_type.to_owned(),
-            },
-            artifact_type: artifact_type.chars().filter(|c| !c.is_control()).take(TYPE_MAX).collect(),
-            created: annotations.get(CREATED).and_then(|text| Timestamp::parse(text).ok()),
-            annotations,
-            config: kept(&config)?,
-            layers: layers.iter().map(kept).collect::<Result<_>>()?,
-            installed: events::now(),
-        })
-    }
-
     /// Fetches an artifact, and records it under its references. Returns how many referrers are kept with it.
     pub(super) fn install_artifact(
         &self,
@@ -124,12 +88,4 @@ impl Remote<'_> {
         let id = digest.short().to_owned();
         self.announce.say(&Message { id, ..Message::status(status) });
     }
-}
-
-fn kept(descriptor: &Descriptor) -> Result<KeptBlob> {
-    Ok(KeptBlob {
-        digest: descriptor.parsed_digest()?,
-        size_bytes: descriptor.size,
-        media_type: descriptor.media_type.clone(),
-    })
 }

@@ -6,29 +6,17 @@ use crate::image::gc;
 use crate::image::transfer::{Announce, Message};
 use dhow_model::{Digest, Error, ErrorKind, Result};
 use dhow_registry::Repository;
-use dhow_store::content::digest_of;
 use dhow_store::db::{KeptBlob, Referrer};
-use dhow_store::manifest::{
-    DOCKER_MANIFEST, Descriptor, INDEX, MANIFEST, REFERENCE_TYPE, parse, parse_remarks,
-};
-use std::collections::{BTreeMap, BTreeSet};
+use dhow_store::manifest::{Descriptor, INDEX, parse};
+use dhow_store::referrers::{self, PER_SUBJECT_MAX, Room};
+use std::collections::BTreeSet;
 use std::io::Read;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-/// How many may refer to one digest: an image with a few signatures, lists and attestations has ten.
-const REFERRERS_MAX: usize = 100;
-/// The distribution protocol's own limit for manifests.
-const MANIFEST_MAX: u64 = 4 << 20;
-/// The list of what is in a large distribution has 20 MiB.
-const BLOB_MAX: u64 = 32 << 20;
-/// Bytes of all that refers to what one pull brings.
-const TOTAL_MAX: u64 = 128 << 20;
 /// How long a pull waits for them when everything else is there.
 const GRACE: Duration = Duration::from_secs(10);
-/// What is said of single ones that are left out, before they are only counted.
-const REASONS_MAX: usize = 3;
 
 /// Says how much time there is: plenty while the layers come, little afterwards.
 #[derive(Debug, Default)]
@@ -76,7 +64,7 @@ pub(in crate::image) struct Keeper<'a> {
 struct Found {
     kept: Vec<Referrer>,
     left_out: Vec<String>,
-    bytes: u64,
+    room: Room,
 }
 
 /// Why something is not kept.
@@ -121,18 +109,15 @@ impl Keeper<'_> {
             // Some of its blobs may be here. What cannot be said now, the next sweep finds.
             let _ = gc::want_sweep(self.engine);
         }
-        for why in found.left_out.iter().take(REASONS_MAX) {
-            self.announce.say(&Message::status(format!("Referrers left out: {why}")));
-        }
-        if let more @ 1.. = found.left_out.len().saturating_sub(REASONS_MAX) {
-            self.announce.say(&Message::status(format!("Referrers left out: {more} more")));
+        for line in referrers::said_of(&found.left_out) {
+            self.announce.say(&Message::status(line));
         }
         found.kept
     }
 
     fn keep_of(&self, subject: &Digest, found: &mut Found) -> Result<()> {
         let known = self.engine.db()?.read(|txn| txn.referrers_of(subject))?;
-        found.bytes += super::bytes(known.iter());
+        found.room.hold(super::bytes(known.iter()));
         let known: BTreeSet<&str> = known.iter().map(|known| known.manifest.digest.as_str()).collect();
         let about_it = |entry: &&Descriptor| entry.attests() == Some(subject.as_str());
         let mut listed: Vec<Descriptor> = self.attestations.iter().filter(about_it).cloned().collect();
@@ -147,19 +132,19 @@ impl Keeper<'_> {
         };
         let mut seen = BTreeSet::new();
         listed.retain(|entry| seen.insert(entry.digest.clone()));
-        let room = REFERRERS_MAX.saturating_sub(known.len());
+        let room = PER_SUBJECT_MAX.saturating_sub(known.len());
         let (old, mut new): (Vec<_>, Vec<_>) =
             listed.into_iter().partition(|entry| known.contains(entry.digest.as_str()));
         if new.len() > room {
             let over = new.len() - room;
-            found.left_out.push(format!("{over} of {subject}: at most {REFERRERS_MAX} are kept"));
+            found.left_out.push(format!("{over} of {subject}: at most {PER_SUBJECT_MAX} are kept"));
             new.truncate(room);
         }
         for entry in old.iter().chain(&new) {
             match self.referrer(subject, entry, found) {
                 Ok(referrer) => found.kept.push(referrer),
                 Err(Why::Odd(error)) => {
-                    found.left_out.push(format!("{}: {}", shown(entry), self.told(&error)))
+                    found.left_out.push(format!("{}: {}", referrers::shown(entry), self.told(&error)))
                 }
                 Err(Why::Over(error)) => return Err(error),
             }
@@ -182,91 +167,19 @@ impl Keeper<'_> {
     /// One of them, verified and in place.
     fn referrer(&self, subject: &Digest, entry: &Descriptor, found: &mut Found) -> Result<Referrer, Why> {
         self.haste.check().map_err(Why::Over)?;
-        let digest = entry.parsed_digest()?;
-        if ![MANIFEST, DOCKER_MANIFEST].contains(&entry.media_type.as_str()) {
-            return Err(Error::unsupported(format!("it is of type {:?}", entry.media_type)).into());
-        }
-        if entry.size > MANIFEST_MAX {
-            let size = entry.size;
-            return Err(Error::corrupt(format!(
-                "its manifest has {size} bytes; at most {MANIFEST_MAX} are taken"
-            ))
-            .into());
-        }
+        let digest = referrers::check_entry(entry)?;
         let content = self.engine.content();
         let bytes = match content.contains(&digest) {
             true => content.read_small(&digest)?,
             false => self.repository.referrer_manifest(&digest, &entry.media_type)?,
         };
-        if bytes.len() as u64 != entry.size || digest_of(&bytes) != digest {
-            return Err(self.wrong("its manifest is not what its digest says").into());
-        }
-        let name = format!("manifest {digest}");
-        let document = parse(&name, &bytes, Some(&entry.media_type))?;
-        let remarks = parse_remarks(&name, &bytes)?;
-        let names_subject = match &remarks.subject {
-            Some(named) if named.digest == subject.as_str() => true,
-            // BuildKit's own are about what the index says.
-            None if entry.attests() == Some(subject.as_str()) => false,
-            Some(named) => {
-                return Err(self
-                    .wrong(&format!("it is about {:?}, not about {subject}", named.digest))
-                    .into());
-            }
-            None => return Err(self.wrong(&format!("it does not say that it is about {subject}")).into()),
-        };
-        let (Some(config), Some(layers)) = (document.config, document.layers) else {
-            return Err(self.wrong("its manifest has no config or no layers").into());
-        };
-        let artifact_type = remarks.artifact_type.unwrap_or_else(|| config.media_type.clone());
-        let mut blobs = BTreeMap::new();
-        for blob in std::iter::once(&config).chain(&layers) {
-            let kept = KeptBlob {
-                digest: blob.parsed_digest()?,
-                size_bytes: blob.size,
-                media_type: blob.media_type.clone(),
-            };
-            blobs.insert(kept.digest.clone(), kept);
-        }
-        let blobs: Vec<KeptBlob> = blobs.into_values().collect();
-        let manifest =
-            KeptBlob { digest: digest.clone(), size_bytes: entry.size, media_type: entry.media_type.clone() };
-        self.take_room(&manifest, &blobs, found)?;
-        for blob in &blobs {
+        let referrer = referrers::read(subject, entry, &bytes, self.name)?;
+        found.room.take(content, &referrer)?;
+        for blob in &referrer.blobs {
             self.blob(blob)?;
         }
         content.put_bytes(&bytes, Some(&digest))?;
-        let reference_type = entry.annotations.as_ref().and_then(|all| all.get(REFERENCE_TYPE)).cloned();
-        Ok(Referrer {
-            subject: subject.clone(),
-            manifest,
-            artifact_type,
-            reference_type: reference_type.filter(|_| entry.attests().is_some()),
-            names_subject,
-            annotations: remarks.annotations.unwrap_or_default(),
-            repository: self.name.to_owned(),
-            blobs,
-        })
-    }
-
-    /// Whether its bytes are few enough.
-    fn take_room(&self, manifest: &KeptBlob, blobs: &[KeptBlob], found: &mut Found) -> Result<()> {
-        if let Some(large) = blobs.iter().find(|blob| blob.size_bytes > BLOB_MAX) {
-            let (digest, size) = (&large.digest, large.size_bytes);
-            return Err(Error::corrupt(format!(
-                "blob {digest} of it has {size} bytes; at most {BLOB_MAX} are taken"
-            )));
-        }
-        // What is here already takes no more room.
-        let missing = |blob: &&KeptBlob| !self.engine.content().contains(&blob.digest);
-        let all = std::iter::once(manifest).chain(blobs).filter(missing);
-        let more = all.fold(0u64, |sum, blob| sum.saturating_add(blob.size_bytes));
-        let sum = found.bytes.saturating_add(more);
-        if sum > TOTAL_MAX {
-            return Err(Error::corrupt(format!("all together have more than {TOTAL_MAX} bytes")));
-        }
-        found.bytes = sum;
-        Ok(())
+        Ok(referrer)
     }
 
     /// Fetches a blob that is not here.
@@ -314,11 +227,6 @@ impl Keeper<'_> {
     fn wrong(&self, what: &str) -> Error {
         Error::corrupt(format!("registry {}: {what}", self.repository.host()))
     }
-}
-
-/// What a list calls it, for a terminal.
-fn shown(entry: &Descriptor) -> String {
-    entry.digest.chars().filter(|c| !c.is_control()).take(71).collect()
 }
 
 /// A transfer that ends when there is no more time.

@@ -6,8 +6,9 @@ use crate::image::transfer::{Announce, Message};
 use dhow_model::{Digest, Error, ErrorKind, Reference, Result};
 use dhow_registry::Repository;
 use dhow_store::db::Referrer;
-use dhow_store::manifest::{INDEX, REFERENCE_DIGEST, REFERENCE_TYPE, parse};
-use serde_json::{Map, Value, json};
+use dhow_store::manifest::{INDEX, parse};
+use dhow_store::referrers::descriptor;
+use serde_json::json;
 
 /// Sends everything that refers to `subject`, which the registry has. What it does not take is said: the image is there
 /// all the same.
@@ -120,30 +121,12 @@ fn with_listed(subject: &Digest, before: Option<&[u8]>, referrers: &[&Referrer])
     Ok(Some(bytes))
 }
 
-/// As the specification has it in a list; and with the annotations that BuildKit's indexes have.
-fn descriptor(referrer: &Referrer) -> Value {
-    let mut annotations: Map<String, Value> =
-        referrer.annotations.iter().map(|(key, value)| (key.clone(), Value::from(value.as_str()))).collect();
-    if let Some(kind) = &referrer.reference_type {
-        annotations.insert(REFERENCE_TYPE.to_owned(), Value::from(kind.as_str()));
-        annotations.insert(REFERENCE_DIGEST.to_owned(), Value::from(referrer.subject.as_str()));
-    }
-    let mut entry = json!({
-        "mediaType": referrer.manifest.media_type,
-        "digest": referrer.manifest.digest.as_str(),
-        "size": referrer.manifest.size_bytes,
-        "artifactType": referrer.artifact_type,
-    });
-    if !annotations.is_empty() {
-        entry["annotations"] = Value::Object(annotations);
-    }
-    entry
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use dhow_store::db::KeptBlob;
+    use dhow_store::manifest::REFERENCE_DIGEST;
+    use serde_json::Value;
     use std::collections::BTreeMap;
 
     fn referrer(n: u8) -> Referrer {

@@ -8,6 +8,7 @@ mod killed;
 mod manifests;
 mod ranges;
 mod referrers;
+mod saved;
 mod ways;
 
 use crate::fixtures::{self, Tar};

@@ -195,7 +195,7 @@ fn they_are_pushed_to_another_registry_and_mounted_within_one() {
 }
 
 /// An index with an image and BuildKit's attestation of it, copied by skopeo to `copy`.
-fn attested(sandbox: &Sandbox, registry: &Registry, copy: &str) -> (Stored, Stored, Value) {
+pub(super) fn attested(sandbox: &Sandbox, registry: &Registry, copy: &str) -> (Stored, Stored, Value) {
     let image = pushed(sandbox, registry, "built:image");
     let predicate = json!({ "_type": "https://in-toto.io/Statement/v0.1" }).to_string();
     let config = put_blob(registry, "built", b"{\"architecture\":\"unknown\",\"os\":\"unknown\"}");

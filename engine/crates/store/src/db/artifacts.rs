@@ -2,6 +2,7 @@
 
 use super::error::is_foreign_key;
 use super::{KeptBlob, Txn, json_column, prefix_end, text_column, to_json};
+use crate::manifest::{Document, parse_remarks};
 use dhow_model::{Digest, Error, Reference, Result, Timestamp};
 use rusqlite::params;
 use serde::{Deserialize, Serialize};
@@ -26,7 +27,45 @@ pub struct Artifact {
     pub installed: Timestamp,
 }
 
+/// When a thing was made, in the words of the image specification.
+const CREATED: &str = "org.opencontainers.image.created";
+/// A media type is a word; this one is shown to people.
+const TYPE_MAX: usize = 255;
+
 impl Artifact {
+    /// What a manifest says that is not an image's. Its bytes were verified by the caller.
+    ///
+    /// # Errors
+    /// `Corrupt` when there is no telling what it consists of.
+    pub fn of_manifest(
+        digest: &Digest,
+        document: Document,
+        media_type: &str,
+        bytes: &[u8],
+        installed: Timestamp,
+    ) -> Result<Self> {
+        let name = format!("manifest {digest}");
+        let remarks = parse_remarks(&name, bytes)?;
+        let (Some(config), Some(layers)) = (document.config, document.layers) else {
+            return Err(Error::corrupt(format!("{name} has no config or no layers")));
+        };
+        let artifact_type = remarks.artifact_type.unwrap_or_else(|| config.media_type.clone());
+        let annotations = remarks.annotations.unwrap_or_default();
+        Ok(Self {
+            manifest: KeptBlob {
+                digest: digest.clone(),
+                size_bytes: bytes.len() as u64,
+                media_type: media_type.to_owned(),
+            },
+            artifact_type: artifact_type.chars().filter(|c| !c.is_control()).take(TYPE_MAX).collect(),
+            created: annotations.get(CREATED).and_then(|text| Timestamp::parse(text).ok()),
+            annotations,
+            config: KeptBlob::described(&config)?,
+            layers: layers.iter().map(KeptBlob::described).collect::<Result<_>>()?,
+            installed,
+        })
+    }
+
     /// The digest of its manifest.
     pub fn id(&self) -> &Digest {
         &self.manifest.digest

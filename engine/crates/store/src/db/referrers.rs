@@ -2,6 +2,7 @@
 //! by the digest that it refers to.
 
 use super::{Txn, json_column, to_json};
+use crate::manifest::Descriptor;
 use dhow_model::{Digest, Result};
 use rusqlite::params;
 use serde::{Deserialize, Serialize};
@@ -16,6 +17,20 @@ pub struct KeptBlob {
     pub size_bytes: u64,
     /// As the manifest says.
     pub media_type: String,
+}
+
+impl KeptBlob {
+    /// What a descriptor points at.
+    ///
+    /// # Errors
+    /// `Corrupt` when it has no digest.
+    pub fn described(descriptor: &Descriptor) -> Result<Self> {
+        Ok(Self {
+            digest: descriptor.parsed_digest()?,
+            size_bytes: descriptor.size,
+            media_type: descriptor.media_type.clone(),
+        })
+    }
 }
 
 /// A manifest that says something about another one. It and its blobs are content, as they came.
