@@ -104,3 +104,39 @@ fn a_container_whose_monitor_was_killed_is_settled() {
     sandbox.ok(["start", "box"]);
     assert_eq!(sandbox.container_state("box")["Status"], "running");
 }
+
+/// Whether a container's monitor is on the roll of those that live: 128 bytes for each, its word first, its name last.
+fn on_the_roll(sandbox: &Sandbox, id: &str) -> bool {
+    const OWNER_DIED: u32 = 0x4000_0000;
+    let roll = std::fs::read(sandbox.state().join("monitors")).unwrap();
+    roll.chunks_exact(128).any(|place| {
+        let word = u32::from_ne_bytes(place[..4].try_into().unwrap());
+        word != 0 && word & OWNER_DIED == 0 && &place[64..] == id.as_bytes()
+    })
+}
+
+#[test]
+fn the_kernel_strikes_a_killed_monitor_off_the_roll() {
+    let sandbox = Sandbox::with_busybox();
+    let run = |name| sandbox.ok(["run", "-d", "--name", name, "busybox", "sleep", "1000"]);
+    let (killed, stopped, lives) = (run("killed"), run("stopped"), run("lives"));
+    for id in [&killed, &stopped, &lives] {
+        assert!(on_the_roll(&sandbox, id));
+    }
+    // Commands that find a container there do not ask for its lock; whoever is not there is asked.
+    let status = std::fs::read_to_string(format!("/proc/{}/status", sandbox.pid("killed"))).unwrap();
+    let parent = status.lines().find_map(|l| l.strip_prefix("PPid:\t")).unwrap().parse().unwrap();
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(parent), Signal::SIGKILL).unwrap();
+    sandbox.ok(["stop", "-t", "0", "stopped"]);
+    eventually("the kernel has seen its end", || !on_the_roll(&sandbox, &killed));
+    eventually("the other gave its place back", || !on_the_roll(&sandbox, &stopped));
+    eventually("the engine notices", || sandbox.ok(["ps", "--format", "{{.Names}}"]) == "lives");
+    sandbox.ok(["restart", "-t", "0", "lives"]);
+    assert!(on_the_roll(&sandbox, &lives));
+    // Without the roll, nothing is missing but time.
+    std::fs::remove_file(sandbox.state().join("monitors")).unwrap();
+    assert_eq!(sandbox.ok(["ps", "--format", "{{.Names}}"]), "lives");
+    sandbox.ok(["start", "killed"]);
+    assert!(on_the_roll(&sandbox, &killed) && !on_the_roll(&sandbox, &lives));
+    assert_eq!(sandbox.ok(["ps", "--format", "{{.Names}}"]), "lives\nkilled");
+}

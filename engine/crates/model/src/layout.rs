@@ -17,6 +17,7 @@
 //!   init/                        the program behind --init, by digest
 //! STATE  /run/dhow               0700
 //!   containers.lock              each container's lock is one byte of it (store, lock.rs)
+//!   monitors                     the roll of living monitors, from which the kernel strikes out the dead (sys, roll.rs)
 //!   containers/ID/attach.sock    the monitor's socket
 //!   containers/ID/hostname, …    hosts, resolv.conf: written anew by each start, mounted on those of /etc
 //!   containers/ID/monitor.lock   flock held by the monitor for its whole life
@@ -49,6 +50,11 @@ impl Layout {
     /// What does not.
     pub fn state(&self) -> &Path {
         &self.state
+    }
+
+    /// The roll of living monitors.
+    pub fn monitors(&self) -> PathBuf {
+        self.state.join("monitors")
     }
 
     /// The SQLite database.

@@ -4,6 +4,9 @@
 //! |---|---|---|
 //! | a container's: one byte of `STATE/containers.lock` | OFD record lock | a verb, for its steps |
 //! | `STATE/containers/ID/monitor.lock`, `STATE/execs/ID/monitor.lock` | flock | a monitor, for its whole life |
+//! | `STATE/monitors` | a place on the roll (`dhow_sys::roll`) | a container's monitor, as long as its lock |
+//!
+//! The roll is an answer for many at once, and only ever says that a monitor lives; the lock decides.
 //!
 //! A container's own lock is not a file of its own. Such a file would have to be deleted with the container
 //! while others wait for it, and they would then hold a lock that nobody else sees, or make the directory of
@@ -12,10 +15,11 @@
 
 use crate::db::{private_directory, private_file};
 use dhow_model::{ContainerId, Layout, Result, ResultExt};
-use dhow_sys::fsat;
+use dhow_sys::{fsat, roll};
 use nix::errno::Errno;
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::libc;
+use std::collections::HashSet;
 use std::fs::{File, TryLockError};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::{Path, PathBuf};
@@ -86,11 +90,12 @@ pub fn monitor_alive(layout: &Layout, id: &ContainerId) -> Result<bool> {
     is_locked(&layout.container_state(id).join("monitor.lock"))
 }
 
-/// Asks for many monitors in one go, from the directory that they all have in common: a path from `/` would be
-/// walked for each.
+/// Asks for many monitors in one go. Who is on the roll lives; who is not is asked for its lock, from the directory that
+/// they all have in common: a path from `/` would be walked for each.
 #[derive(Debug)]
 pub struct Monitors<'a> {
     layout: &'a Layout,
+    living: HashSet<[u8; roll::NAME_BYTES]>,
     /// `None` when no container was ever started.
     containers: Option<OwnedFd>,
 }
@@ -105,7 +110,9 @@ impl<'a> Monitors<'a> {
             Err(error) if error.errno == Errno::ENOENT => None,
             Err(error) => return Err(error).context(|| format!("open {}", path.display())),
         };
-        Ok(Self { layout, containers })
+        // The locks say as much, later.
+        let living = living(layout).unwrap_or_default();
+        Ok(Self { layout, living, containers })
     }
 
     /// As [`monitor_alive`].
@@ -113,6 +120,9 @@ impl<'a> Monitors<'a> {
     /// # Errors
     /// What the kernel says.
     pub fn alive(&self, id: &ContainerId) -> Result<bool> {
+        if self.living.contains(id.as_str().as_bytes()) {
+            return Ok(true);
+        }
         let Some(containers) = &self.containers else { return Ok(false) };
         let name = Path::new(id.as_str()).join("monitor.lock");
         match fsat::open_at(containers.as_fd(), &name, libc::O_RDONLY, 0) {
@@ -123,6 +133,14 @@ impl<'a> Monitors<'a> {
             }
         }
     }
+}
+
+/// Who is on the roll.
+fn living(layout: &Layout) -> Result<HashSet<[u8; roll::NAME_BYTES]>> {
+    let path = layout.monitors();
+    let what = || format!("read {}", path.display());
+    let file = File::open(&path).context(what)?;
+    roll::living(&file, &roll::boot_id().context(what)?).context(what)
 }
 
 /// Whether the monitor of an exec session lives.
@@ -239,5 +257,22 @@ mod tests {
         drop(held);
         assert!(!monitor_alive(&layout, &id).unwrap() && !all.alive(&id).unwrap());
         assert!(!exec_monitor_alive(&layout, &id).unwrap());
+    }
+
+    #[test]
+    fn who_is_on_the_roll_lives_without_a_look_at_its_lock() {
+        let (_dir, layout) = layout();
+        private_directory(&layout.container_states()).unwrap();
+        let (id, other) = (ContainerId::from_random([6; 32]), ContainerId::from_random([7; 32]));
+        let file = private_file(&layout.monitors()).unwrap();
+        let name = id.as_str().as_bytes().try_into().unwrap();
+        let place = roll::Place::take(&file, &roll::boot_id().unwrap(), name).unwrap().unwrap();
+        let monitors = Monitors::of(&layout).unwrap();
+        assert!(monitors.alive(&id).unwrap() && !monitors.alive(&other).unwrap());
+        drop(place);
+        assert!(!Monitors::of(&layout).unwrap().alive(&id).unwrap());
+        // A roll that makes no sense says nothing.
+        std::fs::write(layout.monitors(), vec![0xff; 5000]).unwrap();
+        assert!(!Monitors::of(&layout).unwrap().alive(&id).unwrap());
     }
 }

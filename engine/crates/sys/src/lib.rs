@@ -25,6 +25,7 @@ pub mod process;
 pub mod pty;
 pub mod quota;
 pub mod rlimit;
+pub mod roll;
 pub mod seccomp;
 pub mod signal;
 pub mod socket;

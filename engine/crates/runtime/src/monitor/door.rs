@@ -1,7 +1,9 @@
-//! The lock that puts a monitor in charge of its container, and the socket that clients come to.
+//! The lock that puts a monitor in charge of its container, its place on the roll of those that live, and the socket that
+//! clients come to.
 
 use crate::attach::{fits_sun_path, split, through_descriptor};
-use dhow_model::{Error, ErrorKind, Result, ResultExt};
+use dhow_model::{ContainerId, Error, ErrorKind, Result, ResultExt};
+use dhow_sys::roll;
 use nix::fcntl::{Flock, FlockArg};
 use nix::sys::socket::{AddressFamily, Backlog, SockFlag, SockType, UnixAddr, bind, listen, socket};
 use nix::sys::stat::{Mode, fchmod};
@@ -20,10 +22,19 @@ const LOCK_PATIENCE: Duration = Duration::from_secs(10);
 /// Clients that may wait to be let in.
 const BACKLOG: i32 = 128;
 
-/// In charge, and listening. On drop the socket goes first, then the lock.
+/// Where a door is.
+pub(super) struct Address {
+    pub(super) lock: PathBuf,
+    pub(super) socket: PathBuf,
+    /// A container's monitor: the roll, and what it is called there.
+    pub(super) roll: Option<(PathBuf, ContainerId)>,
+}
+
+/// In charge, and listening. On drop the socket goes first, then the place on the roll, then the lock.
 pub(super) struct Door {
     listener: UnixListener,
     path: PathBuf,
+    _place: Option<roll::Place>,
     _lock: Flock<File>,
 }
 
@@ -32,7 +43,8 @@ impl Door {
     ///
     /// # Errors
     /// `Conflict` when another monitor stays in charge; else when a directory, file or socket cannot be made.
-    pub(super) fn open(lock_file: &Path, socket_path: &Path) -> Result<Self> {
+    pub(super) fn open(address: &Address) -> Result<Self> {
+        let Address { lock: lock_file, socket: socket_path, roll } = address;
         for path in [lock_file, socket_path] {
             let (directory, _) = split(path)?;
             DirBuilder::new()
@@ -43,7 +55,9 @@ impl Door {
         }
         let lock = take_lock(lock_file)?;
         let listener = listen_at(socket_path).context(|| format!("listen on {}", socket_path.display()))?;
-        Ok(Self { listener, path: socket_path.to_owned(), _lock: lock })
+        // Without a place it is found by its lock, which takes a little longer.
+        let place = roll.as_ref().and_then(|(path, id)| enter(path, id).ok().flatten());
+        Ok(Self { listener, path: socket_path.to_owned(), _place: place, _lock: lock })
     }
 
     /// The next client that waits, if any, as a non-blocking socket.
@@ -74,6 +88,16 @@ impl Drop for Door {
         // Gone already when the container was removed. The fields go after this, the lock among them.
         let _ = std::fs::remove_file(&self.path);
     }
+}
+
+/// Takes a place on the roll of living monitors.
+fn enter(path: &Path, id: &ContainerId) -> Result<Option<roll::Place>> {
+    let what = || format!("enter {} in {}", id.short(), path.display());
+    let mut options = OpenOptions::new();
+    let file =
+        options.read(true).write(true).create(true).truncate(false).mode(0o600).open(path).context(what)?;
+    let name = id.as_str().as_bytes().try_into().context(what)?;
+    roll::Place::take(&file, &roll::boot_id().context(what)?, name).context(what)
 }
 
 fn take_lock(path: &Path) -> Result<Flock<File>> {

@@ -1,6 +1,6 @@
 //! `dhow monitor`: from inherited descriptors to a running event loop.
 
-use super::door::Door;
+use super::door::{self, Door};
 use super::event_loop::{Monitor, Settings};
 use super::launcher::{ExternalLauncher, KernelLauncher, Launcher, read_spec};
 use super::probe::Probes;
@@ -94,8 +94,8 @@ pub(super) struct Rest {
     pub(super) settings: Settings,
     pub(super) console_size: (u16, u16),
     pub(super) log: Option<super::LogTarget>,
-    /// The lock and the socket; `None`: nobody comes but who came along.
-    pub(super) door: Option<(std::path::PathBuf, std::path::PathBuf)>,
+    /// `None`: nobody comes but who came along.
+    pub(super) door: Option<door::Address>,
 }
 
 fn split(spec: MonitorSpec) -> (crate::plan::LaunchPlan, Rest, Option<HealthTimes>) {
@@ -111,7 +111,11 @@ fn split(spec: MonitorSpec) -> (crate::plan::LaunchPlan, Rest, Option<HealthTime
         },
         console_size: spec.console_size.unwrap_or_default(),
         log: spec.log,
-        door: has_door.then_some((spec.lock_file, spec.attach_socket)),
+        door: has_door.then_some(door::Address {
+            lock: spec.lock_file,
+            socket: spec.attach_socket,
+            roll: is_container.then(|| (spec.layout.monitors(), spec.id)),
+        }),
     };
     (spec.plan, rest, spec.probe.map(|probe| probe.times))
 }
@@ -149,7 +153,7 @@ pub(super) fn supervise(
     recorder: &mut dyn Recorder,
     tell: impl FnOnce(&Report, Option<BorrowedFd<'_>>),
 ) -> Result<()> {
-    let door = rest.door.as_ref().map(|(lock, socket)| Door::open(lock, socket)).transpose();
+    let door = rest.door.as_ref().map(Door::open).transpose();
     let opened = door.and_then(|door| {
         let open = |target: &super::LogTarget| LogSink::open(&target.path, &target.config, &target.about);
         let log = rest.log.as_ref().map(open).transpose()?;

@@ -203,7 +203,11 @@ impl Setup {
                 config,
                 about: Default::default(),
             }),
-            door: Some((scratch.path().join("state/monitor.lock"), scratch.path().join("state/attach.sock"))),
+            door: Some(super::door::Address {
+                lock: scratch.path().join("state/monitor.lock"),
+                socket: scratch.path().join("state/attach.sock"),
+                roll: None,
+            }),
         };
         let socket = scratch.path().join("state/attach.sock");
         let mut launcher = Shell { script: self.script, group: self.group };

@@ -245,12 +245,7 @@ impl Txn<'_> {
     /// # Errors
     /// What the database says.
     pub fn container_summaries(&self) -> Result<Vec<ContainerSummary>> {
-        self.rows(
-            || "list containers".to_owned(),
-            &format!("{SUMMARY} ORDER BY created DESC, id"),
-            [],
-            summary_at,
-        )
+        self.rows(|| "list containers".to_owned(), SUMMARY, [], summary_at).map(newest_first)
     }
 
     /// The containers that stand at one of `statuses`, newest first, without their configurations.
@@ -262,10 +257,11 @@ impl Txn<'_> {
         let wanted = to_json(&statuses.iter().map(|s| status_text(*s)).collect::<Vec<_>>())?;
         self.rows(
             || "list containers by status".to_owned(),
-            &format!("{SUMMARY} WHERE status IN (SELECT value FROM json_each(?1)) ORDER BY created DESC, id"),
+            &format!("{SUMMARY} WHERE status IN (SELECT value FROM json_each(?1))"),
             [wanted],
             summary_at,
         )
+        .map(newest_first)
     }
 
     /// Which containers stand at one of `statuses`, and at which, in no order.
@@ -487,6 +483,12 @@ fn summary_at(row: &Row<'_>) -> Result<ContainerSummary> {
         about: json_column(row, 4)?,
         state: state_at(row, 5)?,
     })
+}
+
+/// SQLite would pack every row anew to sort them.
+fn newest_first(mut rows: Vec<ContainerSummary>) -> Vec<ContainerSummary> {
+    rows.sort_unstable_by(|a, b| b.created.cmp(&a.created).then_with(|| a.id.cmp(&b.id)));
+    rows
 }
 
 /// Reads the columns of `state_columns!` from `first` on.
