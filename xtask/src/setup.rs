@@ -4,13 +4,15 @@ use crate::{Result, process};
 use std::process::Command;
 
 /// Package, and what it is for. dhow itself needs none of them.
-const PACKAGES: [(&str, &str); 23] = [
+const PACKAGES: [(&str, &str); 25] = [
     ("busybox-static", "the small image of most tests is made of it"),
     ("debootstrap", "makes the real Debian of the tests"),
     ("buildah", "makes images that dhow must load"),
     ("skopeo", "makes images that dhow must load"),
     ("util-linux-extra", "fincore, which says what of a file is in memory"),
     ("zstd", "compresses archives that dhow must load"),
+    ("xz-utils", "compresses archives that dhow must load"),
+    ("bzip2", "compresses archives that dhow must load"),
     ("podman", "makes images that dhow must load; a peer in the benchmark"),
     ("docker.io", "its command line talks to `dhow serve` in the tests; a peer in the benchmark"),
     ("crun", "a peer in the benchmark"),

@@ -198,12 +198,17 @@ fn imports_take_changes_and_urls() {
     assert_eq!(sandbox.ok(["run", "--rm", "made", "sh", "-c", "pwd; echo $A"]), "/home\n1");
     assert_eq!(sandbox.inspect("made")["Comment"], "why");
     // As distributions give them.
-    let packed = sandbox.path("busybox.tar.xz");
-    let mut xz = std::process::Command::new("xz");
-    let status = xz.args(["-1", "-c"]).arg(tar).stdout(fs::File::create(&packed).unwrap()).status();
-    assert!(status.unwrap().success());
-    sandbox.ok(["import", packed.to_str().unwrap(), "packed"]);
-    assert_eq!(sandbox.inspect("packed")["RootFS"], sandbox.inspect("made")["RootFS"]);
+    for program in ["xz", "bzip2"] {
+        let packed = sandbox.path(program);
+        let mut command = std::process::Command::new(program);
+        let status = command.args(["-1", "-c"]).arg(tar).stdout(fs::File::create(&packed).unwrap()).status();
+        assert!(status.unwrap().success());
+        sandbox.ok(["import", packed.to_str().unwrap(), "packed"]);
+        assert_eq!(sandbox.inspect("packed")["RootFS"], sandbox.inspect("made")["RootFS"], "{program}");
+        let whole = fs::read(&packed).unwrap();
+        let ended = sandbox.dhow_with_input(["import", "-"], &whole[..whole.len() / 2]);
+        ended.fails(1, &format!("the {program} stream is truncated"));
+    }
 
     // A server of one file, on a port of its own.
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();

@@ -151,6 +151,16 @@ fn a_small_filesystem_fills_up_and_is_clean_again() {
         .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unavailable);
     assert!(error.to_string().contains("no room for the layer"), "{error}");
+    // Few bytes that become many.
+    std::fs::write(scratch.path("bomb"), &tar).unwrap();
+    crate::support::sh(scratch.dir.path(), "bzip2 bomb");
+    let bomb = std::fs::read(scratch.path("bomb.bz2")).unwrap();
+    assert!(bomb.len() < 10_000);
+    let error = layers
+        .install(dhow_store::layer::LayerSource::Bytes(&bomb), dhow_store::layer::Expected::default(), &())
+        .unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable);
+    assert!(error.to_string().contains("no room for the layer"), "{error}");
     let error = layers
         .clone()
         .with_form(LayerForm::Indexed, std::sync::Arc::new(crate::support::NoMounts))

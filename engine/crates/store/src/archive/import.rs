@@ -26,7 +26,7 @@ pub struct ImportOptions {
     pub created: Timestamp,
 }
 
-/// Installs the tar that `input` brings (plain, gzip, zstd or xz) as a layer, and makes an image of it. It has no
+/// Installs the tar that `input` brings (plain, gzip, zstd, xz or bzip2) as a layer, and makes an image of it. It has no
 /// reference yet.
 ///
 /// # Errors

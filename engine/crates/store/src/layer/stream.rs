@@ -1,7 +1,7 @@
 //! From a layer's bytes as they come to its uncompressed tar, hashed on both sides.
 //!
 //! ```text
-//!   source ─► gzip|zstd|xz ─┬─► pieces of 256 KiB ─► the reader of the tar, a thread
+//!   source ─► gzip|zstd|… ──┬─► pieces of 256 KiB ─► the reader of the tar, a thread
 //!    │   this thread       └─► the same pieces ───► hash of the tar, a thread
 //!    └─► hash of the blob, a thread; of a stream it gets copies, which cost less than waiting for it
 //! ```
@@ -10,6 +10,7 @@
 //! source in memory is not copied at all: the tar is read where it is, and only hashed aside.
 
 use crate::content::finish;
+use bzip2::bufread::MultiBzDecoder;
 use dhow_inflate::{Gzip, HISTORY, ROOM};
 use dhow_model::{Digest, Error, ErrorKind, Result};
 use lzma_rust2::XzReader;
@@ -31,7 +32,10 @@ const WINDOW: usize = 128 << 10;
 /// How much memory the dictionary of xz may need, in KiB: eight times that of `xz -9`.
 const XZ_MEMORY_KIB: u32 = 512 << 10;
 
-/// The bytes of a layer: a tar archive, plain or compressed with gzip, zstd or xz.
+/// How a block of bzip2 begins, and the end of a stream without any: the digits of π and of its root.
+const BZIP2_NEXT: [[u8; 4]; 2] = [[0x31, 0x41, 0x59, 0x26], [0x17, 0x72, 0x45, 0x38]];
+
+/// The bytes of a layer: a tar archive, plain or compressed with gzip, zstd, xz or bzip2.
 pub enum LayerSource<'a> {
     /// In memory: a mapped file, or a part of one.
     Bytes(&'a [u8]),
@@ -71,15 +75,17 @@ pub(crate) enum Compression {
     Zstd,
     /// What distributions give their root filesystems in.
     Xz,
+    /// What they gave them in before.
+    Bzip2,
 }
 
 impl Compression {
     /// Looks at the first bytes. `Unsupported` for what is known but not done.
     pub(crate) fn detect(start: &[u8]) -> Result<Self> {
-        let known: [(&[u8], &str); 3] = [(b"BZh", "bzip2"), (b"\x04\x22\x4d\x18", "lz4"), (b"LZIP", "lzip")];
+        let known: [(&[u8], &str); 2] = [(b"\x04\x22\x4d\x18", "lz4"), (b"LZIP", "lzip")];
         if let Some((_, name)) = known.iter().find(|(magic, _)| start.starts_with(magic)) {
             return Err(Error::unsupported(format!(
-                "the archive is compressed with {name}: only gzip, zstd and xz are supported, decompress it first"
+                "the archive is compressed with {name}: only gzip, zstd, xz and bzip2 are supported, decompress it first"
             )));
         }
         Ok(match start {
@@ -88,6 +94,12 @@ impl Compression {
             // A skippable frame may come first (RFC 8878, 3.1.2).
             [0x50..=0x5f, 0x2a, 0x4d, 0x18, ..] => Self::Zstd,
             [0xfd, b'7', b'z', b'X', b'Z', 0, ..] => Self::Xz,
+            // A block comes next, or the end; a tar may begin with a file named like the first three.
+            [b'B', b'Z', b'h', b'1'..=b'9', next @ ..]
+                if BZIP2_NEXT.iter().any(|magic| next.starts_with(magic)) =>
+            {
+                Self::Bzip2
+            }
             _ => Self::Plain,
         })
     }
@@ -98,6 +110,7 @@ impl Compression {
             Self::Gzip => "gzip",
             Self::Zstd => "zstd",
             Self::Xz => "xz",
+            Self::Bzip2 => "bzip2",
         }
     }
 }
@@ -147,6 +160,7 @@ pub(crate) fn decoder<'a>(input: impl BufRead + 'a, how: Compression) -> Result<
                 .map_err(|e| Error::caused(ErrorKind::Internal, "start zstd", e))?,
         ),
         Compression::Xz => Box::new(XzReader::new_mem_limit(input, true, XZ_MEMORY_KIB)),
+        Compression::Bzip2 => Box::new(MultiBzDecoder::new(input)),
     })
 }
 
@@ -544,12 +558,30 @@ mod tests {
 
     /// Through xz(1): the crate is a decoder here, and nothing else.
     fn xz(flags: &[&str], bytes: &[u8]) -> Vec<u8> {
+        through("xz", flags, bytes)
+    }
+
+    fn bzip2(bytes: &[u8]) -> Vec<u8> {
+        through("bzip2", &["-1"], bytes)
+    }
+
+    fn through(program: &str, flags: &[&str], bytes: &[u8]) -> Vec<u8> {
         let mut plain = tempfile::tempfile().unwrap();
         plain.write_all(bytes).unwrap();
         plain.rewind().unwrap();
-        let ended = Command::new("xz").arg("-c").args(flags).stdin(plain).output().unwrap();
+        let ended = Command::new(program).arg("-c").args(flags).stdin(plain).output().unwrap();
         assert!(ended.status.success(), "{ended:?}");
         ended.stdout
+    }
+
+    fn noise(bytes: usize) -> Vec<u8> {
+        let step = |seed: &mut u64| {
+            *seed ^= *seed << 13;
+            *seed ^= *seed >> 7;
+            *seed ^= *seed << 17;
+            Some(seed.to_le_bytes()[3])
+        };
+        std::iter::repeat_n((), bytes).scan(88172645463325252u64, |seed, ()| step(seed)).collect()
     }
 
     #[test]
@@ -558,7 +590,9 @@ mod tests {
         let two_members = [gzip(&tar[..5_000_000]), gzip(&tar[5_000_000..])].concat();
         let two_streams = [xz(&["-0"], &tar[..5_000_000]), xz(&["-0"], &tar[5_000_000..])].concat();
         let zstd = zstd::encode_all(&tar[..], 1).unwrap();
-        for blob in [tar.clone(), gzip(&tar), two_members, zstd, two_streams] {
+        // As pbzip2 writes it; a stream may be empty.
+        let parts = [bzip2(&tar[..5_000_000]), bzip2(b""), bzip2(&tar[5_000_000..])].concat();
+        for blob in [tar.clone(), gzip(&tar), two_members, zstd, two_streams, bzip2(&tar), parts] {
             for streamed in [false, true] {
                 let source = if streamed {
                     LayerSource::Reader { reader: Box::new(&blob[..]), size: None }
@@ -591,9 +625,27 @@ mod tests {
         assert_eq!(read(&flipped).kind(), ErrorKind::Corrupt);
         let zstd = zstd::encode_all(&[7; 1000][..], 1).unwrap();
         assert_eq!(read(&zstd[..zstd.len() - 3]).kind(), ErrorKind::Corrupt);
-        let error = read(b"BZh9rest");
+        let error = read(b"LZIPrest");
         assert_eq!(error.kind(), ErrorKind::Unsupported);
-        assert!(error.to_string().contains("compressed with bzip2"), "{error}");
+        assert!(error.to_string().contains("compressed with lzip"), "{error}");
+        let whole = bzip2(&noise(1 << 20));
+        for cut in [9, 100, whole.len() / 2, whole.len() - 1] {
+            assert_eq!(read(&whole[..cut]).to_string(), "the bzip2 stream is truncated", "{cut}");
+        }
+        let second = [whole.as_slice(), &whole[..1000]].concat();
+        assert_eq!(read(&second).to_string(), "the bzip2 stream is truncated");
+        for at in [20, whole.len() / 2, whole.len() - 4] {
+            let mut flipped = whole.clone();
+            flipped[at] ^= 4;
+            let error = read(&flipped);
+            assert!(
+                error.kind() == ErrorKind::Corrupt && error.to_string().contains("bzip2 stream"),
+                "{error}"
+            );
+        }
+        assert_eq!(read(&[whole.as_slice(), b"rubbish"].concat()).kind(), ErrorKind::Corrupt);
+        // A tar whose first file has such a name.
+        assert_eq!(Compression::detect(b"BZh9-tar").unwrap(), Compression::Plain);
         let whole = xz(&["-0"], &vec![7; 1 << 20]);
         assert_eq!(read(&whole[..whole.len() - 20]).to_string(), "the xz stream is truncated");
         let mut flipped = whole.clone();
