@@ -58,7 +58,7 @@ const FORMS: &[(&str, &str)] = &[
 
 #[test]
 fn installed_and_exported_as_gnu_tar_does() {
-    let [scratch, indexed] = Scratch::both();
+    let [scratch, by_workers, indexed] = Scratch::all();
     let dir = scratch.dir.path();
     sh(dir, MAKE);
     for (name, options) in FORMS {
@@ -76,6 +76,7 @@ fn installed_and_exported_as_gnu_tar_does() {
         assert!(want.len() > 2000, "{name}: {}", want.len());
         assert_same(&want, &got, name);
         assert!(scratch.export(&layer.diff_id) == tar, "{name}: the exported tar differs");
+        same_by_workers(&by_workers, &tar, &want, name);
         same_when_indexed(&indexed, &tar, &want, name);
         let mut through_overlay = facts(&scratch.overlay(std::slice::from_ref(&layer.diff_id)).path, &[]);
         through_overlay.insert(Vec::new(), want[&b""[..]].clone());
@@ -96,6 +97,17 @@ fn installed_and_exported_as_gnu_tar_does() {
     assert_eq!(scratch.leftovers(), Vec::<std::path::PathBuf>::new());
 }
 
+/// The same tar, its small files written by workers.
+fn same_by_workers(by_workers: &Scratch, tar: &[u8], want: &Facted, name: &str) {
+    let layer = by_workers.install(tar).unwrap();
+    assert_eq!(layer.warnings, Vec::<String>::new());
+    let diff = by_workers.layers.lower_dir(&layer.diff_id);
+    assert_same(want, &facts(&diff, &[]), &format!("{name}, by workers"));
+    assert!(by_workers.export(&layer.diff_id) == tar, "{name}: the exported tar differs");
+    by_workers.layers.remove(&layer.diff_id).unwrap();
+    assert!(by_workers.leftovers().is_empty());
+}
+
 /// The same tar as an indexed layer: the same tree, by itself and through an overlay, and the same tar again.
 fn same_when_indexed(indexed: &Scratch, tar: &[u8], want: &Facted, name: &str) {
     let layer = indexed.install(tar).unwrap();
@@ -114,7 +126,12 @@ fn same_when_indexed(indexed: &Scratch, tar: &[u8], want: &Facted, name: &str) {
 
 #[test]
 fn compressed_layers_are_the_same_layers() {
-    let scratch = Scratch::new();
+    for scratch in Scratch::unpacked() {
+        compressed_layers_in(&scratch);
+    }
+}
+
+fn compressed_layers_in(scratch: &Scratch) {
     let dir = scratch.dir.path();
     sh(dir, MAKE);
     sh(
@@ -141,6 +158,12 @@ fn compressed_layers_are_the_same_layers() {
 
 #[test]
 fn the_last_of_several_members_of_one_name_wins() {
+    for scratch in Scratch::unpacked() {
+        the_last_in(&scratch);
+    }
+}
+
+fn the_last_in(scratch: &Scratch) {
     let tar = Tar::new()
         .dir("./", 0o755)
         .file("x", b"first")
@@ -162,7 +185,6 @@ fn the_last_of_several_members_of_one_name_wins() {
         .hard_link("x2", "x")
         .hard_link("x", "x2")
         .end();
-    let scratch = Scratch::new();
     let layer = scratch.install(&tar).unwrap();
     let diff = scratch.layers.lower_dir(&layer.diff_id);
     let read = |name: &str| std::fs::read_to_string(diff.join(name)).unwrap();
@@ -186,6 +208,12 @@ fn the_last_of_several_members_of_one_name_wins() {
 
 #[test]
 fn a_link_replaced_under_a_file_does_not_lose_the_files_data() {
+    for scratch in Scratch::unpacked() {
+        a_link_replaced_in(&scratch);
+    }
+}
+
+fn a_link_replaced_in(scratch: &Scratch) {
     let tar = Tar::new()
         .dir("one", 0o755)
         .dir("two", 0o755)
@@ -194,7 +222,6 @@ fn a_link_replaced_under_a_file_does_not_lose_the_files_data() {
         .symlink("l", "two")
         .file("l/data", b"written to two")
         .end();
-    let scratch = Scratch::new();
     let layer = scratch.install(&tar).unwrap();
     let diff = scratch.layers.lower_dir(&layer.diff_id);
     assert_eq!(std::fs::read_to_string(diff.join("one/data")).unwrap(), "written to one");
@@ -204,6 +231,12 @@ fn a_link_replaced_under_a_file_does_not_lose_the_files_data() {
 
 #[test]
 fn paths_longer_than_the_kernel_takes() {
+    for scratch in Scratch::unpacked() {
+        long_paths_in(&scratch);
+    }
+}
+
+fn long_paths_in(scratch: &Scratch) {
     let part = "p".repeat(200);
     let deep = std::iter::repeat_n(part.as_str(), 40).collect::<Vec<_>>().join("/");
     let tar = Tar::new()
@@ -211,7 +244,6 @@ fn paths_longer_than_the_kernel_takes() {
         .dir(&deep, 0o700)
         .hard_link("near", "short")
         .end();
-    let scratch = Scratch::new();
     // The link's target is missing: refused, and all those directories are gone again.
     let error = scratch.install(&tar).unwrap_err();
     assert!(error.to_string().contains("\"short\" is not in this layer"), "{error}");
@@ -237,6 +269,12 @@ fn paths_longer_than_the_kernel_takes() {
 
 #[test]
 fn directories_deeper_than_there_are_descriptors() {
+    for scratch in Scratch::unpacked() {
+        deep_directories_in(&scratch);
+    }
+}
+
+fn deep_directories_in(scratch: &Scratch) {
     let mut name = String::new();
     let mut tar = Tar::new();
     for _ in 0..3000 {
@@ -244,7 +282,6 @@ fn directories_deeper_than_there_are_descriptors() {
         tar = tar.dir(&name, 0o755);
     }
     let tar = tar.file(&format!("{name}f"), b"x").end();
-    let scratch = Scratch::new();
     let layer = scratch.install(&tar).unwrap();
     assert!(scratch.export(&layer.diff_id) == tar);
     scratch.layers.remove(&layer.diff_id).unwrap();
@@ -253,10 +290,15 @@ fn directories_deeper_than_there_are_descriptors() {
 
 #[test]
 fn bytes_after_the_end_marker_are_part_of_the_tar() {
+    for scratch in Scratch::unpacked() {
+        bytes_after_in(&scratch);
+    }
+}
+
+fn bytes_after_in(scratch: &Scratch) {
     let mut tar = Tar::new().file("a", b"x").end();
     tar.write_all(&[0; 20_000]).unwrap();
     tar.write_all(b"and more").unwrap();
-    let scratch = Scratch::new();
     let layer = scratch.install(&tar).unwrap();
     assert!(scratch.export(&layer.diff_id) == tar);
     // Only a layer whose digest is known may end without the marker.

@@ -1,8 +1,8 @@
 //! Archives made to do harm: nothing outside of the layer changes, nothing is left behind, and the error is clear.
 
-use crate::support::{Scratch, Tar, facts};
+use crate::support::{NoMounts, Scratch, Tar, facts};
 use dhow_model::ErrorKind;
-use dhow_store::layer::{LayerForm, LayerStore};
+use dhow_store::layer::{Expected, LayerForm, LayerSource, LayerStore, Layers, WorkersPlan};
 use std::path::{Path, PathBuf};
 
 /// A directory beside the store that no archive may touch.
@@ -13,8 +13,8 @@ fn victim(scratch: &Scratch) -> PathBuf {
     victim
 }
 
-fn refused(both: &[Scratch; 2], tar: &[u8], why: &str) {
-    for scratch in both {
+fn refused(all: &[Scratch; 3], tar: &[u8], why: &str) {
+    for scratch in all {
         refused_by(scratch, tar, why);
     }
 }
@@ -29,7 +29,7 @@ fn refused_by(scratch: &Scratch, tar: &[u8], why: &str) {
 
 #[test]
 fn names_and_links_that_lead_out_are_refused() {
-    let scratch = Scratch::both();
+    let scratch = Scratch::all();
     refused(&scratch, &Tar::new().file("../evil", b"x").end(), "\"../evil\" leads out of the layer");
     refused(&scratch, &Tar::new().file("a/../../evil", b"x").end(), "leads out of the layer");
     refused(
@@ -53,7 +53,7 @@ fn names_and_links_that_lead_out_are_refused() {
 
 #[test]
 fn symbolic_links_are_followed_inside_the_layer_only() {
-    for scratch in Scratch::both() {
+    for scratch in Scratch::all() {
         symbolic_links_in(&scratch);
     }
 }
@@ -93,7 +93,7 @@ fn symbolic_links_in(scratch: &Scratch) {
 
 #[test]
 fn attributes_that_would_steer_the_overlay_are_dropped() {
-    for scratch in Scratch::both() {
+    for scratch in Scratch::all() {
         attributes_that_in(&scratch);
     }
 }
@@ -114,7 +114,7 @@ fn attributes_that_in(scratch: &Scratch) {
 
 #[test]
 fn what_does_not_fit_is_refused_before_the_disk_is_full() {
-    for scratch in Scratch::both() {
+    for scratch in Scratch::all() {
         what_does_in(&scratch);
     }
 }
@@ -140,45 +140,34 @@ fn a_small_filesystem_fills_up_and_is_clean_again() {
     std::fs::create_dir(&small).unwrap();
     let mount = Mounted::tmpfs(&small, "size=48m,nr_inodes=5000");
     let layout = dhow_model::Layout::new(small.join("root"), small.join("run"));
-    let layers = dhow_store::layer::Layers::open(&layout).unwrap();
-    let mut tar = Tar::new();
-    for n in 0..40 {
-        tar = tar.file(&format!("f{n}"), &vec![1; 1_000_000]);
-    }
-    let tar = tar.end();
-    let error = layers
-        .install(dhow_store::layer::LayerSource::Bytes(&tar), dhow_store::layer::Expected::default(), &())
-        .unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Unavailable);
-    assert!(error.to_string().contains("no room for the layer"), "{error}");
+    let layers = Layers::open(&layout).unwrap();
+    let indexed = layers.clone().with_form(LayerForm::Indexed, std::sync::Arc::new(NoMounts));
+    let by_workers = layers.clone().with_workers(WorkersPlan { after: 0, count: Some(3) });
+    let refused = |layers: &Layers, tar: &[u8]| {
+        let error = layers.install(LayerSource::Bytes(tar), Expected::default(), &()).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
+        assert!(layers.list().unwrap().is_empty());
+        assert_eq!(std::fs::read_dir(layout.layers().join("tmp")).unwrap().count(), 0);
+        error.to_string()
+    };
+    let files = |count: usize, length: usize| {
+        (0..count).fold(Tar::new(), |tar, n| tar.file(&format!("f{n}"), &vec![1; length])).end()
+    };
+    let (large, small, empty) = (files(40, 1_000_000), files(400, 100_000), files(9000, 0));
     // Few bytes that become many.
-    std::fs::write(scratch.path("bomb"), &tar).unwrap();
+    std::fs::write(scratch.path("bomb"), &large).unwrap();
     crate::support::sh(scratch.dir.path(), "bzip2 bomb");
     let bomb = std::fs::read(scratch.path("bomb.bz2")).unwrap();
     assert!(bomb.len() < 10_000);
-    let error = layers
-        .install(dhow_store::layer::LayerSource::Bytes(&bomb), dhow_store::layer::Expected::default(), &())
-        .unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Unavailable);
-    assert!(error.to_string().contains("no room for the layer"), "{error}");
-    let error = layers
-        .clone()
-        .with_form(LayerForm::Indexed, std::sync::Arc::new(crate::support::NoMounts))
-        .install(dhow_store::layer::LayerSource::Bytes(&tar), dhow_store::layer::Expected::default(), &())
-        .unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Unavailable);
-    assert!(error.to_string().contains("no room for the layer"), "{error}");
-    let mut tar = Tar::new();
-    for n in 0..9000 {
-        tar = tar.file(&format!("f{n}"), b"");
+    for layers in [&layers, &by_workers, &indexed] {
+        for tar in [&large, &small, &bomb] {
+            let error = refused(layers, tar);
+            assert!(error.contains("no room for the layer"), "{error}");
+        }
     }
-    let tar = tar.end();
-    let error = layers
-        .install(dhow_store::layer::LayerSource::Bytes(&tar), dhow_store::layer::Expected::default(), &())
-        .unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
-    assert!(layers.list().unwrap().is_empty());
-    assert_eq!(std::fs::read_dir(layout.layers().join("tmp")).unwrap().count(), 0);
+    for layers in [&layers, &by_workers] {
+        refused(layers, &empty);
+    }
     drop(mount);
 }
 

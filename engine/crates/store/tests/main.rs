@@ -11,3 +11,4 @@ mod merged;
 mod statements;
 mod store;
 mod support;
+mod workers;

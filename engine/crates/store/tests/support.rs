@@ -3,7 +3,7 @@
 use dhow_model::{Digest, IndexedLayer, Layout, LowerLayer, Result};
 use dhow_store::content::{Content, digest_of};
 use dhow_store::layer::{
-    Durability, Expected, InstalledLayer, LayerForm, LayerSource, LayerStore, Layers, Mounter,
+    Durability, Expected, InstalledLayer, LayerForm, LayerSource, LayerStore, Layers, Mounter, WorkersPlan,
 };
 use dhow_sys::mount::{self, FsContext};
 use dhow_sys::{fsat, xattr};
@@ -65,6 +65,23 @@ impl Scratch {
     /// One for each form of layers.
     pub(crate) fn both() -> [Self; 2] {
         [Self::new(), Self::indexed()]
+    }
+
+    /// Layers are unpacked: by one thread, and with workers.
+    pub(crate) fn unpacked() -> [Self; 2] {
+        [Self::new(), Self::with_workers(3)]
+    }
+
+    /// One for each way in which layers are made.
+    pub(crate) fn all() -> [Self; 3] {
+        [Self::new(), Self::with_workers(3), Self::indexed()]
+    }
+
+    /// All small files of layers are written by so many workers.
+    pub(crate) fn with_workers(count: usize) -> Self {
+        let scratch = Self::new();
+        let layers = scratch.layers.clone().with_workers(WorkersPlan { after: 0, count: Some(count) });
+        Self { layers, ..scratch }
     }
 
     /// Layers are indexed where that is possible.

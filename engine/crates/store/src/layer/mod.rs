@@ -44,6 +44,7 @@ pub use indexed::{check_index, index_of, tar_of};
 pub use probe::{Mounter, PROBE};
 pub use store::{Durability, LayerForm, Layers};
 pub use stream::LayerSource;
+pub use unpack::WorkersPlan;
 
 use crate::output::Output;
 use dhow_model::{Digest, LowerLayer, Result};

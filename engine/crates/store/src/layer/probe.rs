@@ -2,7 +2,7 @@
 
 use super::indexed;
 use super::stage::Stage;
-use super::unpack::How;
+use super::unpack::{How, WorkersPlan};
 use crate::tarball::Writer;
 use dhow_model::{IndexedLayer, Layout, Result};
 use std::path::Path;
@@ -30,7 +30,7 @@ pub(super) fn works(layout: &Layout, mounter: &dyn Mounter) -> Result<bool> {
     let mut writer = Writer::new(&mut tar);
     writer.file(PROBE.0, 0, PROBE.1)?;
     writer.finish()?;
-    let how = How { need_end_marker: true, early_sync: false };
+    let how = How { need_end_marker: true, early_sync: false, workers: WorkersPlan::default() };
     let mut kept = indexed::keep(&mut &tar[..], stage.path(), how)?;
     if kept.write_index(stage.path())?.is_err() {
         return Ok(false);

@@ -5,7 +5,7 @@ use super::probe::{self, Mounter};
 use super::split::{SplitReader, SplitWriter};
 use super::stage::Stage;
 use super::stream::read_hashed;
-use super::unpack::{How, Unpacked};
+use super::unpack::{How, Unpacked, WorkersPlan};
 use super::{
     Expected, InstalledLayer, LayerInfo, LayerProgress, LayerSource, LayerState, LayerStore, Progress, below,
     export, unpack,
@@ -53,6 +53,7 @@ pub struct Layers {
     form: LayerForm,
     mounter: Option<Arc<dyn Mounter>>,
     works: Arc<OnceLock<bool>>,
+    workers: WorkersPlan,
 }
 
 impl Layers {
@@ -68,6 +69,7 @@ impl Layers {
             form: LayerForm::Unpacked,
             mounter: None,
             works: Arc::default(),
+            workers: WorkersPlan::default(),
         })
     }
 
@@ -81,6 +83,12 @@ impl Layers {
     #[must_use]
     pub fn with_form(self, form: LayerForm, mounter: Arc<dyn Mounter>) -> Self {
         Self { form, mounter: Some(mounter), ..self }
+    }
+
+    /// The same, with others who write the files of unpacked layers.
+    #[must_use]
+    pub fn with_workers(self, workers: WorkersPlan) -> Self {
+        Self { workers, ..self }
     }
 
     /// Whether the next layer is to be indexed. If that is for the machine to say, it is tried, once.
@@ -237,6 +245,7 @@ impl LayerStore for Layers {
         let how = How {
             need_end_marker: expected.diff_id.is_none(),
             early_sync: self.durability == Durability::Disk,
+            workers: self.workers,
         };
         let indexes = self.indexes();
         let (made, digests) = read_hashed(source, expected.blob.is_some(), &count, |input| {

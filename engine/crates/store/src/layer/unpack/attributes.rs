@@ -15,22 +15,60 @@ use std::os::unix::ffi::OsStrExt;
 /// More warnings than this say nothing new.
 const WARNINGS_MAX: usize = 20;
 
-impl Unpacker {
-    /// Of an open file that was just written.
-    pub(super) fn attributes_of(&mut self, file: BorrowedFd<'_>, stat: &Stat, entry: &Entry) -> Result<()> {
-        let owned = (stat.uid, stat.gid) == (entry.uid, entry.gid);
-        if !owned {
-            fsat::chown(file, entry.uid, entry.gid).context(unpacking)?;
+/// What could not be kept, each with the place of its member in the tar.
+#[derive(Debug, Default)]
+pub(super) struct Warnings(Vec<(u64, String)>);
+
+impl Warnings {
+    /// An attribute that this filesystem has no place for is a warning, as with Docker; everything else fails.
+    fn judge(&mut self, entry: &Entry, name: &[u8], result: fsat::Result<()>) -> Result<()> {
+        match result {
+            Err(error) if error.errno == Errno::EOPNOTSUPP => {
+                if self.0.len() < WARNINGS_MAX {
+                    let name = String::from_utf8_lossy(name);
+                    let text = format!("{:?}: this filesystem has no attribute {name:?}", entry.display());
+                    self.0.push((entry.header_at, text));
+                }
+                Ok(())
+            }
+            other => other.context(unpacking),
         }
-        if stat.mode & 0o7777 != entry.mode || (!owned && entry.mode & 0o6000 != 0) {
-            fsat::chmod(file, entry.mode).context(unpacking)?;
-        }
-        for (name, value) in wanted(entry) {
-            self.judge(entry, name, xattr::set(file, OsStr::from_bytes(name), value))?;
-        }
-        fsat::set_times(file, time(entry.mtime), time(entry.mtime)).context(unpacking)
     }
 
+    /// Adds those of others, who each saw members of their own in the order of the tar: so the first of all are among
+    /// the first of each.
+    pub(super) fn merge(&mut self, others: Vec<Self>) {
+        self.0.extend(others.into_iter().flat_map(|other| other.0));
+        self.0.sort_by_key(|(place, _)| *place);
+        self.0.truncate(WARNINGS_MAX);
+    }
+
+    pub(super) fn into_texts(self) -> Vec<String> {
+        self.0.into_iter().map(|(_, text)| text).collect()
+    }
+}
+
+/// Of an open file that was just written. `stat`: what it was when it was made.
+pub(super) fn set_of(
+    file: BorrowedFd<'_>,
+    stat: &Stat,
+    entry: &Entry,
+    warnings: &mut Warnings,
+) -> Result<()> {
+    let owned = (stat.uid, stat.gid) == (entry.uid, entry.gid);
+    if !owned {
+        fsat::chown(file, entry.uid, entry.gid).context(unpacking)?;
+    }
+    if stat.mode & 0o7777 != entry.mode || (!owned && entry.mode & 0o6000 != 0) {
+        fsat::chmod(file, entry.mode).context(unpacking)?;
+    }
+    for (name, value) in wanted(entry) {
+        warnings.judge(entry, name, xattr::set(file, OsStr::from_bytes(name), value))?;
+    }
+    fsat::set_times(file, time(entry.mtime), time(entry.mtime)).context(unpacking)
+}
+
+impl Unpacker {
     /// Of a file by name: links, devices, pipes.
     pub(super) fn attributes_at(&mut self, dir: BorrowedFd<'_>, last: &[u8], entry: &Entry) -> Result<()> {
         self.attributes_at_known(dir, last, entry)?;
@@ -56,24 +94,9 @@ impl Unpacker {
             fsat::chmod_at(dir, file, entry.mode).context(unpacking)?;
         }
         for (name, value) in wanted(entry) {
-            self.judge(entry, name, xattr::set_at(dir, file, OsStr::from_bytes(name), value))?;
+            self.warnings.judge(entry, name, xattr::set_at(dir, file, OsStr::from_bytes(name), value))?;
         }
         Ok(stat)
-    }
-
-    /// An attribute that this filesystem has no place for is a warning, as with Docker; everything else fails.
-    fn judge(&mut self, entry: &Entry, name: &[u8], result: fsat::Result<()>) -> Result<()> {
-        match result {
-            Err(error) if error.errno == Errno::EOPNOTSUPP => {
-                if self.warnings.len() < WARNINGS_MAX {
-                    let name = String::from_utf8_lossy(name);
-                    self.warnings
-                        .push(format!("{:?}: this filesystem has no attribute {name:?}", entry.display()));
-                }
-                Ok(())
-            }
-            other => other.context(unpacking),
-        }
     }
 }
 

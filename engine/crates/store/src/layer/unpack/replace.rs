@@ -31,6 +31,9 @@ impl Unpacker {
 
     /// Removes what has that name, and keeps the data that is still needed.
     pub(super) fn replace(&mut self, dir: BorrowedFd<'_>, last: &[u8], old: &Stat) -> Result<()> {
+        if let Some(workers) = &mut self.workers {
+            workers.settle()?;
+        }
         if self.by_inode.is_none() {
             self.by_inode = Some(self.payloads.iter().enumerate().map(|(n, p)| (p.inode, n)).collect());
         }
