@@ -1,5 +1,6 @@
 //! `images`: what is installed, and how many containers use it.
 
+use super::pattern::Pattern;
 use crate::Engine;
 use crate::filters::Filters;
 use dhow_model::image::Image;
@@ -57,6 +58,7 @@ pub fn list(engine: &Engine, filters: &Filters) -> Result<Vec<ImageSummary>> {
 /// What a list shall have.
 pub(super) struct Choice<'a> {
     filters: &'a Filters,
+    patterns: Vec<Pattern>,
     dangling: Option<bool>,
     before: Option<Timestamp>,
     since: Option<Timestamp>,
@@ -78,7 +80,9 @@ impl<'a> Choice<'a> {
             let Some(name) = filters.values(key).last() else { return Ok(None) };
             engine.db()?.read(|txn| txn.find_image(name).map(|image| image.created))
         };
-        Ok(Self { filters, dangling, before: edge("before")?, since: edge("since")?, until })
+        let patterns = filters.values("reference").iter().map(|text| Pattern::parse(text));
+        let patterns = patterns.collect::<Result<_>>()?;
+        Ok(Self { filters, patterns, dangling, before: edge("before")?, since: edge("since")?, until })
     }
 
     /// Whether one thing is among them; of its references those stay that are asked for.
@@ -94,49 +98,13 @@ impl<'a> Choice<'a> {
             && self.since.is_none_or(|edge| created > Some(edge))
             && self.until.is_none_or(|edge| created < Some(edge))
             && self.filters.labels_match(labels);
-        if !taken || self.filters.values("reference").is_empty() {
+        if !taken || self.patterns.is_empty() {
             return taken;
         }
         references.retain(|reference| {
-            self.filters.any("reference", |pattern| {
-                [reference.familiar(), reference.familiar_name()].iter().any(|name| glob(pattern, name))
-            })
+            let names = [reference.familiar(), reference.familiar_name()];
+            self.patterns.iter().any(|pattern| names.iter().any(|name| pattern.matches(name)))
         });
         !references.is_empty()
-    }
-}
-
-/// Go's `path.Match` without character classes: `*` and `?` stop at a slash. Pure.
-fn glob(pattern: &str, text: &str) -> bool {
-    let (mut pattern, mut text) = (pattern.chars(), text.chars());
-    match pattern.next() {
-        None => text.next().is_none(),
-        Some('*') => {
-            let rest = pattern.as_str();
-            loop {
-                if glob(rest, text.as_str()) {
-                    return true;
-                }
-                if text.next().is_none_or(|c| c == '/') {
-                    return false;
-                }
-            }
-        }
-        Some('?') => text.next().is_some_and(|c| c != '/') && glob(pattern.as_str(), text.as_str()),
-        Some(c) => text.next() == Some(c) && glob(pattern.as_str(), text.as_str()),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn globs_stop_at_slashes() {
-        assert!(glob("debian*", "debian:12"));
-        assert!(glob("*:1?", "debian:12"));
-        assert!(!glob("*", "me/debian"));
-        assert!(glob("*/*", "me/debian"));
-        assert!(!glob("debian", "debian:12"));
     }
 }

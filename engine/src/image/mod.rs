@@ -12,6 +12,7 @@ pub mod inspect;
 pub mod list;
 pub mod load;
 mod mounter;
+mod pattern;
 pub mod prune;
 pub mod pull;
 pub mod push;

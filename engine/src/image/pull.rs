@@ -63,18 +63,41 @@ pub fn pull(engine: &Engine, request: &PullRequest, announce: &dyn Announce) -> 
         Arc::new(Repository::to_pull(domain, path, &registries.credentials, &registries.settings)?);
     if !request.all_tags {
         let reference = reference.clone().with_default_tag();
-        return pull_one(engine, &repository, &reference, request.platform.as_ref(), announce);
+        let pulled = pull_one(engine, &repository, &reference, request.platform.as_ref(), announce)?;
+        say_status(announce, &reference.familiar(), &[pulled]);
+        return Ok(());
     }
     let tags = repository.tags().map_err(|error| denied(reference, error))?;
     if tags.is_empty() {
         return Err(Error::not_found(format!("{} has no tags", reference.familiar_name())));
     }
     // What refers to the others is kept with them, and its lists are no images.
+    let mut pulled = Vec::new();
     for tag in tags.into_iter().filter(|tag| !dhow_registry::lists_referrers(tag)) {
         let reference = reference.clone().with_tag(&tag)?;
-        pull_one(engine, &repository, &reference, request.platform.as_ref(), announce)?;
+        pulled.push(pull_one(engine, &repository, &reference, request.platform.as_ref(), announce)?);
     }
+    say_status(announce, &reference.familiar(), &pulled);
     Ok(())
+}
+
+/// What one reference led to.
+struct Pulled {
+    /// Whether it points at something else than before.
+    is_new: bool,
+    is_image: bool,
+}
+
+/// Docker's last line, which is about all tags together.
+fn say_status(announce: &dyn Announce, name: &str, pulled: &[Pulled]) {
+    let is_image = pulled.is_empty() || pulled.iter().any(|one| one.is_image);
+    let status = match (pulled.iter().any(|one| one.is_new), is_image) {
+        (true, true) => format!("Downloaded newer image for {name}"),
+        (true, false) => format!("Downloaded newer artifact for {name}"),
+        (false, true) => format!("Image is up to date for {name}"),
+        (false, false) => format!("Artifact is up to date for {name}"),
+    };
+    announce.say(&Message::status(format!("Status: {status}")));
 }
 
 fn pull_one(
@@ -83,7 +106,7 @@ fn pull_one(
     reference: &Reference,
     platform: Option<&Platform>,
     announce: &dyn Announce,
-) -> Result<()> {
+) -> Result<Pulled> {
     let connections = engine.settings().max_concurrent_downloads.unwrap_or(CONNECTIONS);
     let remote = Remote {
         repository,
@@ -94,10 +117,8 @@ fn pull_one(
         tried: Mutex::default(),
     };
     let found = remote.find(platform)?;
-    announce.say(&Message {
-        id: found.named.clone(),
-        ..Message::status(format!("Pulling from {}", reference.path()))
-    });
+    announce
+        .say(&Message { id: found.named, ..Message::status(format!("Pulling from {}", reference.path())) });
     let keeper = Keeper {
         engine,
         repository,
@@ -127,14 +148,7 @@ fn pull_one(
         announce.say(&Message::status(format!("Referrers: {kept} kept with the {kind}")));
     }
     announce.say(&Message::status(format!("Digest: {}", found.digest)));
-    let name = reference.familiar();
-    let status = match (is_new, kind) {
-        (true, _) => format!("Downloaded newer {kind} for {name}"),
-        (false, "artifact") => format!("Artifact is up to date for {name}"),
-        (false, _) => format!("Image is up to date for {name}"),
-    };
-    announce.say(&Message::status(format!("Status: {status}")));
-    Ok(())
+    Ok(Pulled { is_new, is_image: kind == "image" })
 }
 
 /// A repository, as the source of one image.
@@ -150,7 +164,7 @@ struct Remote<'a> {
 
 /// What a reference led to.
 struct Found {
-    /// The tag or digest that was asked for.
+    /// The tag, or else the whole reference with its digest.
     named: String,
     /// Digest of what it points at: an index, or a manifest.
     digest: Digest,
@@ -205,7 +219,10 @@ impl Remote<'_> {
         keeper: Keeper<'_>,
     ) -> Result<usize> {
         let names = LayerNames::of(&image, self.announce);
-        names.tell_all(&image, engine);
+        // Of what is here Docker says nothing.
+        if engine.db()?.read(|txn| txn.image(&image.planned.id()))?.is_none() {
+            names.tell_all(&image, engine);
+        }
         let blobs: Vec<(Digest, LayerBlob)> = image.blobs(&self.reference.name());
         let mut planned = image.planned;
         references.iter().for_each(|reference| planned.add_reference(reference.clone()));
@@ -230,15 +247,16 @@ impl Remote<'_> {
 
     /// Follows the reference to an image's manifest and configuration.
     fn find(&self, platform: Option<&Platform>) -> Result<Found> {
-        let named = match (self.reference.digest(), self.reference.tag()) {
-            (Some(digest), _) => digest.to_string(),
-            (None, tag) => tag.unwrap_or_default().to_owned(),
+        // What is asked for, and what Docker calls it.
+        let (asked, named) = match (self.reference.digest(), self.reference.tag()) {
+            (Some(digest), _) => (digest.to_string(), self.reference.to_string()),
+            (None, tag) => (tag.unwrap_or_default().to_owned(), tag.unwrap_or_default().to_owned()),
         };
-        let fetched = self.repository.manifest(&named).map_err(|error| self.missing(error))?;
+        let fetched = self.repository.manifest(&asked).map_err(|error| self.missing(error))?;
         let digest = digest_of(&fetched.bytes);
         if self.reference.digest().is_some_and(|wanted| *wanted != digest) {
             let host = self.repository.host();
-            return Err(Error::corrupt(format!("registry {host}: manifest {named} has the digest {digest}")));
+            return Err(Error::corrupt(format!("registry {host}: manifest {asked} has the digest {digest}")));
         }
         let wanted = platform.cloned().unwrap_or_else(Platform::host);
         let (mut documents, mut attestations) = (Vec::new(), Vec::new());
@@ -396,7 +414,8 @@ impl BlobSource for Remote<'_> {
 
 /// Tells how the layers go, by the names that the registry has for them.
 struct LayerNames<'a> {
-    names: BTreeMap<Digest, String>,
+    /// With the bytes of the blob.
+    names: BTreeMap<Digest, (String, u64)>,
     announce: &'a dyn Announce,
     last: Mutex<BTreeMap<Digest, LayerState>>,
 }
@@ -405,7 +424,7 @@ impl<'a> LayerNames<'a> {
     fn of(image: &RemoteImage, announce: &'a dyn Announce) -> Self {
         let pairs = image.diff_ids.iter().zip(&image.layers);
         let names = pairs.filter_map(|(diff_id, layer)| {
-            Some((diff_id.clone(), layer.parsed_digest().ok()?.short().to_owned()))
+            Some((diff_id.clone(), (layer.parsed_digest().ok()?.short().to_owned(), layer.size)))
         });
         Self { names: names.collect(), announce, last: Mutex::default() }
     }
@@ -420,8 +439,16 @@ impl<'a> LayerNames<'a> {
     }
 
     fn say(&self, diff_id: &Digest, status: &str) {
-        if let Some(name) = self.names.get(diff_id) {
+        if let Some((name, _)) = self.names.get(diff_id) {
             self.announce.say(&Message { id: name.clone(), ..Message::status(status.to_owned()) });
+        }
+    }
+
+    /// With numbers: clients leave such a line out where lines do not change, as they do with Docker's.
+    fn say_extracting(&self, diff_id: &Digest) {
+        if let Some((name, size)) = self.names.get(diff_id) {
+            let progress = Some((*size, *size));
+            self.announce.say(&Message { id: name.clone(), status: "Extracting".to_owned(), progress });
         }
     }
 }
@@ -435,7 +462,7 @@ impl Progress for LayerNames<'_> {
         }
         drop(last);
         match report.state {
-            LayerState::Syncing => self.say(diff_id, "Extracting"),
+            LayerState::Syncing => self.say_extracting(diff_id),
             LayerState::Done => self.say(diff_id, "Pull complete"),
             LayerState::Unpacking | LayerState::AlreadyPresent => {}
         }

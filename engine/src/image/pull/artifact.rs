@@ -21,7 +21,8 @@ impl Remote<'_> {
     ) -> Result<usize> {
         let parts: Vec<&KeptBlob> =
             artifact.parts().into_values().filter(|part| part.digest != *artifact.id()).collect();
-        for part in &parts {
+        let is_known = engine.db()?.read(|txn| txn.artifact(artifact.id()))?.is_some();
+        for part in parts.iter().filter(|_| !is_known) {
             let is_here = engine.content().contains(&part.digest);
             self.say(&part.digest, if is_here { "Already exists" } else { "Pulling fs layer" });
         }

@@ -9,6 +9,7 @@ mod manifests;
 mod ranges;
 mod referrers;
 mod saved;
+mod told;
 mod ways;
 
 use crate::fixtures::{self, Tar};
