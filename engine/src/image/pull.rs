@@ -67,7 +67,13 @@ pub fn pull(engine: &Engine, request: &PullRequest, announce: &dyn Announce) -> 
         say_status(announce, &reference.familiar(), &[pulled]);
         return Ok(());
     }
-    let tags = repository.tags().map_err(|error| denied(reference, error))?;
+    let tags = repository.tags().map_err(|error| match error.kind() {
+        ErrorKind::NotFound => {
+            let what = format!("repository {} not found", reference.familiar_name());
+            Error::caused(ErrorKind::NotFound, what, error)
+        }
+        _ => denied(reference, error),
+    })?;
     if tags.is_empty() {
         return Err(Error::not_found(format!("{} has no tags", reference.familiar_name())));
     }
@@ -336,14 +342,21 @@ impl Remote<'_> {
     fn heard<'b>(&'b self, digest: &Digest, size: u64) -> Box<dyn FnMut(u64) + Send + 'b> {
         let name = digest.short().to_owned();
         let mut told = Instant::now();
+        let mut is_complete = false;
         Box::new(move |bytes: u64| {
-            if bytes < size && told.elapsed() < PROGRESS_INTERVAL {
-                return;
+            let say = |status: &str, progress| {
+                self.announce.say(&Message { id: name.clone(), status: status.to_owned(), progress });
+            };
+            if bytes < size {
+                if told.elapsed() >= PROGRESS_INTERVAL {
+                    told = Instant::now();
+                    say("Downloading", Some((bytes, size)));
+                }
+            } else if !std::mem::replace(&mut is_complete, true) {
+                // It is hashed while it comes: what is left of that is the last piece.
+                say("Verifying Checksum", None);
+                say("Download complete", None);
             }
-            told = Instant::now();
-            let status = if bytes < size { "Downloading" } else { "Download complete" };
-            let progress = (bytes < size).then_some((bytes, size));
-            self.announce.say(&Message { id: name.clone(), status: status.to_owned(), progress });
         })
     }
 

@@ -63,6 +63,7 @@ pub fn push(engine: &Engine, request: &PushRequest, announce: &dyn Announce) -> 
     if reference.digest().is_some() {
         return Err(Error::invalid("cannot push a digest reference"));
     }
+    announce.say(&Message::status(format!("The push refers to repository [{}]", reference.name())));
     let tags = if request.all_tags {
         all_tags(engine, reference)?
     } else {
@@ -90,7 +91,6 @@ pub fn push(engine: &Engine, request: &PushRequest, announce: &dyn Announce) -> 
         &registries.credentials,
         &registries.settings,
     )?;
-    announce.say(&Message::status(format!("The push refers to repository [{}]", reference.name())));
     let mut pushed = Vec::new();
     for (tag, found) in &images {
         let push = Push { engine, repository: &repository, reference: tag, announce };

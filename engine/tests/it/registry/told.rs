@@ -31,7 +31,8 @@ fn what_is_here_is_not_told_and_what_is_shared_is() {
     let digest = digest_line(&first);
     let layer = first.lines().nth(2).unwrap().split(": ").next().unwrap().to_owned();
     let new = |status: &str| format!("{layer}: {status}\n");
-    let steps = ["Pulling fs layer", "Download complete", "Pull complete"].map(new).concat();
+    let steps =
+        ["Pulling fs layer", "Verifying Checksum", "Download complete", "Pull complete"].map(new).concat();
     let head = "Using default tag: latest\nlatest: Pulling from ";
     let end = format!("Status: Downloaded newer image for {base}:latest\n{base}:latest");
     assert_eq!(first, format!("{head}base\n{steps}Digest: {digest}\n{end}"));
@@ -73,6 +74,15 @@ fn all_tags_have_one_status() {
     assert_eq!(told, format!("{each}Status: Downloaded newer image for {name}\n{name}"));
     let told = pulled(&sandbox, &server, &["-a", &name]);
     assert_eq!(told, format!("{each}Status: Image is up to date for {name}\n{name}"));
+
+    // What there is not.
+    let none = registry.name("none");
+    let lost = server.docker(["pull", "-a", &none]);
+    lost.fails(1, &format!("repository {none} not found: "));
+    let lost = server.docker(["push", &none]);
+    let head = format!("Using default tag: latest\nThe push refers to repository [{none}]\n");
+    assert_eq!((lost.code, lost.stdout.as_str()), (1, head.as_str()));
+    assert_eq!(lost.stderr, format!("An image does not exist locally with the tag: {none}\n"));
 
     // Patterns with classes, of which Docker's command line knows nothing: the engine does.
     let repository = |pattern: &str| {
