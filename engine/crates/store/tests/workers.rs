@@ -107,6 +107,10 @@ fn the_error_is_that_of_the_first_member_that_failed() {
         };
         assert!(error.starts_with(&want), "{error}");
     }
+    // Told of by its name, although the next member is to take that.
+    let tar = spoilt(Tar::new(), 1).file("d/f1", b"replaces it").end();
+    let error = same_in_all(&scratches, &tar, false).result.unwrap_err();
+    assert!(!error.contains("deleted"), "{error}");
     // A tar that ends too early, behind a file that cannot be written.
     let mut tar = spoilt(Tar::new(), 1).file("next", &[1; 5000]).0;
     tar.truncate(tar.len() - 1000);
