@@ -113,6 +113,8 @@ struct Contender {
     argv: Vec<String>,
     /// It prints the nanoseconds that count.
     printed: bool,
+    /// In warm-ups, in place of the last word.
+    less: Option<String>,
 }
 
 /// A peer that cannot be measured, and why.
@@ -129,7 +131,13 @@ impl Contender {
             version,
             argv: argv.into_iter().map(Into::into).collect(),
             printed: false,
+            less: None,
         }
+    }
+
+    /// Warm-ups end with this word in place of the last: less of the same work.
+    fn warming_up_by(self, less: String) -> Self {
+        Self { less: Some(less), ..self }
     }
 
     /// One run, from before the spawn to after the wait.
@@ -155,9 +163,13 @@ impl Contender {
 
     /// Runs that do not count, so that caches are warm; the first tells what is wrong, if something is.
     fn warm_up(&self) -> Result {
-        process::output(&mut self.command())?;
+        let mut short = self.clone();
+        if let (Some(less), Some(last)) = (short.less.take(), short.argv.last_mut()) {
+            *last = less;
+        }
+        process::output(&mut short.command())?;
         for _ in 0..2 {
-            self.measure()?;
+            short.measure()?;
         }
         Ok(())
     }

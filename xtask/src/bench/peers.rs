@@ -56,6 +56,7 @@ pub(super) fn prepare(scratch: &Path, workload: Workload) -> Result<Peers> {
     prepared.push(("podman run", podman(scratch, &rootfs, network)));
     prepared.push(("docker run", docker(scratch, &rootfs, network, &mut peers.docker)));
     for (name, contender) in prepared {
+        let contender = contender.map(|c| super::output::with_short_warm_up(c, output));
         match contender.and_then(|c| c.warm_up().map(|()| c)) {
             Ok(contender) => peers.contenders.push(contender),
             Err(error) => {
