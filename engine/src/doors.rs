@@ -36,6 +36,8 @@ fn detach_keys(options: &EngineOptions) -> Result<String> {
 
 /// Each connection is a pipe in memory into the router that `dhow serve` puts on a socket.
 fn in_process(options: &EngineOptions) -> Result<Connector> {
+    // This process runs one command. No thread that works for the engine is there yet.
+    dhow_sys::memory::shape_heap_for_a_short_life();
     let router = api::router(Engine::open(config(options)?)?);
     Ok(Arc::new(move || {
         let router = router.clone();

@@ -17,7 +17,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::fs::File;
 use std::io::{self, BufReader, Read, Write};
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 
 /// A JSON body larger than this is refused: the largest honest one holds a seccomp profile (16 KiB) and a
 /// few thousand variables.
@@ -263,7 +263,22 @@ pub(super) async fn stream_from<F>(content_type: &'static str, verb: F) -> ApiRe
 where
     F: FnOnce(&mut (dyn Output + Send)) -> Result<()> + Send + 'static,
 {
-    let (sender, mut chunks) = mpsc::channel::<io::Result<Bytes>>(CHUNKS_IN_FLIGHT);
+    stream_in_flight(CHUNKS_IN_FLIGHT, content_type, verb).await
+}
+
+/// The same for a verb that must not wait for its client; what it writes is bounded by other means.
+pub(super) async fn stream_without_waiting<F>(content_type: &'static str, verb: F) -> ApiResult
+where
+    F: FnOnce(&mut (dyn Output + Send)) -> Result<()> + Send + 'static,
+{
+    stream_in_flight(Semaphore::MAX_PERMITS, content_type, verb).await
+}
+
+async fn stream_in_flight<F>(chunks: usize, content_type: &'static str, verb: F) -> ApiResult
+where
+    F: FnOnce(&mut (dyn Output + Send)) -> Result<()> + Send + 'static,
+{
+    let (sender, mut chunks) = mpsc::channel::<io::Result<Bytes>>(chunks);
     let work = tokio::task::spawn_blocking(move || {
         let mut writer = BodyWriter { chunks: sender, gathered: BytesMut::with_capacity(CHUNK_BYTES) };
         let result = verb(&mut writer).and_then(|()| {

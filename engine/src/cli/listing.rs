@@ -1,10 +1,9 @@
 //! Lists of objects: `--filter`, `--format` (a table, JSON lines or a template), and rows to show.
 
 use crate::cli::exit::{Failure, Outcome};
-use crate::cli::table::align;
+use crate::cli::table::align_text;
 use crate::cli::template::{Data, Template, html_safe};
 use serde_json::{Map, Value};
-use std::borrow::Borrow;
 use std::collections::{BTreeSet, HashMap};
 
 /// Exit code of a template that cannot be parsed.
@@ -19,7 +18,7 @@ pub(crate) struct Row {
 }
 
 /// What Docker's formatter of containers is called; of the others each list has its own.
-const CONTAINER_CONTEXT: &str = "*formatter.ContainerContext";
+pub(crate) const CONTAINER_CONTEXT: &str = "*formatter.ContainerContext";
 
 impl Row {
     /// A row of named fields.
@@ -27,11 +26,6 @@ impl Row {
         let fields: Map<String, Value> =
             fields.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
         Self { fields: fields.into(), labels: None, kind: CONTAINER_CONTEXT }
-    }
-
-    /// One JSON object, as Go writes it.
-    pub(crate) fn json(&self) -> String {
-        html_safe(&self.fields.to_string())
     }
 
     /// The name that Docker's Go type of such a row has.
@@ -59,12 +53,15 @@ impl Data for Row {
     }
 
     fn method(&self, name: &str, args: &[Value]) -> Option<Value> {
-        match (name, args, &self.labels) {
-            ("Label", [Value::String(key)], Some(labels)) => {
-                Some(labels.get(key).cloned().unwrap_or_default().into())
-            }
-            _ => None,
-        }
+        self.labels.as_ref().and_then(|labels| label(labels, name, args))
+    }
+}
+
+/// The method `.Label "name"`; `None` for another.
+pub(crate) fn label(labels: &HashMap<String, String>, name: &str, args: &[Value]) -> Option<Value> {
+    match (name, args) {
+        ("Label", [Value::String(key)]) => Some(labels.get(key).cloned().unwrap_or_default().into()),
+        _ => None,
     }
 }
 
@@ -95,14 +92,8 @@ impl Shown {
         Self(None)
     }
 
-    /// A field of a row, if it is shown.
-    pub(crate) fn field(
-        &self,
-        name: &'static str,
-        value: impl FnOnce() -> String,
-    ) -> Option<(&'static str, Value)> {
-        let shown = self.0.as_ref().is_none_or(|names| names.contains(name));
-        shown.then(|| (name, value().into()))
+    pub(crate) fn has(&self, name: &str) -> bool {
+        self.0.as_ref().is_none_or(|names| names.contains(name))
     }
 }
 
@@ -145,56 +136,66 @@ impl Format {
     }
 
     /// Shows rows; `headers` names each field's column.
-    pub(crate) fn render<R: Borrow<Row>>(
+    pub(crate) fn render<R: Data>(
         &self,
         headers: &[(&str, &str)],
         rows: impl IntoIterator<Item = R>,
     ) -> Outcome<String> {
-        self.render_each(headers, rows.into_iter().map(Ok))
+        let mut picture = self.begin(headers)?;
+        rows.into_iter().try_for_each(|row| picture.add(&row))?;
+        Ok(picture.finish())
     }
 
-    /// Shows rows that are made one at a time: a thousand of them need not all be there at once.
+    /// Begins to show rows that come one at a time: a thousand of them need not all be there at once.
     ///
     /// # Errors
-    /// The first of the rows', or of the template's.
-    pub(crate) fn render_each<R: Borrow<Row>>(
-        &self,
-        headers: &[(&str, &str)],
-        rows: impl Iterator<Item = Outcome<R>>,
-    ) -> Outcome<String> {
-        match self {
-            Self::Json => rows.map(|row| Ok(format!("{}\n", row?.borrow().json()))).collect(),
-            Self::Lines(template) => {
-                let mut text = String::new();
-                for row in rows {
-                    text.push_str(&fill_row(template, row?.borrow())?);
-                    text.push('\n');
-                }
-                Ok(text)
-            }
-            Self::Table(template) => {
-                let names: Map<String, Value> =
-                    headers.iter().map(|(field, header)| ((*field).to_owned(), (*header).into())).collect();
-                let mut table = vec![cells(&fill_row(template, &Headers(names.into()))?)];
-                for row in rows {
-                    table.push(cells(&fill_row(template, row?.borrow())?));
-                }
-                Ok(align(&table))
-            }
+    /// The template's.
+    pub(crate) fn begin(&self, headers: &[(&str, &str)]) -> Outcome<Picture<'_>> {
+        let mut picture = Picture { format: self, text: String::new() };
+        if let Self::Table(_) = self {
+            let names: Map<String, Value> =
+                headers.iter().map(|(field, header)| ((*field).to_owned(), (*header).into())).collect();
+            picture.add(&Headers(names.into()))?;
         }
+        Ok(picture)
     }
 }
 
-fn cells(line: &str) -> Vec<String> {
-    line.split('\t').map(str::to_owned).collect()
+/// A list that is being shown.
+pub(crate) struct Picture<'a> {
+    format: &'a Format,
+    /// A line a row, tabs between the cells of a table.
+    text: String,
+}
+
+impl Picture<'_> {
+    /// # Errors
+    /// The template's.
+    pub(crate) fn add(&mut self, row: &impl Data) -> Outcome<()> {
+        match self.format {
+            Format::Json => self.text.push_str(&json(row)),
+            Format::Table(template) | Format::Lines(template) => {
+                self.text = template
+                    .append(row, std::mem::take(&mut self.text))
+                    .map_err(|why| Failure::new(format!("failed to execute template: {why}")))?;
+            }
+        }
+        self.text.push('\n');
+        Ok(())
+    }
+
+    pub(crate) fn finish(self) -> String {
+        if let Format::Table(_) = self.format { align_text(&self.text) } else { self.text }
+    }
+}
+
+/// A row as one JSON object, as Go writes it.
+pub(crate) fn json(row: &impl Data) -> String {
+    html_safe(&row.value().to_string())
 }
 
 fn parse_row(text: &str) -> Outcome<Template> {
     Template::parse(text).map_err(|why| Failure::new(format!("failed to parse template: {why}")))
-}
-
-fn fill_row(template: &Template, data: &dyn Data) -> Outcome<String> {
-    template.execute(data).map_err(|why| Failure::new(format!("failed to execute template: {why}")))
 }
 
 /// Parses a template, or says in Docker's words why not.
@@ -254,9 +255,7 @@ mod tests {
             shown(Some("json")),
             "{\"ID\":\"1\",\"Names\":\"web\"}\n{\"ID\":\"2\",\"Names\":\"a-longer-name\"}\n"
         );
-        let shows = |format: &str, field: &'static str| {
-            Format::parse(Some(format), "").unwrap().shown().field(field, String::new).is_some()
-        };
+        let shows = |format: &str, field: &str| Format::parse(Some(format), "").unwrap().shown().has(field);
         assert!(shows("{{.ID}}", "ID") && shows("{{.Id}}", "ID") && !shows("{{.ID}}", "Names"));
         assert!(shows("{{with $x := .Names}}{{.}}{{end}}", "ID"), "a dot alone may be the whole row");
         assert!(shows("json", "ID") && shows("{{json .}}", "ID") && shows("{{(index $ \"ID\")}}", "ID"));

@@ -5,17 +5,24 @@ use crate::cli::client::{Route, wire};
 use crate::cli::context::Context;
 use crate::cli::elements::Elements;
 use crate::cli::exit::Outcome;
-use crate::cli::listing::{Format, Row, Shown, filter_map, parse_filter};
+use crate::cli::listing::{CONTAINER_CONTEXT, Format, Shown, filter_map, label, parse_filter};
 use crate::cli::output;
-use crate::cli::table::{ellipsis, short, short_id};
+use crate::cli::table::{ellipsis, short};
+use crate::cli::template::Data;
 use crate::cli::template::print::quote;
 use crate::local_time::Zone;
 use bollard::models::{MountPoint, PortSummary};
 use clap::Parser;
 use dhow_model::{Timestamp, units};
-use serde::de::IgnoredAny;
-use serde::{Deserialize, Deserializer};
+use http::Response;
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+use serde::Deserialize;
+use serde::de::{DeserializeOwned, IgnoredAny};
+use serde_json::Value;
+use serde_json::value::RawValue;
 use std::borrow::Cow;
+use std::cell::OnceCell;
 use std::collections::{BTreeMap, HashMap};
 use std::time::SystemTime;
 
@@ -90,15 +97,15 @@ pub(crate) async fn execute(context: &Context, args: Args) -> Outcome {
         let filters = serde_json::to_string(&filter_map(&args.filter)).map_err(wire)?;
         route = route.with("filters", &filters);
     }
-    let answer = context.client().await?.get_bytes(route.as_str()).await?;
-    let containers = Elements::<Listed<'_>>::of(&answer);
+    let answer = context.client().await?.get(route.as_str()).await?;
     if args.quiet && args.format.as_deref().is_none_or(str::is_empty) {
         let mut ids = String::new();
-        for container in containers {
-            let id = container.map_err(wire)?.id;
-            ids.push_str(if args.no_trunc { &id } else { short(&id) });
+        each(answer, |listed| {
+            ids.push_str(if args.no_trunc { &listed.id } else { short(&listed.id) });
             ids.push('\n');
-        }
+            Ok(())
+        })
+        .await?;
         output::print(&ids)?;
         return Ok(0);
     }
@@ -108,19 +115,35 @@ pub(crate) async fn execute(context: &Context, args: Args) -> Outcome {
         zone: Zone::local(),
         shown: format.shown(),
     };
-    output::print(&format.render_each(&HEADERS, containers.map(|c| Ok(view.row(c.map_err(wire)?))))?)?;
+    let mut picture = format.begin(&HEADERS)?;
+    each(answer, |listed| picture.add(&view.line(listed)?)).await?;
+    output::print(&picture.finish())?;
     Ok(0)
 }
 
+/// Shows `visit` the rows of an answer, each as soon as it is there.
+async fn each(answer: Response<Incoming>, mut visit: impl FnMut(Listed<'_>) -> Outcome<()>) -> Outcome<()> {
+    let mut body = answer.into_body();
+    let mut elements = Elements::default();
+    while let Some(frame) = body.frame().await {
+        let Ok(bytes) = frame.map_err(wire)?.into_data() else { continue };
+        elements.push(&bytes).map_err(wire)?;
+        while let Some(listed) = elements.next().map_err(wire)? {
+            visit(listed)?;
+        }
+    }
+    elements.finish().map_err(wire)
+}
+
 /// What a row of `GET /containers/json` holds that lists show. A thousand of them are read one at a time, and what
-/// is as it was sent stays where it is: `bollard`'s type is 750 bytes before its texts.
+/// is as it was sent stays where it is, what few lists show unread: `bollard`'s type is 750 bytes before its texts.
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
 pub(crate) struct Listed<'a> {
     #[serde(borrow)]
     id: Cow<'a, str>,
-    #[serde(deserialize_with = "or_default")]
-    names: Vec<String>,
+    #[serde(borrow)]
+    names: Option<Vec<Name<'a>>>,
     #[serde(borrow)]
     image: Cow<'a, str>,
     #[serde(rename = "ImageID", borrow)]
@@ -128,33 +151,37 @@ pub(crate) struct Listed<'a> {
     #[serde(borrow)]
     command: Cow<'a, str>,
     created: i64,
-    #[serde(deserialize_with = "or_default")]
-    ports: Vec<PortSummary>,
-    #[serde(deserialize_with = "or_default")]
-    size_rw: i64,
-    #[serde(deserialize_with = "or_default")]
-    size_root_fs: i64,
-    #[serde(deserialize_with = "or_default")]
-    labels: HashMap<String, String>,
+    #[serde(borrow)]
+    ports: Option<&'a RawValue>,
+    size_rw: Option<i64>,
+    size_root_fs: Option<i64>,
+    #[serde(borrow)]
+    labels: Option<&'a RawValue>,
     #[serde(borrow)]
     state: Cow<'a, str>,
     #[serde(borrow)]
     status: Cow<'a, str>,
-    #[serde(deserialize_with = "or_default")]
-    network_settings: Joined,
-    #[serde(deserialize_with = "or_default")]
-    mounts: Vec<MountPoint>,
-}
-
-/// Engines write `null` for what is empty.
-fn or_default<'de, D: Deserializer<'de>, T: Default + Deserialize<'de>>(from: D) -> Result<T, D::Error> {
-    Option::deserialize(from).map(Option::unwrap_or_default)
+    #[serde(borrow)]
+    network_settings: Option<&'a RawValue>,
+    #[serde(borrow)]
+    mounts: Option<&'a RawValue>,
 }
 
 impl Listed<'_> {
     /// The image's part of its size is told elsewhere.
     pub(crate) fn without_image_size(self) -> Self {
-        Self { size_root_fs: 0, ..self }
+        Self { size_root_fs: None, ..self }
+    }
+}
+
+/// In a list, serde borrows only where a type of its own says so.
+#[derive(Debug, Deserialize)]
+#[serde(transparent)]
+struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
+
+impl Name<'_> {
+    fn without_slash(&self) -> &str {
+        self.0.strip_prefix('/').unwrap_or(&self.0)
     }
 }
 
@@ -162,8 +189,13 @@ impl Listed<'_> {
 #[derive(Debug, Default, Deserialize)]
 #[serde(rename_all = "PascalCase", default)]
 struct Joined {
-    #[serde(deserialize_with = "or_default")]
-    networks: BTreeMap<String, IgnoredAny>,
+    networks: Option<BTreeMap<String, IgnoredAny>>,
+}
+
+/// Reads a part that is shown. Engines write `null` for what is empty.
+fn part<T: Default + DeserializeOwned>(raw: Option<&RawValue>) -> Outcome<T> {
+    let read = raw.map(|raw| serde_json::from_str::<Option<T>>(raw.get())).transpose().map_err(wire)?;
+    Ok(read.flatten().unwrap_or_default())
 }
 
 /// Whether a format shows the sizes, or all there is.
@@ -181,64 +213,146 @@ pub(crate) struct View {
     shown: Shown,
 }
 
+/// One container as its list shows it: each field is made when it is asked for.
+pub(crate) struct Line<'a> {
+    view: &'a View,
+    listed: Listed<'a>,
+    ports: Vec<PortSummary>,
+    labels: HashMap<String, String>,
+    networks: BTreeMap<String, IgnoredAny>,
+    mounts: Vec<MountPoint>,
+    /// All fields, once something asks for more than a text.
+    whole: OnceCell<Value>,
+}
+
 impl View {
     /// Every field, cut to what a table has room for.
     pub(crate) fn whole(now: Timestamp) -> Self {
         Self { full: false, now, zone: Zone::local(), shown: Shown::everything() }
     }
 
-    pub(crate) fn row(&self, c: Listed<'_>) -> Row {
-        let created = Timestamp::from_seconds(c.created);
-        let field = |name, value: &dyn Fn() -> String| self.shown.field(name, value);
-        let fields = [
-            field("ID", &|| if self.full { c.id.to_string() } else { short_id(&c.id) }),
-            field("Names", &|| self.names(&c.names)),
-            field("Image", &|| self.image(&c.image, &c.image_id)),
-            field("Command", &|| {
-                if self.full { quote(&c.command) } else { quote(&ellipsis(&c.command, 20)) }
-            }),
-            field("CreatedAt", &|| self.zone.go_string(created)),
-            field("RunningFor", &|| format!("{} ago", units::human_duration(self.now.since(created)))),
-            field("Ports", &|| ports(c.ports.clone())),
-            field("State", &|| c.state.to_string()),
-            field("Status", &|| c.status.to_string()),
-            field("Size", &|| size(c.size_rw, c.size_root_fs)),
-            field("Labels", &|| sorted_labels(&c.labels)),
-            field("Mounts", &|| self.mounts(&c.mounts)),
-            field("LocalVolumes", &|| {
-                c.mounts.iter().filter(|m| m.driver.as_deref() == Some("local")).count().to_string()
-            }),
-            field("Networks", &|| {
-                c.network_settings.networks.keys().map(String::as_str).collect::<Vec<_>>().join(",")
-            }),
-        ];
-        let platform = ("Platform", serde_json::Value::Null);
-        Row::new(fields.into_iter().flatten().chain([platform])).with_labels(c.labels)
+    /// # Errors
+    /// When a part that is shown is not what it should be.
+    pub(crate) fn line<'a>(&'a self, listed: Listed<'a>) -> Outcome<Line<'a>> {
+        let when = |fields: &[&str], raw: Option<&'a RawValue>| {
+            raw.filter(|_| fields.iter().any(|field| self.shown.has(field)))
+        };
+        Ok(Line {
+            view: self,
+            ports: part(when(&["Ports"], listed.ports))?,
+            labels: part(when(&["Labels", "Label"], listed.labels))?,
+            networks: part::<Joined>(when(&["Networks"], listed.network_settings))?
+                .networks
+                .unwrap_or_default(),
+            mounts: part(when(&["Mounts", "LocalVolumes"], listed.mounts))?,
+            listed,
+            whole: OnceCell::new(),
+        })
+    }
+}
+
+/// The fields that are texts.
+const TEXTS: [&str; 14] = [
+    "ID",
+    "Names",
+    "Image",
+    "Command",
+    "CreatedAt",
+    "RunningFor",
+    "Ports",
+    "State",
+    "Status",
+    "Size",
+    "Labels",
+    "Mounts",
+    "LocalVolumes",
+    "Networks",
+];
+
+impl Data for Line<'_> {
+    fn value(&self) -> &Value {
+        self.whole.get_or_init(|| {
+            let fields = TEXTS.into_iter().filter_map(|name| {
+                let mut text = String::new();
+                self.append_text(name, &mut text).then(|| (name.to_owned(), text.into()))
+            });
+            // What Docker does not know of an image of one platform.
+            Value::Object(fields.chain([("Platform".to_owned(), Value::Null)]).collect())
+        })
     }
 
+    fn append_text(&self, field: &str, text: &mut String) -> bool {
+        let (view, c) = (self.view, &self.listed);
+        let created = || Timestamp::from_seconds(c.created);
+        match field {
+            "ID" => text.push_str(if view.full { &c.id } else { short(&c.id) }),
+            "Names" => self.append_names(text),
+            "Image" => text.push_str(view.image(&c.image, &c.image_id)),
+            "Command" if view.full => text.push_str(&quote(&c.command)),
+            "Command" => text.push_str(&quote(&ellipsis(&c.command, 20))),
+            "CreatedAt" => text.push_str(&view.zone.go_string(created())),
+            "RunningFor" => {
+                text.push_str(&units::human_duration(view.now.since(created())));
+                text.push_str(" ago");
+            }
+            "Ports" => text.push_str(&ports(&self.ports)),
+            "State" => text.push_str(&c.state),
+            "Status" => text.push_str(&c.status),
+            "Size" => text.push_str(&size(c.size_rw.unwrap_or(0), c.size_root_fs.unwrap_or(0))),
+            "Labels" => text.push_str(&sorted_labels(&self.labels)),
+            "Mounts" => text.push_str(&view.mounts(&self.mounts)),
+            "LocalVolumes" => {
+                let local = self.mounts.iter().filter(|m| m.driver.as_deref() == Some("local"));
+                text.push_str(&local.count().to_string());
+            }
+            "Networks" => {
+                let names: Vec<&str> = self.networks.keys().map(String::as_str).collect();
+                text.push_str(&names.join(","));
+            }
+            _ => return false,
+        }
+        true
+    }
+
+    fn type_name(&self) -> Option<&str> {
+        Some(CONTAINER_CONTEXT)
+    }
+
+    fn method(&self, name: &str, args: &[Value]) -> Option<Value> {
+        label(&self.labels, name, args)
+    }
+}
+
+impl Line<'_> {
     /// The name without its slash; with `--no-trunc` also those that links gave it.
-    fn names(&self, names: &[String]) -> String {
-        let names: Vec<&str> = names.iter().map(|n| n.strip_prefix('/').unwrap_or(n)).collect();
-        match names.iter().find(|n| !n.contains('/')) {
-            Some(own) if !self.full => (*own).to_owned(),
-            _ => names.join(","),
+    fn append_names(&self, text: &mut String) {
+        let names = self.listed.names.as_deref().unwrap_or_default();
+        let own = names.iter().map(Name::without_slash).find(|name| !name.contains('/'));
+        match own {
+            Some(own) if !self.view.full => text.push_str(own),
+            _ => {
+                let all: Vec<&str> = names.iter().map(Name::without_slash).collect();
+                text.push_str(&all.join(","));
+            }
         }
     }
+}
 
-    fn image(&self, name: &str, id: &str) -> String {
+impl View {
+    fn image<'a>(&self, name: &'a str, id: &'a str) -> &'a str {
         if name.is_empty() {
-            return "<no image>".to_owned();
+            return "<no image>";
         }
         if self.full {
-            return name.to_owned();
+            return name;
         }
-        let short = short_id(id);
-        if !short.is_empty() && short_id(name) == short {
-            return short;
+        let short_of_id = short(id);
+        if !short_of_id.is_empty() && short(name) == short_of_id {
+            return short_of_id;
         }
         match name.split_once('@') {
-            Some((plain, _)) if !plain.is_empty() => plain.to_owned(),
-            _ => name.to_owned(),
+            Some((plain, _)) if !plain.is_empty() => plain,
+            _ => name,
         }
     }
 
@@ -265,7 +379,10 @@ fn sorted_labels(labels: &HashMap<String, String>) -> String {
 }
 
 /// `0.0.0.0:80->80/tcp, 443/tcp`; neighbouring ports of one address and protocol as a range.
-fn ports(mut ports: Vec<PortSummary>) -> String {
+fn ports(ports: &[PortSummary]) -> String {
+    if ports.is_empty() {
+        return String::new();
+    }
     struct Group {
         ip: String,
         protocol: String,
@@ -281,6 +398,7 @@ fn ports(mut ports: Vec<PortSummary>) -> String {
         }
     };
     let protocol = |p: &PortSummary| p.typ.map(|t| t.to_string()).unwrap_or_default();
+    let mut ports: Vec<&PortSummary> = ports.iter().collect();
     ports.sort_by_cached_key(|p| {
         (p.private_port, p.ip.clone().unwrap_or_default(), p.public_port, protocol(p))
     });
@@ -288,7 +406,7 @@ fn ports(mut ports: Vec<PortSummary>) -> String {
     let mut shown = Vec::new();
     let mut mapped = Vec::new();
     for port in ports {
-        let (ip, protocol) = (port.ip.clone().unwrap_or_default(), protocol(&port));
+        let (ip, protocol) = (port.ip.clone().unwrap_or_default(), protocol(port));
         let current = port.private_port;
         if !ip.is_empty() && port.public_port != Some(current) {
             let public = port.public_port.unwrap_or_default().to_string();
@@ -327,11 +445,11 @@ mod tests {
             typ: Some(TCP),
         };
         assert_eq!(
-            ports(vec![port(None, 81, None), port(None, 80, None), port(None, 443, None)]),
+            ports(&[port(None, 81, None), port(None, 80, None), port(None, 443, None)]),
             "80-81/tcp, 443/tcp"
         );
         assert_eq!(
-            ports(vec![port(Some("0.0.0.0"), 80, Some(8080)), port(Some("::"), 80, Some(80))]),
+            ports(&[port(Some("0.0.0.0"), 80, Some(8080)), port(Some("::"), 80, Some(80))]),
             "[::]:80->80/tcp, 0.0.0.0:8080->80/tcp"
         );
     }
@@ -350,7 +468,18 @@ mod tests {
         assert_eq!(size(0, 1_982_325), "0B (virtual 1.98MB)");
         assert_eq!(size(5, 0), "5B");
         let view = View::whole(Timestamp(0));
-        assert_eq!(view.names(&["/a/b".into(), "/own".into()]), "own");
+        let line = |json: &'static str| view.line(serde_json::from_str(json).unwrap()).unwrap();
+        let shown = |json, field| {
+            let mut text = String::new();
+            assert!(line(json).append_text(field, &mut text));
+            text
+        };
+        assert_eq!(shown(r#"{"Names":["/a/b","/own"]}"#, "Names"), "own");
+        assert_eq!(shown(r#"{"Names":null,"Labels":null,"Mounts":null}"#, "LocalVolumes"), "0");
+        assert_eq!(shown(r#"{"Labels":{"b":"2","a":"1"}}"#, "Labels"), "a=1,b=2");
+        assert_eq!(shown(r#"{"NetworkSettings":{"Networks":{"y":{},"x":{}}}}"#, "Networks"), "x,y");
+        assert_eq!(line("{}").value().as_object().unwrap().len(), TEXTS.len() + 1);
+        assert!(view.line(serde_json::from_str(r#"{"Ports":7}"#).unwrap()).is_err());
         assert_eq!(view.image("sha256:0123456789abcdef", "sha256:0123456789abcdef"), "0123456789ab");
         assert_eq!(view.image("x@sha256:00", "sha256:11"), "x");
         assert_eq!(view.image("", "sha256:11"), "<no image>");

@@ -10,7 +10,8 @@ use dhow_model::network::Published;
 use dhow_model::state::Status;
 use dhow_model::{ContainerId, Digest, Error, Result, Timestamp};
 use dhow_store::db::{ContainerSummary, Txn};
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ops::ControlFlow;
 
 /// What to list.
 #[derive(Debug, Clone, Default)]
@@ -63,53 +64,91 @@ const RUNNING: [Status; 3] = [Status::Running, Status::Paused, Status::Restartin
 /// Lists containers, the newest first.
 ///
 /// # Errors
-/// `InvalidArgument` for an unknown filter or a bad value.
+/// As for [`each`].
 pub fn list(engine: &Engine, options: &ListOptions) -> Result<Vec<Summary>> {
+    let mut found = Vec::new();
+    each(engine, options, |summary| {
+        found.push(summary);
+        Ok(())
+    })?;
+    Ok(found)
+}
+
+/// Shows `visit` the containers, the newest first, as they are read: it must not wait, for the database is being read
+/// meanwhile. With sizes, all are read before the first is shown.
+///
+/// # Errors
+/// `InvalidArgument` for an unknown filter or a bad value; what `visit` returns.
+pub fn each(
+    engine: &Engine,
+    options: &ListOptions,
+    mut visit: impl FnMut(Summary) -> Result<()>,
+) -> Result<()> {
+    if !options.size {
+        return each_without_size(engine, options, visit);
+    }
+    let mut found = Vec::new();
+    each_without_size(engine, options, |summary| {
+        found.push(summary);
+        Ok(())
+    })?;
+    let images = engine.db()?.read(|txn| txn.images())?;
+    let image_sizes: BTreeMap<_, _> =
+        images.into_iter().map(|(image, _)| (image.id, image.size_bytes)).collect();
+    found.into_iter().try_for_each(|row| {
+        let rw = writable_bytes(engine, &row.container.id)?;
+        let size = Some((rw, rw + image_sizes.get(&row.container.image_id).copied().unwrap_or(0)));
+        visit(Summary { size, ..row })
+    })
+}
+
+fn each_without_size(
+    engine: &Engine,
+    options: &ListOptions,
+    mut visit: impl FnMut(Summary) -> Result<()>,
+) -> Result<()> {
     let wanted = Wanted::parse(&options.filters)?;
     let all = options.all || options.limit.is_some() || wanted.names_states();
-    let (rows, edges, places, ports) = engine.db()?.read(|txn| {
+    let mut left = options.limit.unwrap_or(usize::MAX);
+    engine.db()?.read(|txn| {
         let (places, mut ports) = (Places::read(txn)?, BTreeMap::<ContainerId, Vec<Published>>::new());
         for port in txn.published()? {
             ports.entry(port.container.clone()).or_default().push(port);
         }
         let edges = Edges::read(txn, &options.filters)?;
-        let mut rows = if all { txn.container_summaries()? } else { txn.container_summaries_at(&RUNNING)? };
-        name_moved_images(txn, &mut rows);
-        Ok((rows, edges, places, ports))
-    })?;
-    let chosen = rows
-        .into_iter()
-        .filter(|row| edges.hold(row, &options.filters))
-        .map(|container| {
-            let about = &container.about;
-            let joined = places.of(&container.id, &container.name, &about.network, &about.endpoints);
-            let published = ports.get(&container.id).cloned().unwrap_or_default();
-            Summary { container, size: None, joined, published }
+        let mut images = ImageNames::default();
+        txn.each_container_summary((!all).then_some(&RUNNING), |mut container| {
+            if left == 0 {
+                return Ok(ControlFlow::Break(()));
+            }
+            images.name(txn, &mut container);
+            if edges.hold(&container, &options.filters) {
+                let about = &container.about;
+                let joined = places.of(&container.id, &container.name, &about.network, &about.endpoints);
+                let published = ports.remove(&container.id).unwrap_or_default();
+                let summary = Summary { container, size: None, joined, published };
+                if wanted.accepts(&summary) {
+                    left -= 1;
+                    visit(summary)?;
+                }
+            }
+            Ok(ControlFlow::Continue(()))
         })
-        .filter(|row| wanted.accepts(row))
-        .take(options.limit.unwrap_or(usize::MAX));
-    if !options.size {
-        return Ok(chosen.collect());
-    }
-    let images = engine.db()?.read(|txn| txn.images())?;
-    let image_sizes: BTreeMap<_, _> =
-        images.into_iter().map(|(image, _)| (image.id, image.size_bytes)).collect();
-    chosen
-        .map(|row| {
-            let rw = writable_bytes(engine, &row.container.id)?;
-            let size = Some((rw, rw + image_sizes.get(&row.container.image_id).copied().unwrap_or(0)));
-            Ok(Summary { size, ..row })
-        })
-        .collect()
+    })
 }
 
-/// A container's image is called what it was made from for as long as that still means the same; then by its id.
-fn name_moved_images(txn: &Txn<'_>, rows: &mut [ContainerSummary]) {
-    let mut known = BTreeMap::new();
-    for row in rows {
-        let now =
-            known.entry(row.about.image.clone()).or_insert_with_key(|name| txn.find_image_id(name).ok());
-        if now.as_ref() != Some(&row.image_id) {
+/// What images are called now.
+#[derive(Default)]
+struct ImageNames(HashMap<String, Option<Digest>>);
+
+impl ImageNames {
+    /// A container's image is called what it was made from for as long as that still means the same; then by its id.
+    fn name(&mut self, txn: &Txn<'_>, row: &mut ContainerSummary) {
+        let typed = &row.about.image;
+        if !self.0.contains_key(typed) {
+            self.0.insert(typed.clone(), txn.find_image_id(typed).ok());
+        }
+        if self.0.get(typed).and_then(Option::as_ref) != Some(&row.image_id) {
             row.about.image = row.image_id.to_string();
         }
     }

@@ -45,8 +45,8 @@ pub fn monitor_main() -> i32 {
     });
     // Nobody waits for this process any more: the time to copy back what the database's log has gathered.
     // If it fails, the next one does it.
-    if let Some(mut db) = layout.and_then(|layout| StateDb::open(&layout).ok()) {
-        let _ = db.tidy();
+    if let Some(layout) = layout {
+        let _ = StateDb::tidy_at(&layout);
     }
     code
 }
@@ -260,6 +260,11 @@ impl Recorder for ContainerRecorder {
             state.life.log_lost = log_lost;
             Ok(((), vec![]))
         })
+    }
+
+    fn idle(&mut self) {
+        // A crowd of starts leaves a long log, which each command would read again until some container ends.
+        let _ = StateDb::tidy_at(&self.layout);
     }
 
     fn probe_begins(&mut self) -> Result<Option<ContainerId>> {

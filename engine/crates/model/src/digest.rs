@@ -29,7 +29,7 @@ impl Digest {
                 "invalid digest {text:?}: algorithm {algorithm:?} is not supported, only sha256"
             )));
         }
-        if hex.len() != 64 || !hex.bytes().all(|b| matches!(b, b'0'..=b'9' | b'a'..=b'f')) {
+        if hex.len() != 64 || !crate::id::is_lower_hex(hex) {
             return Err(Error::invalid(format!(
                 "invalid digest {text:?}: want 64 lower-case hexadecimal digits"
             )));

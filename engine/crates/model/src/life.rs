@@ -11,15 +11,25 @@ use serde::{Deserialize, Serialize};
 #[serde(default)]
 pub struct Life {
     /// `None` without a check, and before the first start.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub health: Option<Health>,
     /// When the run first wrote something; kept until the next start.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub first_output_at: Option<Timestamp>,
     /// Log entries that were lost since a user last started it.
+    #[serde(skip_serializing_if = "is_zero")]
     pub log_lost: u64,
     /// Who asked for the end of the run that is under way, or was.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub asked: Option<Asked>,
     /// How the last run ended.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub ended: Option<Ended>,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 /// A request to end a run.

@@ -409,35 +409,40 @@ impl Network {
     }
 }
 
-/// What a container wants of one network.
+/// What a container wants of one network. Written short, what is not wanted left out: `ps` reads it of each container.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct EndpointConfig {
     /// Name or id, as typed; `create` and `connect` make it the id.
     pub network: String,
     /// Further names on it.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub aliases: Vec<String>,
     /// Other containers and what they are called here.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub links: Vec<(String, String)>,
     /// The address to have.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ipv4: Option<Ipv4Addr>,
     /// The address to have.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ipv6: Option<Ipv6Addr>,
     /// Further addresses, which the network knows nothing of.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub link_local: Vec<IpAddr>,
     /// The link-layer address to have.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mac: Option<Mac>,
     /// Options as typed; see [`crate::endpoint`].
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub options: BTreeMap<String, String>,
     /// The default route is that of the highest; the earliest by name among equals.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "is_zero")]
     pub gateway_priority: i64,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde gives a reference")]
+fn is_zero(number: &i64) -> bool {
+    *number == 0
 }
 
 impl EndpointConfig {

@@ -227,9 +227,14 @@ pub(super) fn summary_ports(exposed: &[String], published: &[Published]) -> Vec<
     ports
 }
 
+/// The same, one after the other.
+pub(super) fn endpoints_by_name(joined: &[Joined]) -> impl Iterator<Item = (&str, wire::EndpointSettings)> {
+    joined.iter().map(|one| (one.name.as_str(), show_endpoint(one)))
+}
+
 /// The endpoints of a container by the names of their networks.
 pub(super) fn show_endpoints(joined: &[Joined]) -> HashMap<String, wire::EndpointSettings> {
-    joined.iter().map(|one| (one.name.clone(), show_endpoint(one))).collect()
+    endpoints_by_name(joined).map(|(name, endpoint)| (name.to_owned(), endpoint)).collect()
 }
 
 fn show_endpoint(one: &Joined) -> wire::EndpointSettings {

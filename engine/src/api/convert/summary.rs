@@ -1,41 +1,85 @@
 //! One row of `ps`.
 
-use super::{mounts, signed, unsorted};
+use super::{mounts, signed};
 use crate::container::list::Summary;
 use bollard_stubs::models as wire;
 use dhow_model::Timestamp;
 use dhow_model::health::{Health, HealthStatus};
 use dhow_model::state::{ContainerState, Status};
 use dhow_model::units::human_duration;
+use serde::{Serialize, Serializer};
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+
+/// [`wire::ContainerSummary`], with its texts where they are: a thousand rows are written one at a time, and making
+/// each of owned texts first takes longer than writing it. A test holds the two together.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+pub(in crate::api) struct Row<'a> {
+    id: &'a str,
+    names: [String; 1],
+    image: &'a str,
+    #[serde(rename = "ImageID")]
+    image_id: &'a str,
+    command: Cow<'a, str>,
+    created: i64,
+    ports: Vec<wire::PortSummary>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    size_rw: Option<i64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    size_root_fs: Option<i64>,
+    labels: &'a BTreeMap<String, String>,
+    state: &'static str,
+    status: String,
+    host_config: HostConfig<'a>,
+    network_settings: NetworkSettings<'a>,
+    mounts: Vec<wire::MountPoint>,
+}
+
+/// [`wire::ContainerSummaryHostConfig`].
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct HostConfig<'a> {
+    network_mode: Cow<'a, str>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    annotations: &'a BTreeMap<String, String>,
+}
+
+/// [`wire::ContainerSummaryNetworkSettings`], by name.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "PascalCase")]
+struct NetworkSettings<'a> {
+    #[serde(serialize_with = "as_map")]
+    networks: Vec<(&'a str, wire::EndpointSettings)>,
+}
+
+fn as_map<S: Serializer>(pairs: &[(&str, wire::EndpointSettings)], to: S) -> Result<S::Ok, S::Error> {
+    to.collect_map(pairs.iter().map(|(name, endpoint)| (name, endpoint)))
+}
 
 /// One container's row at the time `now`.
-pub(in crate::api) fn show(summary: &Summary, now: Timestamp) -> wire::ContainerSummary {
+pub(in crate::api) fn show(summary: &Summary, now: Timestamp) -> Row<'_> {
     let row = &summary.container;
     let about = &row.about;
-    let mode = &about.network;
-    wire::ContainerSummary {
-        id: Some(row.id.to_string()),
-        names: Some(vec![format!("/{}", row.name)]),
-        image: Some(about.image.clone()),
-        image_id: Some(row.image_id.to_string()),
-        command: Some(command(&about.argv)),
-        created: Some(row.created.seconds()),
-        ports: Some(super::network::summary_ports(exposed(summary), &summary.published)),
+    let mut networks: Vec<_> = super::network::endpoints_by_name(&summary.joined).collect();
+    networks.sort_by_key(|(name, _)| *name);
+    Row {
+        id: row.id.as_str(),
+        names: [format!("/{}", row.name)],
+        image: &about.image,
+        image_id: row.image_id.as_str(),
+        command: command(&about.argv),
+        created: row.created.seconds(),
+        ports: super::network::summary_ports(exposed(summary), &summary.published),
         size_rw: summary.size.map(|(rw, _)| signed(rw)),
         size_root_fs: summary.size.map(|(_, all)| signed(all)),
-        labels: Some(unsorted(&about.labels)),
-        state: row.state.shown_status().parse().ok(),
-        status: Some(status_text(&row.state, now)),
-        host_config: Some(wire::ContainerSummaryHostConfig {
-            network_mode: Some(mode.word().into_owned()),
-            annotations: (!about.annotations.is_empty()).then(|| unsorted(&about.annotations)),
-        }),
-        network_settings: Some(wire::ContainerSummaryNetworkSettings {
-            networks: Some(super::network::show_endpoints(&summary.joined)),
-        }),
+        labels: &about.labels,
+        state: row.state.shown_status(),
+        status: status_text(&row.state, now),
+        host_config: HostConfig { network_mode: about.network.word(), annotations: &about.annotations },
+        network_settings: NetworkSettings { networks },
         // The table needs no host paths of volumes.
-        mounts: Some(mounts::mount_points(&about.mounts, &[])),
-        ..wire::ContainerSummary::default()
+        mounts: mounts::mount_points(&about.mounts, &[]),
     }
 }
 
@@ -47,8 +91,11 @@ fn exposed(summary: &Summary) -> &[String] {
 }
 
 /// The command line; an argument with blanks is put in quotes, as Docker does.
-fn command(argv: &[String]) -> String {
-    let mut text = argv.first().cloned().unwrap_or_default();
+fn command(argv: &[String]) -> Cow<'_, str> {
+    if let [] | [_] = argv {
+        return argv.first().map(String::as_str).unwrap_or_default().into();
+    }
+    let mut text = argv[0].clone();
     for argument in argv.iter().skip(1) {
         text.push(' ');
         if argument.contains(' ') {
@@ -59,7 +106,7 @@ fn command(argv: &[String]) -> String {
             text.push_str(argument);
         }
     }
-    text
+    text.into()
 }
 
 /// `Up 2 minutes`, `Exited (0) 3 seconds ago`, `Created`.
@@ -89,6 +136,54 @@ pub(in crate::api) fn status_text(state: &ContainerState, now: Timestamp) -> Str
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_row_is_what_the_schema_says() {
+        use dhow_model::network::EndpointConfig;
+        use dhow_store::db::{About, ContainerSummary};
+        let pairs = || BTreeMap::from([("b".to_owned(), "2".to_owned()), ("a".to_owned(), "1".to_owned())]);
+        let joined = ["y", "x"].map(|name| crate::network::Joined {
+            name: name.to_owned(),
+            container: "web".to_owned(),
+            wanted: EndpointConfig::plain(name),
+            network: None,
+            endpoint: None,
+        });
+        let summary = Summary {
+            container: ContainerSummary {
+                id: dhow_model::ContainerId::from_random([1; 32]),
+                name: "web".to_owned(),
+                created: Timestamp::from_seconds(7),
+                image_id: dhow_model::Digest::from_sha256([2; 32]),
+                about: About {
+                    image: "debian:12".to_owned(),
+                    argv: ["sh", "-c", "echo a b"].map(str::to_owned).to_vec(),
+                    labels: pairs(),
+                    mounts: Vec::new(),
+                    network: dhow_model::container::NetworkMode::Network("y".to_owned()),
+                    endpoints: Vec::new(),
+                    exposed_ports: Vec::new(),
+                    annotations: pairs(),
+                },
+                state: ContainerState::default(),
+            },
+            size: Some((1, 2)),
+            joined: joined.to_vec(),
+            published: Vec::new(),
+        };
+        let text = serde_json::to_string(&show(&summary, Timestamp::from_seconds(9))).unwrap();
+        let wire: wire::ContainerSummary = serde_json::from_str(&text).unwrap();
+        assert_eq!(
+            serde_json::to_value(&wire).unwrap(),
+            serde_json::from_str::<serde_json::Value>(&text).unwrap()
+        );
+        assert_eq!(wire.command.as_deref(), Some("sh -c 'echo a b'"));
+        for sorted in
+            [r#""Labels":{"a":"1","b":"2"}"#, r#""Annotations":{"a":"1","b":"2"}"#, r#""Networks":{"x":{"#]
+        {
+            assert!(text.contains(sorted), "{sorted}: {text}");
+        }
+    }
 
     #[test]
     fn texts_are_dockers() {

@@ -1,7 +1,7 @@
 //! `/containers`, save for its streams.
 
 use crate::Engine;
-use crate::api::body::{Json, append_json, json as reply, json_text, ok_json, ok_sorted, typed};
+use crate::api::body::{Json, append_json, json as reply, ok_json, ok_sorted, stream_without_waiting, typed};
 use crate::api::params::Params;
 use crate::api::status::ApiResult;
 use crate::api::{blocking, convert};
@@ -16,7 +16,7 @@ use bollard_stubs::models as wire;
 use bytes::Bytes;
 use dhow_model::container::HostConfig;
 use dhow_model::signal::Signal;
-use dhow_model::{Error, Result};
+use dhow_model::{Error, ErrorKind, Result, ResultExt};
 use dhow_runtime::timeline::boot_id;
 use http::StatusCode;
 use serde_json::{Value, json};
@@ -34,18 +34,23 @@ pub(in crate::api) async fn list(State(engine): State<Engine>, params: Params) -
         size: params.flag("size"),
         filters: params.filters()?,
     };
-    let rows = blocking(move || container::list::list(&engine, &options)).await?;
     let now = crate::events::now();
-    // One row at a time: the answer's type takes ten times what it says.
-    let mut text = vec![b'['];
-    for row in rows {
-        if text.len() > 1 {
-            text.push(b',');
-        }
-        append_json(&mut text, &convert::summary::show(&row, now))?;
-    }
-    text.push(b']');
-    Ok(json_text(StatusCode::OK, text))
+    // One row at a time, beside the client that reads them. The database is being read meanwhile: nobody waits in there.
+    stream_without_waiting("application/json", move |out| {
+        let sent = || "send the list".to_owned();
+        let mut text = Vec::new();
+        let mut before = b'[';
+        container::list::each(&engine, &options, |row| {
+            text.clear();
+            text.push(before);
+            append_json(&mut text, &convert::summary::show(&row, now))?;
+            before = b',';
+            out.write_all(&text).context_kind(ErrorKind::Unavailable, sent)
+        })?;
+        let end: &[u8] = if before == b'[' { b"[]\n" } else { b"]\n" };
+        out.write_all(end).context_kind(ErrorKind::Unavailable, sent)
+    })
+    .await
 }
 
 /// `POST /containers/create`

@@ -4,15 +4,15 @@ use crate::cli::arguments::Rules;
 use crate::cli::client::{Route, wire};
 use crate::cli::context::Context;
 use crate::cli::exit::Outcome;
-use crate::cli::listing::{Format, Row, fill, parse_template};
+use crate::cli::listing::{self, Format, Row, fill, parse_template};
 use crate::cli::table::short_id;
-use crate::cli::template::Ordered;
+use crate::cli::template::{Data, Ordered};
 use crate::cli::{images, output, ps, volume};
 use bollard::models::{ImageSummary, Volume};
 use clap::Parser;
 use dhow_model::{Timestamp, units};
 use serde::Deserialize;
-use serde_json::Value;
+use serde_json::value::RawValue;
 use std::time::SystemTime;
 
 /// Show docker disk usage
@@ -57,25 +57,27 @@ const BUILD_CACHE_HEADERS: [(&str, &str); 7] = [
 /// The answer since API 1.52.
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct Answer {
-    image_usage: Kind,
-    container_usage: Kind,
-    volume_usage: Kind,
-    build_cache_usage: Kind,
+struct Answer<'a> {
+    #[serde(borrow)]
+    image_usage: Kind<'a>,
+    container_usage: Kind<'a>,
+    volume_usage: Kind<'a>,
+    build_cache_usage: Kind<'a>,
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(rename_all = "PascalCase")]
-struct Kind {
+struct Kind<'a> {
     active_count: u64,
     total_count: u64,
     reclaimable: u64,
     total_size: u64,
-    #[serde(default)]
-    items: Value,
+    /// `null` for none.
+    #[serde(borrow, default)]
+    items: Option<&'a RawValue>,
 }
 
-impl Kind {
+impl<'a> Kind<'a> {
     fn row(&self, name: &str, with_percent: bool) -> Row {
         let mut reclaimable = units::human_size_long(self.reclaimable);
         if with_percent && self.total_size > 0 {
@@ -91,8 +93,8 @@ impl Kind {
         .of_type("*formatter.diskUsageContext")
     }
 
-    fn items<'a, T: Deserialize<'a>>(&'a self) -> Outcome<Vec<T>> {
-        Vec::deserialize(&self.items).map_err(wire)
+    fn items<T: Deserialize<'a>>(&self) -> Outcome<Vec<T>> {
+        self.items.map_or(Ok(Vec::new()), |items| serde_json::from_str(items.get()).map_err(wire))
     }
 }
 
@@ -104,7 +106,10 @@ pub(crate) async fn execute(context: &Context, args: Args) -> Outcome {
     let text = args.format.as_deref().filter(|f| !f.is_empty());
     let format = Format::parse(text, TABLE)?;
     let answer = context.client().await?.get_bytes(route.as_str()).await?;
-    let answer: Answer = serde_json::from_slice(&answer).map_err(wire)?;
+    let answer: Answer<'_> = serde_json::from_slice(&answer).map_err(wire)?;
+    let now = Timestamp::from(SystemTime::now());
+    let view = ps::View::whole(now);
+    let lists = |full_ids| Lists::of(&answer, now, &view, full_ids);
     let shown = match (args.verbose, &format) {
         (false, _) => format.render(
             &HEADERS,
@@ -115,11 +120,11 @@ pub(crate) async fn execute(context: &Context, args: Args) -> Outcome {
                 answer.build_cache_usage.row("Build Cache", false),
             ],
         )?,
-        (true, Format::Table(_)) => Lists::of(&answer, false)?.tables(answer.build_cache_usage.total_size)?,
-        (true, Format::Json) => format!("{}\n", Lists::of(&answer, true)?.json()),
+        (true, Format::Table(_)) => lists(false)?.tables(answer.build_cache_usage.total_size)?,
+        (true, Format::Json) => format!("{}\n", lists(true)?.json()),
         (true, Format::Lines(_)) => {
-            let lists = Ordered::parse(Lists::of(&answer, true)?.json().as_bytes()).map_err(wire)?;
-            format!("{}\n", fill(&parse_template(text.unwrap_or_default())?, &lists)?)
+            let whole = Ordered::parse(lists(true)?.json().as_bytes()).map_err(wire)?;
+            format!("{}\n", fill(&parse_template(text.unwrap_or_default())?, &whole)?)
         }
     };
     output::print(&shown)?;
@@ -127,32 +132,33 @@ pub(crate) async fn execute(context: &Context, args: Args) -> Outcome {
 }
 
 /// The rows of `--verbose`.
-struct Lists {
+struct Lists<'a> {
     images: Vec<Row>,
-    containers: Vec<Row>,
+    containers: Vec<ps::Line<'a>>,
     volumes: Vec<Row>,
 }
 
-impl Lists {
+impl<'a> Lists<'a> {
     /// Docker cuts ids in tables, and those of containers always.
-    fn of(answer: &Answer, full_ids: bool) -> Outcome<Self> {
-        let now = Timestamp::from(SystemTime::now());
-        let view = ps::View::whole(now);
+    fn of(answer: &Answer<'a>, now: Timestamp, view: &'a ps::View, full_ids: bool) -> Outcome<Self> {
         let containers: Vec<ps::Listed<'_>> = answer.container_usage.items()?;
         let images: Vec<ImageSummary> = answer.image_usage.items()?;
         let volumes: Vec<Volume> = answer.volume_usage.items()?;
         Ok(Self {
             images: images.iter().map(|image| image_row(image, now, full_ids)).collect(),
             // The image's part of a container's size is in the images' list.
-            containers: containers.into_iter().map(|c| view.row(c.without_image_size())).collect(),
+            containers: containers
+                .into_iter()
+                .map(|c| view.line(c.without_image_size()))
+                .collect::<Outcome<_>>()?,
             volumes: volumes.into_iter().map(volume::ls::row).collect(),
         })
     }
 
     fn tables(&self, build_cache_bytes: u64) -> Outcome<String> {
-        let table = |template: &str, headers: &[(&str, &str)], rows: &[Row]| {
+        fn table<R: Data>(template: &str, headers: &[(&str, &str)], rows: &[R]) -> Outcome<String> {
             Format::parse(None, template)?.render(headers, rows)
-        };
+        }
         Ok(format!(
             "Images space usage:\n\n{}\nContainers space usage:\n\n{}\nLocal Volumes space usage:\n\n{}\n\
              Build cache usage: {}\n\n{}",
@@ -160,13 +166,15 @@ impl Lists {
             table(CONTAINERS, &ps::HEADERS, &self.containers)?,
             table(VOLUMES, &volume::ls::HEADERS, &self.volumes)?,
             units::human_size_long(build_cache_bytes),
-            table(BUILD_CACHE, &BUILD_CACHE_HEADERS, &[])?,
+            table::<Row>(BUILD_CACHE, &BUILD_CACHE_HEADERS, &[])?,
         ))
     }
 
     /// In the order of Docker's fields.
     fn json(&self) -> String {
-        let list = |rows: &[Row]| rows.iter().map(Row::json).collect::<Vec<_>>().join(",");
+        fn list<R: Data>(rows: &[R]) -> String {
+            rows.iter().map(listing::json).collect::<Vec<_>>().join(",")
+        }
         format!(
             "{{\"Images\":[{}],\"Containers\":[{}],\"Volumes\":[{}],\"BuildCache\":[]}}",
             list(&self.images),

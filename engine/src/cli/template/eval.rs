@@ -46,8 +46,9 @@ impl Fault {
 /// How a list of nodes ended, or why it could not.
 type Step<T> = Result<T, Fault>;
 
-pub(super) fn execute(nodes: &[Node], data: &dyn Data) -> Step<String> {
-    let mut scope = Scope { data, variables: Vec::new(), text: String::new() };
+/// Adds what the nodes say to `text`.
+pub(super) fn execute(nodes: &[Node], data: &dyn Data, text: String) -> Step<String> {
+    let mut scope = Scope { data, variables: Vec::new(), text };
     scope.run(nodes, &Dot::Data)?;
     Ok(scope.text)
 }
@@ -72,8 +73,9 @@ impl<'a> Scope<'a> {
             Node::Break => return Ok(Flow::Break),
             Node::Continue => return Ok(Flow::Continue),
             Node::Print(pipeline) => {
-                if let Some(text) = self.plain_text(pipeline, dot) {
-                    self.text.push_str(text);
+                if let Some(field) = plain_field(pipeline, dot)
+                    && self.data.append_text(field, &mut self.text)
+                {
                     return Ok(Flow::Next);
                 }
                 let value = self.pipeline(pipeline, dot)?;
@@ -145,18 +147,6 @@ impl<'a> Scope<'a> {
             }
         }
         Ok(Flow::Next)
-    }
-
-    /// `{{.Field}}` of the data, if that is a text: what most of a list consists of needs no copy.
-    fn plain_text(&self, pipeline: &Pipeline, dot: &Dot) -> Option<&'a str> {
-        let ([command], [], Dot::Data) = (pipeline.commands.as_slice(), pipeline.variables.as_slice(), dot)
-        else {
-            return None;
-        };
-        match command.operands.as_slice() {
-            [Operand::Field(path, _)] if path.len() == 1 => self.data.value().get(&path[0])?.as_str(),
-            _ => None,
-        }
     }
 
     fn assign(&mut self, pipeline: &Pipeline, value: Value) {
@@ -247,6 +237,18 @@ impl<'a> Scope<'a> {
             .map_err(|why| (*at, why)),
         };
         found.map_err(|(at, why)| Fault::new(operand, at, why))
+    }
+}
+
+/// The name in `{{.Field}}` of the data itself.
+fn plain_field<'a>(pipeline: &'a Pipeline, dot: &Dot) -> Option<&'a str> {
+    let ([command], [], Dot::Data) = (pipeline.commands.as_slice(), pipeline.variables.as_slice(), dot)
+    else {
+        return None;
+    };
+    match command.operands.as_slice() {
+        [Operand::Field(path, _)] if path.len() == 1 => Some(&path[0]),
+        _ => None,
     }
 }
 

@@ -30,6 +30,14 @@ pub(crate) trait Data {
     /// The fields of `.`.
     fn value(&self) -> &Value;
 
+    /// Adds the text of one field, if that is a text: what most of a list consists of is neither copied nor, in data
+    /// that is made when it is asked for, kept. False if it is none, or is not there.
+    fn append_text(&self, field: &str, text: &mut String) -> bool {
+        let found = self.value().get(field).and_then(Value::as_str);
+        text.push_str(found.unwrap_or_default());
+        found.is_some()
+    }
+
     /// The Go type of `.`, for Docker's words about a field that is not there.
     fn type_name(&self) -> Option<&str> {
         None
@@ -43,6 +51,28 @@ pub(crate) trait Data {
     /// A method of `.` that takes arguments (`.Label "x"`).
     fn method(&self, _name: &str, _args: &[Value]) -> Option<Value> {
         None
+    }
+}
+
+impl<T: Data + ?Sized> Data for &T {
+    fn value(&self) -> &Value {
+        (**self).value()
+    }
+
+    fn append_text(&self, field: &str, text: &mut String) -> bool {
+        (**self).append_text(field, text)
+    }
+
+    fn type_name(&self) -> Option<&str> {
+        (**self).type_name()
+    }
+
+    fn orders(&self) -> Option<&KeyOrders> {
+        (**self).orders()
+    }
+
+    fn method(&self, name: &str, args: &[Value]) -> Option<Value> {
+        (**self).method(name, args)
     }
 }
 
@@ -110,7 +140,15 @@ impl Template {
     /// # Errors
     /// The reason in Go's words: `template: :1:2: executing "" at <.Name>: …`.
     pub(crate) fn execute(&self, data: &dyn Data) -> Result<String, String> {
-        eval::execute(&self.nodes, data).map_err(|fault| {
+        self.append(data, String::new())
+    }
+
+    /// The same, behind a text that is there already.
+    ///
+    /// # Errors
+    /// As for `execute`.
+    pub(crate) fn append(&self, data: &dyn Data, text: String) -> Result<String, String> {
+        eval::execute(&self.nodes, data, text).map_err(|fault| {
             let (line, column) = line_and_column(&self.text, fault.at);
             format!("template: :{line}:{column}: executing \"\" at <{}>: {}", fault.part, fault.why)
         })

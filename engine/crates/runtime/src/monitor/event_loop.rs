@@ -540,6 +540,7 @@ impl<'a> Monitor<'a> {
             log.shrink();
         }
         self.launcher.settle();
+        self.recorder.idle();
         dhow_sys::memory::trim_heap();
     }
 }

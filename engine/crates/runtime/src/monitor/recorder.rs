@@ -169,6 +169,9 @@ pub trait Recorder {
         Ok(AfterProbe::default())
     }
 
+    /// Nothing has happened for a while: the time for what nobody waits for.
+    fn idle(&mut self) {}
+
     /// Tars of indexed layers from which the process may have read, beside those of its own root filesystem. Asked when
     /// all is over and nobody waits.
     fn tars(&self) -> Vec<PathBuf> {
@@ -231,6 +234,10 @@ impl<R: Recorder + ?Sized> Recorder for Box<R> {
 
     fn probed(&mut self, probed: &Probed) -> Result<AfterProbe> {
         (**self).probed(probed)
+    }
+
+    fn idle(&mut self) {
+        (**self).idle();
     }
 
     fn tars(&self) -> Vec<PathBuf> {

@@ -10,6 +10,7 @@ use dhow_model::{ContainerId, Digest, Error, Result, Timestamp};
 use rusqlite::{Row, params};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 
 /// A container as the database knows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,26 +44,31 @@ pub struct ContainerSummary {
     pub state: ContainerState,
 }
 
-/// The part of a configuration that `ps` shows and filters by.
+/// The part of a configuration that `ps` shows and filters by. Written short, what is empty left out: reading a
+/// thousand of them is most of what `ps` does.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct About {
     /// The image as typed.
     pub image: String,
     /// Entrypoint and command.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub argv: Vec<String>,
     /// Labels.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub labels: BTreeMap<String, String>,
     /// Mounts.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub mounts: Vec<Mount>,
     /// Network mode.
     pub network: NetworkMode,
     /// Its networks; none in rows that an older version wrote.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub endpoints: Vec<EndpointConfig>,
     /// `80/tcp`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub exposed_ports: Vec<String>,
     /// Annotations; none in rows that an older version wrote.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub annotations: BTreeMap<String, String>,
 }
 
@@ -245,23 +251,38 @@ impl Txn<'_> {
     /// # Errors
     /// What the database says.
     pub fn container_summaries(&self) -> Result<Vec<ContainerSummary>> {
-        self.rows(|| "list containers".to_owned(), SUMMARY, [], summary_at).map(newest_first)
+        let mut found = Vec::new();
+        self.each_container_summary(None, |summary| {
+            found.push(summary);
+            Ok(ControlFlow::Continue(()))
+        })?;
+        Ok(found)
     }
 
-    /// The containers that stand at one of `statuses`, newest first, without their configurations.
+    /// Shows `visit` the containers that stand at one of `statuses`, or all, newest first, without their
+    /// configurations, until it has seen enough. None but the one that is looked at is in memory.
     ///
     /// # Errors
-    /// What the database says.
-    pub fn container_summaries_at(&self, statuses: &[Status]) -> Result<Vec<ContainerSummary>> {
-        // A short JSON array: one prepared statement for any number of statuses.
-        let wanted = to_json(&statuses.iter().map(|s| status_text(*s)).collect::<Vec<_>>())?;
-        self.rows(
-            || "list containers by status".to_owned(),
-            &format!("{SUMMARY} WHERE status IN (SELECT value FROM json_each(?1))"),
-            [wanted],
-            summary_at,
-        )
-        .map(newest_first)
+    /// What `visit` returns, or what the database says.
+    pub fn each_container_summary(
+        &self,
+        statuses: Option<&[Status]>,
+        mut visit: impl FnMut(ContainerSummary) -> Result<ControlFlow<()>>,
+    ) -> Result<()> {
+        // By name, because SQLite would rather take the index of the statuses, and pack every row anew to sort it.
+        let table = format!("{SUMMARY} INDEXED BY containers_by_age");
+        let order = "ORDER BY created DESC, containers.rowid DESC";
+        let what = || "list containers".to_owned();
+        let visit = |row: &Row<'_>| visit(summary_at(row)?);
+        match statuses {
+            None => self.each(what, &format!("{table} {order}"), [], visit),
+            Some(statuses) => self.each(
+                what,
+                &format!("{table} WHERE status IN (SELECT value FROM json_each(?1)) {order}"),
+                [status_list(statuses)?],
+                visit,
+            ),
+        }
     }
 
     /// Which containers stand at one of `statuses`, and at which, in no order.
@@ -269,11 +290,10 @@ impl Txn<'_> {
     /// # Errors
     /// What the database says.
     pub fn container_statuses_at(&self, statuses: &[Status]) -> Result<Vec<(ContainerId, Status)>> {
-        let wanted = to_json(&statuses.iter().map(|s| status_text(*s)).collect::<Vec<_>>())?;
         self.rows(
             || "list containers by status".to_owned(),
             "SELECT id, status FROM containers WHERE status IN (SELECT value FROM json_each(?1))",
-            [wanted],
+            [status_list(statuses)?],
             |row| Ok((id_at(row, 0)?, text_column(row, 1, parse_status)?)),
         )
     }
@@ -485,10 +505,9 @@ fn summary_at(row: &Row<'_>) -> Result<ContainerSummary> {
     })
 }
 
-/// SQLite would pack every row anew to sort them.
-fn newest_first(mut rows: Vec<ContainerSummary>) -> Vec<ContainerSummary> {
-    rows.sort_unstable_by(|a, b| b.created.cmp(&a.created).then_with(|| a.id.cmp(&b.id)));
-    rows
+/// A short JSON array: one prepared statement for any number of statuses.
+fn status_list(statuses: &[Status]) -> Result<String> {
+    to_json(&statuses.iter().map(|s| status_text(*s)).collect::<Vec<_>>())
 }
 
 /// Reads the columns of `state_columns!` from `first` on.

@@ -23,7 +23,7 @@
 //! **Opening** is on the way of every command, so it does nothing but look at `user_version` when the schema
 //! is there. Closing does not copy the WAL back, which SQLite would do for the last process: several fsyncs
 //! for each command. Instead, whoever is in nobody's way calls [`StateDb::tidy`]: a monitor at its end, a
-//! server when it is idle. Writers do it only beyond 4 MiB. The WAL must stay small,
+//! server or a monitor when it is idle. Writers do it only beyond 4 MiB. The WAL must stay small,
 //! because the first process after a quiet time reads all of it (2 µs a page).
 //!
 //! One file per noun holds the methods of [`Txn`].
@@ -63,6 +63,7 @@ use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags, Params};
 use std::cell::Cell;
 use std::fs::{DirBuilder, File, OpenOptions};
+use std::ops::ControlFlow;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -148,6 +149,17 @@ impl StateDb {
         self.wal.copy_back(&self.connection, self.queue.patience(), WAL_SOFT_LIMIT_BYTES)
     }
 
+    /// The same for who has no connection: none is opened while there is nothing to do.
+    ///
+    /// # Errors
+    /// What the database says.
+    pub fn tidy_at(layout: &Layout) -> Result<()> {
+        if Wal::new(layout).size() < WAL_SOFT_LIMIT_BYTES {
+            return Ok(());
+        }
+        Self::open(layout)?.tidy()
+    }
+
     /// Like [`StateDb::write`], and on the disk when it returns. For what users trust to be kept once they
     /// were told: images, volumes.
     ///
@@ -217,13 +229,30 @@ impl Txn<'_> {
         params: impl Params,
         mut read: impl FnMut(&rusqlite::Row<'_>) -> Result<T>,
     ) -> Result<Vec<T>> {
+        let mut found = Vec::new();
+        self.each(what, sql, params, |row| {
+            found.push(read(row)?);
+            Ok(ControlFlow::Continue(()))
+        })?;
+        Ok(found)
+    }
+
+    /// Shows `visit` the rows of a query, one by one, until there are no more or it has seen enough.
+    fn each(
+        &self,
+        what: impl Fn() -> String,
+        sql: &str,
+        params: impl Params,
+        mut visit: impl FnMut(&rusqlite::Row<'_>) -> Result<ControlFlow<()>>,
+    ) -> Result<()> {
         let mut statement = self.connection.prepare_cached(sql).on(&what)?;
         let mut rows = statement.query(params).on(&what)?;
-        let mut found = Vec::new();
         while let Some(row) = rows.next().on(&what)? {
-            found.push(read(row).context(&what)?);
+            if visit(row).context(&what)?.is_break() {
+                break;
+            }
         }
-        Ok(found)
+        Ok(())
     }
 
     /// The first row of a query, if there is one.

@@ -1,6 +1,7 @@
 //! Containers, their exec sessions and volumes.
 
 use super::*;
+use std::ops::ControlFlow;
 
 #[test]
 fn all_of_a_record_comes_back() {
@@ -33,9 +34,9 @@ fn all_of_a_record_comes_back() {
     db.write(|t| t.update_config(&one.id, &changed)).unwrap();
     let now = db.read(|t| t.container(&one.id)).unwrap().unwrap();
     assert_eq!((now.state.status, now.config), (Status::Running, changed));
-    assert_eq!(db.read(|t| t.container_summaries_at(&[Status::Running, Status::Dead])).unwrap().len(), 1);
-    assert_eq!(db.read(|t| t.container_summaries_at(&[Status::Exited])).unwrap().len(), 0);
-    let running = db.read(|t| t.container_summaries_at(&[Status::Running])).unwrap();
+    assert_eq!(summaries_at(&mut db, &[Status::Running, Status::Dead]).len(), 1);
+    assert_eq!(summaries_at(&mut db, &[Status::Exited]).len(), 0);
+    let running = summaries_at(&mut db, &[Status::Running]);
     let statuses = db.read(|t| t.container_statuses_at(&[Status::Running, Status::Dead])).unwrap();
     assert_eq!(statuses, [(running[0].id.clone(), Status::Running)]);
     assert_eq!(db.read(|t| t.count_containers()).unwrap().running, 1);
@@ -99,6 +100,29 @@ fn newest_first() {
     assert_eq!(names, ["c3", "c2", "c1"]);
     let names: Vec<_> = db.read(|t| t.container_summaries()).unwrap().into_iter().map(|c| c.name).collect();
     assert_eq!(names, ["c3", "c2", "c1"]);
+    let names: Vec<_> = summaries_at(&mut db, &[Status::Created]).into_iter().map(|c| c.name).collect();
+    assert_eq!(names, ["c3", "c2", "c1"]);
+
+    let mut seen = Vec::new();
+    let stop_at_the_second = |summary: ContainerSummary| {
+        seen.push(summary.name);
+        Ok(if seen.len() == 2 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
+    };
+    db.read(|t| t.each_container_summary(None, stop_at_the_second)).unwrap();
+    assert_eq!(seen, ["c3", "c2"]);
+    let failing = |_| Err(dhow_model::Error::internal("enough"));
+    let error = db.read(|t| t.each_container_summary(None, failing)).unwrap_err();
+    assert_eq!(error.to_string(), "list containers: enough");
+}
+
+fn summaries_at(db: &mut StateDb, statuses: &[Status]) -> Vec<ContainerSummary> {
+    let mut found = Vec::new();
+    let visit = |summary| {
+        found.push(summary);
+        Ok(ControlFlow::Continue(()))
+    };
+    db.read(|t| t.each_container_summary(Some(statuses), visit)).unwrap();
+    found
 }
 
 #[test]

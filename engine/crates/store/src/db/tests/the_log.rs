@@ -23,6 +23,21 @@ fn tidying_empties_it_once_it_has_grown() {
 }
 
 #[test]
+fn whoever_is_idle_empties_it() {
+    let (_dir, layout, mut db) = opened();
+    grow(&mut db, 1);
+    StateDb::tidy_at(&layout).unwrap();
+    assert!(db.wal.size() > 0, "a short one is left alone");
+    grow(&mut db, WAL_SOFT_LIMIT_BYTES);
+    StateDb::tidy_at(&layout).unwrap();
+    assert_eq!(db.wal.size(), 0);
+    drop(db);
+    std::fs::remove_dir_all(layout.root()).unwrap();
+    StateDb::tidy_at(&layout).unwrap();
+    assert!(!layout.root().exists(), "nothing is made where there is nothing to tidy");
+}
+
+#[test]
 fn a_reader_is_neither_waited_for_nor_disturbed() {
     let (_dir, layout, mut db) = opened();
     let mut reader = StateDb::open(&layout).unwrap();
