@@ -54,10 +54,16 @@ pub(crate) struct Args {
 
 pub(crate) const RULES: Rules = Rules { stop_at_first: false, refused: &[] };
 
-pub(crate) async fn execute(context: &Context, args: Args) -> Outcome {
+pub(crate) async fn execute(context: &Context, mut args: Args) -> Outcome {
     for (what, text) in [("source", &args.source), ("destination", &args.destination)] {
         if text.is_empty() {
             return Err(Failure::new(format!("{what} can not be empty")));
+        }
+    }
+    // Of no container: what follows the colon is a path here.
+    for text in [&mut args.source, &mut args.destination] {
+        if text.starts_with(':') {
+            text.remove(0);
         }
     }
     let (source, destination) = (rules::split(&args.source), rules::split(&args.destination));

@@ -12,6 +12,7 @@ use crate::cli::spec::{self, REFUSED, Spec, SpecArgs};
 use bollard::query_parameters::CreateContainerOptionsBuilder;
 use clap::Parser;
 use dhow_model::Reference;
+use dhow_store::manifest::Platform;
 use std::io::Write;
 use std::path::PathBuf;
 
@@ -46,7 +47,12 @@ pub(crate) async fn create(
     if let Some(name) = args.name.as_deref().filter(|n| !n.is_empty()) {
         options = options.name(name);
     }
-    if let Some(platform) = &args.platform {
+    if let Some(platform) = args.platform.as_deref().filter(|p| !p.is_empty()) {
+        // Looked at before anything is pulled for it.
+        Platform::parse(platform).map_err(|why| {
+            Failure::new(format!("error parsing specified platform: {why}: invalid argument"))
+                .with_code(NOT_STARTED)
+        })?;
         options = options.platform(platform);
     }
     let options = options.build();

@@ -4,7 +4,8 @@ use crate::cli::arguments::Rules;
 use crate::cli::client::Route;
 use crate::cli::context::Context;
 use crate::cli::exit::{Failure, Outcome};
-use crate::cli::listing::{fill, filter_map, parse_filter, parse_template};
+use crate::cli::listing::{BAD_TEMPLATE, fill, filter_map, parse_filter, parse_template};
+use crate::cli::template::Template;
 use crate::cli::{moment, output};
 use crate::local_time::Zone;
 use bytes::BytesMut;
@@ -37,11 +38,14 @@ pub(crate) struct Args {
 pub(crate) const RULES: Rules = Rules { stop_at_first: false, refused: &[] };
 
 pub(crate) async fn execute(context: &Context, args: Args) -> Outcome {
-    let template = match args.format.as_deref() {
-        None | Some("") => None,
-        Some("json") => Some(parse_template("{{json .}}")?),
-        Some(text) => Some(parse_template(text)?),
-    };
+    let template =
+        match args.format.as_deref() {
+            None | Some("") => None,
+            Some("json") => Some(parse_template("{{json .}}")?),
+            Some(text) => Some(Template::parse(text).map_err(|why| {
+                Failure::new(format!("Error parsing format: {why}")).with_code(BAD_TEMPLATE)
+            })?),
+        };
     let as_json = args.format.as_deref() == Some("json");
     let since = args.since.as_deref().map(|t| moment::parse("since", t)).transpose()?;
     let until = args.until.as_deref().map(|t| moment::parse("until", t)).transpose()?;

@@ -56,6 +56,10 @@ pub(crate) const HEADERS: [(&str, &str); 11] = [
     ("UniqueSize", "UNIQUE SIZE"),
 ];
 
+const RAW_NAME: &str = "repository: {{.Repository}}\ntag: {{.Tag}}\n";
+const RAW_REST: &str = "image_id: {{.ID}}\ncreated_at: {{.CreatedAt}}\nvirtual_size: {{.Size}}\n";
+const RAW_QUIET: &str = "image_id: {{.ID}}";
+
 pub(crate) async fn execute(context: &Context, args: Args) -> Outcome {
     let text = args
         .format
@@ -66,7 +70,12 @@ pub(crate) async fn execute(context: &Context, args: Args) -> Outcome {
     let table = format!(
         "{{{{.Repository}}}}\t{{{{.Tag}}}}\t{digest}{{{{.ID}}}}\t{{{{.CreatedSince}}}}\t{{{{.Size}}}}"
     );
-    let format = Format::parse(text.as_deref(), &table)?;
+    let raw = match (args.quiet, args.digests) {
+        (true, _) => RAW_QUIET.to_owned(),
+        (false, true) => format!("{RAW_NAME}digest: {{{{.Digest}}}}\n{RAW_REST}"),
+        (false, false) => format!("{RAW_NAME}{RAW_REST}"),
+    };
+    let format = Format::parse(Format::raw_or(text.as_deref(), &raw), &table)?;
     let mut filters = args.filter.clone();
     if let Some(repository) = &args.repository {
         filters.push(("reference".to_owned(), repository.clone()));

@@ -3,8 +3,8 @@
 use crate::cli::arguments::Rules;
 use crate::cli::client::wire;
 use crate::cli::context::Context;
-use crate::cli::exit::Outcome;
-use crate::cli::listing::{fill, parse_template};
+use crate::cli::exit::{Failure, Outcome};
+use crate::cli::listing::parse_template;
 use crate::cli::output;
 use crate::cli::template::{Kind, Ordered};
 use clap::Parser;
@@ -34,7 +34,8 @@ pub(crate) async fn execute(context: &Context, args: Args) -> Outcome {
     info["ClientInfo"] = json!({"Debug": false, "Context": "default", "Version": env!("CARGO_PKG_VERSION")});
     if let Some(template) = template {
         let json = serde_json::to_vec(&info).map_err(wire)?;
-        output::print_line(&fill(&template, &Ordered::parse_struct(&json, Kind::Info).map_err(wire)?)?)?;
+        let info = Ordered::parse_struct(&json, Kind::Info).map_err(wire)?.of_type("system.dockerInfo");
+        output::print_line(&template.execute(&info).map_err(Failure::new)?)?;
         return Ok(0);
     }
     output::print(&show(&info))?;

@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use std::collections::{BTreeSet, HashMap};
 
 /// Exit code of a template that cannot be parsed.
-const BAD_TEMPLATE: i32 = 64;
+pub(crate) const BAD_TEMPLATE: i32 = 64;
 
 /// One object as its list shows it.
 #[derive(Debug, Clone)]
@@ -55,6 +55,15 @@ impl Data for Row {
     fn method(&self, name: &str, args: &[Value]) -> Option<Value> {
         self.labels.as_ref().and_then(|labels| label(labels, name, args))
     }
+
+    fn wrong_arguments(&self, name: &str, given: usize) -> Option<String> {
+        self.labels.as_ref().and_then(|_| wrong_arguments(name, given))
+    }
+}
+
+/// Only `.Label` is one.
+pub(crate) fn wrong_arguments(name: &str, given: usize) -> Option<String> {
+    (name == "Label").then(|| format!("wrong number of args for Label: want 1 got {given}"))
 }
 
 /// The method `.Label "name"`; `None` for another.
@@ -71,6 +80,12 @@ struct Headers(Value);
 impl Data for Headers {
     fn value(&self) -> &Value {
         &self.0
+    }
+
+    /// What has no header is for the rows to complain about, if there are any.
+    fn append_text(&self, field: &str, text: &mut String) -> bool {
+        text.push_str(self.0.get(field).and_then(Value::as_str).unwrap_or("<no value>"));
+        true
     }
 
     fn method(&self, name: &str, args: &[Value]) -> Option<Value> {
@@ -112,19 +127,21 @@ impl Format {
     pub(crate) fn parse(text: Option<&str>, default_table: &str) -> Outcome<Self> {
         // Shells pass `\t` as it is.
         let plain = |text: &str| text.replace("\\t", "\t").replace("\\n", "\n");
-        match text.map(str::trim_start) {
+        match text {
             None | Some("" | "table") => Ok(Self::Table(parse_row(default_table)?)),
             Some("json") => Ok(Self::Json),
-            Some("raw") => {
-                Err(Failure::usage("--format raw is not supported by dhow: use json or a template"))
-            }
             Some(text) => {
                 match text.strip_prefix("table").filter(|rest| rest.starts_with([' ', '\t', '{', '\\'])) {
                     Some(rest) => Ok(Self::Table(parse_row(plain(rest).trim())?)),
-                    None => Ok(Self::Lines(parse_row(&plain(text))?)),
+                    None => Ok(Self::Lines(parse_row(&plain(text.trim_matches(' ')))?)),
                 }
             }
         }
+    }
+
+    /// `--format raw`, an old form with a field in each line, where a list has one: the template of it.
+    pub(crate) fn raw_or<'a>(text: Option<&'a str>, raw: &'a str) -> Option<&'a str> {
+        text.map(|text| if text == "raw" { raw } else { text })
     }
 
     /// The fields that it shows.
@@ -177,7 +194,7 @@ impl Picture<'_> {
             Format::Table(template) | Format::Lines(template) => {
                 self.text = template
                     .append(row, std::mem::take(&mut self.text))
-                    .map_err(|why| Failure::new(format!("failed to execute template: {why}")))?;
+                    .map_err(|why| Failure::new(format!("template parsing error: {why}")))?;
             }
         }
         self.text.push('\n');
@@ -195,7 +212,7 @@ pub(crate) fn json(row: &impl Data) -> String {
 }
 
 fn parse_row(text: &str) -> Outcome<Template> {
-    Template::parse(text).map_err(|why| Failure::new(format!("failed to parse template: {why}")))
+    Template::parse(text).map_err(|why| Failure::new(format!("template parsing error: {why}")))
 }
 
 /// Parses a template, or says in Docker's words why not.

@@ -22,11 +22,10 @@ pub(crate) async fn execute(context: &Context, args: Args) -> Outcome {
     let domain = args.server.as_deref().map_or_else(|| HUB.to_owned(), domain_of);
     let credentials = context.credentials();
     let shown = key_of(&domain);
-    if !credentials.has(&domain)? && credentials.get(&domain)?.is_none() {
-        output::print_line(&format!("Not logged in to {shown}"))?;
-        return Ok(0);
-    }
+    // Also where there are none: Docker says the same of both.
     output::print_line(&format!("Removing login credentials for {shown}"))?;
-    credentials.erase(&domain)?;
+    if credentials.has(&domain)? || credentials.get(&domain)?.is_some() {
+        credentials.erase(&domain)?;
+    }
     Ok(0)
 }

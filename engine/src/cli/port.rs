@@ -47,7 +47,11 @@ fn lines(ports: &Map<String, Value>, args: &Args) -> Outcome<Vec<String>> {
     };
     let (number, protocol) = port.split_once('/').unwrap_or((port, "tcp"));
     if number.parse::<u16>().is_err() {
-        return Err(Failure::new(format!("Error: invalid port ({number})")));
+        let digits = !number.is_empty() && number.bytes().all(|b| b.is_ascii_digit());
+        let why = if digits { "value out of range" } else { "invalid syntax" };
+        return Err(Failure::bare(format!(
+            "Error: invalid port ({number}): strconv.ParseUint: parsing {number:?}: {why}"
+        )));
     }
     let found: Vec<String> =
         ports.get(&format!("{number}/{protocol}")).into_iter().flat_map(places).collect();
@@ -94,7 +98,11 @@ mod tests {
         for (port, message) in [
             ("53/udp", "Error: No public port '53/udp' published for web"),
             ("81", "Error: No public port '81' published for web"),
-            ("x", "Error: invalid port (x)"),
+            ("x", "Error: invalid port (x): strconv.ParseUint: parsing \"x\": invalid syntax"),
+            (
+                "70000",
+                "Error: invalid port (70000): strconv.ParseUint: parsing \"70000\": value out of range",
+            ),
         ] {
             assert_eq!(asked(Some(port)).unwrap_err().message, message);
         }

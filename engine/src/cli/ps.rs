@@ -4,12 +4,14 @@ use crate::cli::arguments::Rules;
 use crate::cli::client::{Route, wire};
 use crate::cli::context::Context;
 use crate::cli::elements::Elements;
-use crate::cli::exit::Outcome;
-use crate::cli::listing::{CONTAINER_CONTEXT, Format, Shown, filter_map, label, parse_filter};
+use crate::cli::exit::{Failure, Outcome};
+use crate::cli::listing::{
+    CONTAINER_CONTEXT, Format, Shown, filter_map, label, parse_filter, wrong_arguments,
+};
 use crate::cli::output;
 use crate::cli::table::{ellipsis, short};
-use crate::cli::template::Data;
 use crate::cli::template::print::quote;
+use crate::cli::template::{Data, Template};
 use crate::local_time::Zone;
 use bollard::models::{MountPoint, PortSummary};
 use clap::Parser;
@@ -59,6 +61,10 @@ pub(crate) struct Args {
 pub(crate) const RULES: Rules = Rules { stop_at_first: false, refused: &[] };
 
 const TABLE: &str = "{{.ID}}\t{{.Image}}\t{{.Command}}\t{{.RunningFor}}\t{{.Status}}\t{{.Ports}}\t{{.Names}}";
+const RAW: &str = "container_id: {{.ID}}\nimage: {{.Image}}\ncommand: {{.Command}}\ncreated_at: {{.CreatedAt}}\n\
+                   state: {{- pad .State 1 0}}\nstatus: {{- pad .Status 1 0}}\nnames: {{.Names}}\n\
+                   labels: {{- pad .Labels 1 0}}\nports: {{- pad .Ports 1 0}}\n";
+const RAW_QUIET: &str = "container_id: {{.ID}}";
 pub(crate) const HEADERS: [(&str, &str); 16] = [
     ("ID", "CONTAINER ID"),
     ("Names", "NAMES"),
@@ -79,13 +85,25 @@ pub(crate) const HEADERS: [(&str, &str); 16] = [
 ];
 
 pub(crate) async fn execute(context: &Context, args: Args) -> Outcome {
-    let text = args
-        .format
-        .clone()
-        .filter(|f| !f.is_empty())
-        .or_else(|| if args.quiet { None } else { context.setting("psFormat") });
-    let table = if args.size { format!("{TABLE}\t{{{{.Size}}}}") } else { TABLE.to_owned() };
-    let format = Format::parse(text.as_deref(), &table)?;
+    let asked = args.format.as_deref().filter(|f| !f.is_empty());
+    let view = |shown| View {
+        full: args.no_trunc,
+        now: Timestamp::from(SystemTime::now()),
+        zone: Zone::local(),
+        shown,
+    };
+    asked.map_or(Ok(()), |text| check(text, &view(Shown::everything())))?;
+    let text = match asked {
+        Some(text) => Some(text.to_owned()),
+        None if args.quiet => None,
+        None => context.setting("psFormat"),
+    };
+    let (table, raw) = match args.size {
+        true => (format!("{TABLE}\t{{{{.Size}}}}"), format!("{RAW}size: {{{{.Size}}}}\n")),
+        false => (TABLE.to_owned(), RAW.to_owned()),
+    };
+    let raw = if args.quiet { RAW_QUIET } else { &raw };
+    let format = Format::parse(Format::raw_or(text.as_deref(), raw), &table)?;
     let last = if args.latest && args.last < 0 { 1 } else { args.last };
     // Sizes are expensive: they are asked for only when they are shown.
     let size = args.size || text.as_deref().is_some_and(shows_size);
@@ -98,7 +116,10 @@ pub(crate) async fn execute(context: &Context, args: Args) -> Outcome {
         route = route.with("filters", &filters);
     }
     let answer = context.client().await?.get(route.as_str()).await?;
-    if args.quiet && args.format.as_deref().is_none_or(str::is_empty) {
+    if args.quiet && asked.is_some() {
+        output::warn_line("WARNING: Ignoring custom format, because both --format and --quiet are set.");
+    }
+    if args.quiet && asked != Some("raw") {
         let mut ids = String::new();
         each(answer, |listed| {
             ids.push_str(if args.no_trunc { &listed.id } else { short(&listed.id) });
@@ -109,16 +130,19 @@ pub(crate) async fn execute(context: &Context, args: Args) -> Outcome {
         output::print(&ids)?;
         return Ok(0);
     }
-    let view = View {
-        full: args.no_trunc,
-        now: Timestamp::from(SystemTime::now()),
-        zone: Zone::local(),
-        shown: format.shown(),
-    };
+    let view = view(format.shown());
     let mut picture = format.begin(&HEADERS)?;
     each(answer, |listed| picture.add(&view.line(listed)?)).await?;
     output::print(&picture.finish())?;
     Ok(0)
+}
+
+/// A template is tried before anything is asked for, also when there is no row to show, as Docker does.
+fn check(format: &str, view: &View) -> Outcome<()> {
+    let failed =
+        |what: &'static str| move |why: String| Failure::new(format!("failed to {what} template: {why}"));
+    let template = Template::parse(format).map_err(failed("parse"))?;
+    template.execute(&view.line(Listed::default())?).map(drop).map_err(failed("execute"))
 }
 
 /// Shows `visit` the rows of an answer, each as soon as it is there.
@@ -226,9 +250,9 @@ pub(crate) struct Line<'a> {
 }
 
 impl View {
-    /// Every field, cut to what a table has room for.
-    pub(crate) fn whole(now: Timestamp) -> Self {
-        Self { full: false, now, zone: Zone::local(), shown: Shown::everything() }
+    /// Every field; cut to what a table has room for, unless they are wanted in full.
+    pub(crate) fn whole(now: Timestamp, full: bool) -> Self {
+        Self { full, now, zone: Zone::local(), shown: Shown::everything() }
     }
 
     /// # Errors
@@ -320,6 +344,10 @@ impl Data for Line<'_> {
 
     fn method(&self, name: &str, args: &[Value]) -> Option<Value> {
         label(&self.labels, name, args)
+    }
+
+    fn wrong_arguments(&self, name: &str, given: usize) -> Option<String> {
+        wrong_arguments(name, given)
     }
 }
 
@@ -467,7 +495,7 @@ mod tests {
     fn cells() {
         assert_eq!(size(0, 1_982_325), "0B (virtual 1.98MB)");
         assert_eq!(size(5, 0), "5B");
-        let view = View::whole(Timestamp(0));
+        let view = View::whole(Timestamp(0), false);
         let line = |json: &'static str| view.line(serde_json::from_str(json).unwrap()).unwrap();
         let shown = |json, field| {
             let mut text = String::new();

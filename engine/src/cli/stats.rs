@@ -175,6 +175,7 @@ fn row(
         ("BlockIO", format!("{} / {}", human_size(io(blocks, 'r')), human_size(io(blocks, 'w'))).into()),
         ("PIDs", pids.to_string().into()),
     ])
+    .of_type("*container.statsContext")
 }
 
 /// The container's share of the CPU time that went by, in CPUs: 150 % is one and a half.

@@ -152,7 +152,8 @@ pub(crate) fn resolve(args: &[OsString]) -> Outcome<Option<Command<'_>>> {
     let mut used = 1;
     if let Some((group, _)) = GROUPS.iter().find(|(group, _)| *group == name) {
         match word(1) {
-            None | Some("--help" | "-h") => return Ok(Some(Command { verb: group, rest: &[] })),
+            None => return Ok(Some(Command { verb: group, rest: &[] })),
+            Some("--help" | "-h") => return Ok(Some(Command { verb: group, rest: &args[1..2] })),
             Some(second) => name = format!("{name} {second}"),
         }
         used = 2;
@@ -177,7 +178,9 @@ const TREE: &str = "help --json";
 static HELP_FLAG: std::sync::OnceLock<[OsString; 1]> = std::sync::OnceLock::new();
 
 fn unknown(name: &str) -> Failure {
-    Failure::new(format!("unknown command: dhow {name}")).with_help_of("dhow")
+    let group = name.split_once(' ').map(|(group, _)| group).filter(|name| group_help(name).is_some());
+    let help_of = group.map_or_else(|| "dhow".to_owned(), |group| format!("dhow {group}"));
+    Failure::new(format!("unknown command: dhow {name}")).with_help_of(&help_of)
 }
 
 /// The list of verbs.
@@ -241,6 +244,11 @@ macro_rules! verbs {
                 "image inspect" => crate::cli::inspect::execute_image(context, command.rest).await,
                 TREE => crate::cli::tree::execute(),
                 other => match group_help(other) {
+                    // Nobody asked for it: it says what is missing.
+                    Some(text) if command.rest.is_empty() => {
+                        output::warn_line(text.trim_end());
+                        Ok(0)
+                    }
                     Some(text) => output::print(&text).map(|()| 0),
                     None => Err(unknown(other)),
                 },

@@ -3,8 +3,8 @@
 use crate::cli::arguments::Rules;
 use crate::cli::client::wire;
 use crate::cli::context::Context;
-use crate::cli::exit::Outcome;
-use crate::cli::listing::{fill, parse_template};
+use crate::cli::exit::{Failure, Outcome};
+use crate::cli::listing::parse_template;
 use crate::cli::output;
 use clap::Parser;
 use serde_json::{Value, json};
@@ -52,7 +52,11 @@ pub(crate) async fn execute(context: &Context, args: Args) -> Outcome {
     };
     let all = json!({"Client": client, "Server": server});
     match template {
-        Some(template) => output::print_line(&fill(&template, &all)?)?,
+        // Docker's template has a name here.
+        Some(template) => output::print_line(&template.execute(&all).map_err(|why| {
+            let why = why.replacen("template: :", "template: version:", 1);
+            Failure::new(why.replacen("executing \"\"", "executing \"version\"", 1))
+        })?)?,
         None => output::print(&show(&all))?,
     }
     failure.map_or(Ok(0), Err)

@@ -17,7 +17,6 @@ use dhow_store::db::{ContainerRecord, LayerRecord};
 use dhow_store::filetree::{self, Change};
 use dhow_store::image_config::{self, ParsedConfig};
 use dhow_store::layer::{Expected, InstalledLayer, LayerSource, LayerStore};
-use dhow_store::tarball::Mtime;
 use std::io::BufWriter;
 use std::os::fd::{AsFd, OwnedFd};
 
@@ -53,7 +52,7 @@ pub fn commit(engine: &Engine, who: &str, request: &CommitRequest) -> Result<Dig
     }
     let mut own = request.config.clone();
     for text in &request.changes {
-        change::apply(&mut own, text)?;
+        change::apply_over(&record.config.env, &mut own, text)?;
     }
     let image = files::image_of(engine, &record)?;
     let config = merge(own, &record.config, &image.config);
@@ -61,7 +60,7 @@ pub fn commit(engine: &Engine, who: &str, request: &CommitRequest) -> Result<Dig
         let now = events::now();
         let layer = {
             let _thawed = request.pause.then(|| Frozen::new(engine, &record)).transpose()?.flatten();
-            layer_of(engine, &record, now)?
+            layer_of(engine, &record)?
         };
         let made = assemble(engine, &image, &record, request, config, layer.as_ref(), now)?;
         keep(engine, &record, request, &made, layer, now)?;
@@ -98,12 +97,12 @@ impl Drop for Frozen<'_> {
 }
 
 /// Installs what the container changed; `None` when that is nothing.
-fn layer_of(engine: &Engine, record: &ContainerRecord, now: Timestamp) -> Result<Option<InstalledLayer>> {
+fn layer_of(engine: &Engine, record: &ContainerRecord) -> Result<Option<InstalledLayer>> {
     let Some((upper, changes)) = diff::changes(engine, record)? else { return Ok(None) };
     if changes.is_empty() {
         return Ok(None);
     }
-    install(engine.layers(), &upper, &changes, &files::Translation::of(record), now).map(Some)
+    install(engine.layers(), &upper, &changes, &files::Translation::of(record)).map(Some)
 }
 
 fn install(
@@ -111,17 +110,13 @@ fn install(
     upper: &OwnedFd,
     changes: &[Change],
     owners: &files::Translation,
-    now: Timestamp,
 ) -> Result<InstalledLayer> {
-    const NANOS: i64 = 1_000_000_000;
-    let nanos = u32::try_from(now.0.rem_euclid(NANOS)).unwrap_or(0);
-    let mtime = Mtime { seconds: now.0.div_euclid(NANOS), nanos };
     let (reader, writer) = std::io::pipe().context(|| "make a pipe".to_owned())?;
     std::thread::scope(|scope| {
         let packing = scope.spawn(move || {
             let mut out = BufWriter::with_capacity(PIECE_BYTES, writer);
             let inside = |uid, gid| owners.inside(uid, gid);
-            filetree::pack_changes(upper.as_fd(), changes, mtime, inside, &mut out)
+            filetree::pack_changes(upper.as_fd(), changes, inside, &mut out)
         });
         let source = LayerSource::Reader { reader: Box::new(reader), size: None };
         let installed = layers.install(source, Expected::default(), &());
@@ -144,9 +139,8 @@ const PIECE_BYTES: usize = 64 << 10;
 fn merge(own: ImageConfig, container: &ContainerConfig, from: &ImageConfig) -> ImageConfig {
     let name = |entry: &String| entry.split('=').next().unwrap_or_default().to_owned();
     let text = |own: String, other: &str| if own.is_empty() { other.to_owned() } else { own };
-    let known: Vec<String> = own.env.iter().map(name).collect();
-    let env = container.env.iter().filter(|entry| !known.contains(&name(entry))).cloned().chain(own.env);
-    let env = env.collect();
+    let mut env = container.env.clone();
+    own.env.into_iter().for_each(|entry| change::set_env(&mut env, &name(&entry), entry.clone()));
     let cmd = match (own.entrypoint.is_empty(), own.cmd.is_empty()) {
         (true, true) => container.cmd.clone(),
         _ => own.cmd,

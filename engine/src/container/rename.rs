@@ -1,7 +1,7 @@
 //! `rename`: gives a container another name.
 
 use crate::{Engine, events};
-use dhow_model::{Error, Result, name};
+use dhow_model::{Error, Result, ResultExt, name};
 use dhow_store::lock;
 
 /// Gives a container the name `new`.
@@ -20,8 +20,9 @@ pub fn rename(engine: &Engine, who: &str, new: &str) -> Result<()> {
         if record.name == bare {
             return Err(Error::invalid("Renaming a container with the same name as its current name"));
         }
-        let name = name::parse_container_name(bare)?;
-        txn.rename_container(&record.id, &name)?;
+        let what = || "Error when allocating new name".to_owned();
+        let name = name::parse_container_name(bare).context(what)?;
+        txn.rename_container(&record.id, &name).context(what)?;
         let old = std::mem::replace(&mut record.name, name);
         let event = events::container("rename", &record, [("oldName", format!("/{old}"))]);
         txn.append_event(&event, events::now())?;

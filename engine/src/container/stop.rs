@@ -55,12 +55,10 @@ pub fn restart(engine: &Engine, who: &str, signal: Option<Signal>, timeout: Opti
 /// # Errors
 /// `NotFound`; `Conflict` when it does not run.
 pub fn kill(engine: &Engine, who: &str, signal: Signal) -> Result<()> {
-    let record = super::find_settled(engine, who)?;
+    let what = || format!("cannot kill container: {who}");
+    let record = super::find_settled(engine, who).context(what)?;
     if !record.state.status.has_process() {
-        return Err(Error::conflict(format!(
-            "cannot kill container: {who}: container {} is not running",
-            record.id
-        )));
+        return Err(Error::conflict(format!("{}: container {} is not running", what(), record.id)));
     }
     // A kill with a signal that means "end" is a user's stop: the restart policy stays out of it, as in Docker.
     let ends = signal == Signal::KILL || signal == record.config.stop_signal;

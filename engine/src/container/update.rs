@@ -36,7 +36,8 @@ pub fn update<T>(
             what()
         )));
     }
-    let (changed, told) = change(&record.config.host).context(what)?;
+    // What is wrong with the limits themselves says so alone, as when a container is created.
+    let (changed, told) = change(&record.config.host)?;
     let mut config = record.config.clone();
     config.host.restart = changed.restart;
     config.host.resources = changed.resources;

@@ -73,7 +73,7 @@ impl<'a> Choice<'a> {
             None => None,
             Some("true" | "1") => Some(true),
             Some("false" | "0") => Some(false),
-            Some(other) => return Err(Error::invalid(format!("invalid filter 'dangling={other}'"))),
+            Some(other) => return Err(Error::invalid(format!("invalid filter 'dangling=[{other}]'"))),
         };
         let until = filters.until()?;
         let edge = |key: &str| -> Result<Option<Timestamp>> {

@@ -50,7 +50,7 @@ pub(super) fn remove_counting(engine: &Engine, name: &str, force: bool) -> Resul
         };
         let last = untag.len() == tags.len();
         if last {
-            check_unused(txn, &image, named.as_ref(), force)?;
+            check_unused(txn, &image, named.as_ref().map(|_| name), force)?;
         }
         for reference in untag {
             txn.untag(&reference)?;
@@ -99,7 +99,7 @@ pub(super) fn is_single(all: &[Reference]) -> bool {
 }
 
 /// A tag is taken from an image in use only by force. An id asks for the image itself, which who runs on it keeps.
-fn check_unused(txn: &Txn<'_>, image: &Image, tag: Option<&Reference>, force: bool) -> Result<()> {
+fn check_unused(txn: &Txn<'_>, image: &Image, tag: Option<&str>, force: bool) -> Result<()> {
     let mut stopped = None;
     for id in txn.containers_using_image(&image.id)? {
         let Some(container) = txn.container(&id)? else { continue };
@@ -109,7 +109,7 @@ fn check_unused(txn: &Txn<'_>, image: &Image, tag: Option<&Reference>, force: bo
             }
             return Err(Error::conflict(format!(
                 "conflict: unable to remove repository reference \"{}\" (must force) - container {} is using its referenced image {}",
-                tag.familiar(),
+                tag,
                 id.short(),
                 image.id.short()
             )));

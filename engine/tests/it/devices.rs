@@ -64,6 +64,16 @@ fn a_directory_gives_all_its_devices() {
 }
 
 #[test]
+fn who_has_all_devices_has_them_at_other_places_too() {
+    let sandbox = Sandbox::with_busybox();
+    let flags =
+        ["run", "--rm", "--privileged", "--device", "/dev/null:/dev/other/nil", "--device", "/dev/zero"];
+    let script = "stat -c '%t:%T' /dev/other/nil /dev/zero";
+    let shown = sandbox.ok(flags.into_iter().chain(["busybox", "sh", "-c", script]));
+    assert_eq!(shown, "1:3\n1:5");
+}
+
+#[test]
 fn what_is_no_device_is_refused() {
     let sandbox = Sandbox::with_busybox();
     for (device, words) in [

@@ -262,6 +262,22 @@ fn commit_and_diff_agree_with_the_file_system() {
 }
 
 #[test]
+fn the_same_changes_are_the_same_layer_whenever_they_are_committed() {
+    let sandbox = Sandbox::with_busybox();
+    sandbox.ok(["run", "-d", "--name", "box", "-e", "A=1", "--network", "none", "busybox", "sleep", "1000"]);
+    sandbox.ok(["exec", "box", "sh", "-c", "touch /new; rm /etc/passwd; mkdir /made"]);
+    sandbox.ok(["commit", "box", "one"]);
+    sandbox.ok(["commit", "-c", "ENV B=$A C=${D:-d}", "-c", "ENV E=$B A=2", "box", "two"]);
+    let layers = |image: &str| sandbox.ok(["image", "inspect", "--format", "{{json .RootFS.Layers}}", image]);
+    assert_eq!(layers("one"), layers("two"));
+    let env = sandbox.ok(["image", "inspect", "--format", "{{json .Config.Env}}", "two"]);
+    let own: Vec<String> = serde_json::from_str(&env).unwrap();
+    let own: Vec<&String> = own.iter().filter(|entry| !entry.starts_with("PATH=")).collect();
+    assert_eq!(own, ["A=2", "B=1", "C=d", "E=1"], "each instruction sees those before it");
+    sandbox.ok(["rm", "-f", "box"]);
+}
+
+#[test]
 fn commit_changes_the_configuration() {
     let sandbox = Sandbox::with_busybox();
     let flags = ["-e", "A=old", "-e", "B=kept", "-l", "from=container", "-w", "/home", "--name", "box"];
@@ -308,8 +324,8 @@ fn commit_changes_the_configuration() {
     assert_eq!(sandbox.ok(["run", "--rm", &without_name, "cat", "/made"]), "x");
     sandbox.ok(["commit", "-p=false", "live", "other"]);
     for (arguments, words) in [
-        (&["-c", "FROM x", "live"][..], "FROM"),
-        (&["-c", "EXPOSE http", "live"], "EXPOSE http"),
+        (&["-c", "FROM x", "live"][..], "from is not a valid change command"),
+        (&["-c", "EXPOSE http", "live"], "invalid containerPort: http"),
         (&["no-such"], "No such container: no-such"),
         (&["live", "Bad:Name"], "invalid reference format"),
         (&["live", "a@sha256:0000000000000000000000000000000000000000000000000000000000000000"], "digest"),

@@ -119,7 +119,7 @@ fn no_line_of_much_output_is_lost_or_torn() {
 }
 
 #[test]
-#[ignore = "takes minutes and gigabytes: the full amount, by `cargo xtask test -- --ignored`"]
+#[ignore = "takes minutes and 20 GB: the full amount, by `cargo xtask test --release -- --ignored`"]
 fn no_line_of_two_gibibytes_is_lost_or_torn() {
     // 2 GiB of lines of up to ten bytes each.
     output_is_whole(220_000_000);

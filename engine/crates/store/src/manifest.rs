@@ -64,6 +64,12 @@ pub struct Platform {
     pub variant: Option<String>,
 }
 
+/// What may stand alone: Go's names (containerd's `platforms`), and what uname says.
+const ARCHITECTURES: [&str; 16] = [
+    "386", "aarch64", "amd64", "arm", "arm64", "armel", "armhf", "i386", "loong64", "mips64le", "ppc64le",
+    "riscv64", "s390x", "wasm", "x86-64", "x86_64",
+];
+
 impl Platform {
     /// This machine.
     pub fn host() -> Self {
@@ -85,7 +91,10 @@ impl Platform {
         }
         let (os, architecture, variant) = match parts.as_slice() {
             [os @ ("linux" | "windows" | "darwin" | "freebsd")] => (*os, architecture(), None),
-            [architecture] => ("linux", *architecture, None),
+            [architecture] if ARCHITECTURES.contains(architecture) => ("linux", *architecture, None),
+            [_] => {
+                return Err(Error::invalid(format!("\"{text}\": unknown operating system or architecture")));
+            }
             [os, architecture, rest @ ..] => (*os, *architecture, rest.first().map(|v| (*v).to_owned())),
             [] => ("linux", architecture(), None),
         };
@@ -366,7 +375,7 @@ mod tests {
         assert_eq!(parse("arm64").unwrap(), "linux/arm64");
         assert_eq!(parse("linux/x86_64").unwrap(), "linux/amd64");
         assert_eq!(parse("linux").unwrap(), Platform::host().to_string());
-        for bad in ["", "linux/", "a/b/c/d", "linux/amd 64"] {
+        for bad in ["", "linux/", "a/b/c/d", "linux/amd 64", "bogus"] {
             assert_eq!(parse(bad).unwrap_err().kind(), ErrorKind::InvalidArgument, "{bad}");
         }
         let arm = Platform::parse("linux/arm64/v8").unwrap();

@@ -181,7 +181,7 @@ fn check_sysctl(name: &str, network: &NetworkMode, ipc: &Ipc, uts: &Namespace) -
         };
     }
     if IPC_SYSCTLS.contains(&dotted.as_str()) || dotted.starts_with("fs.mqueue.") {
-        return if *ipc == Ipc::Host { refuse("not allowed in host ipc namespace") } else { Ok(()) };
+        return if *ipc == Ipc::Host { refuse("is not allowed in the hosts ipc namespace") } else { Ok(()) };
     }
     if dotted == "kernel.domainname" {
         return if *uts == Namespace::Host { refuse("not allowed in host uts namespace") } else { Ok(()) };

@@ -45,10 +45,15 @@ const HEADERS: [(&str, &str); 9] = [
     ("CreatedAt", "CREATED AT"),
 ];
 
+const RAW: &str = "network_id: {{.ID}}\nname: {{.Name}}\ndriver: {{.Driver}}\nscope: {{.Scope}}\n";
+const RAW_QUIET: &str = "network_id: {{.ID}}";
+
 pub(crate) async fn execute(context: &Context, args: Args) -> Outcome {
     let asked = args.format.clone().filter(|f| !f.is_empty());
     let text = asked.or_else(|| if args.quiet { None } else { context.setting("networksFormat") });
-    let format = Format::parse(text.as_deref(), "{{.ID}}\t{{.Name}}\t{{.Driver}}\t{{.Scope}}")?;
+    let raw = if args.quiet { RAW_QUIET } else { RAW };
+    let table = "{{.ID}}\t{{.Name}}\t{{.Driver}}\t{{.Scope}}";
+    let format = Format::parse(Format::raw_or(text.as_deref(), raw), table)?;
     let mut route = Route::new("/networks");
     if !args.filter.is_empty() {
         let filters = serde_json::to_string(&filter_map(&args.filter)).map_err(wire)?;

@@ -37,6 +37,8 @@ const HEADERS: [(&str, &str); 5] = [
     ("Size", "SIZE"),
     ("Reclaimable", "RECLAIMABLE"),
 ];
+const RAW: &str = "type: {{.Type}}\ntotal: {{.TotalCount}}\nactive: {{.Active}}\nsize: {{.Size}}\n\
+                   reclaimable: {{.Reclaimable}}\n";
 const IMAGES: &str = "{{.Repository}}\t{{.Tag}}\t{{.ID}}\t{{.CreatedSince}}\t{{.Size}}\t{{.SharedSize}}\t\
                       {{.UniqueSize}}\t{{.Containers}}";
 const CONTAINERS: &str = "{{.ID}}\t{{.Image}}\t{{.Command}}\t{{.LocalVolumes}}\t{{.Size}}\t{{.RunningFor}}\t\
@@ -90,7 +92,7 @@ impl<'a> Kind<'a> {
             ("Size", units::human_size_long(self.total_size).into()),
             ("Reclaimable", reclaimable.into()),
         ])
-        .of_type("*formatter.diskUsageContext")
+        .of_type("*formatter.diskUsageImagesContext")
     }
 
     fn items<T: Deserialize<'a>>(&self) -> Outcome<Vec<T>> {
@@ -104,11 +106,12 @@ pub(crate) async fn execute(context: &Context, args: Args) -> Outcome {
         route = route.with("verbose", "1");
     }
     let text = args.format.as_deref().filter(|f| !f.is_empty());
-    let format = Format::parse(text, TABLE)?;
+    let format = Format::parse(Format::raw_or(text, RAW), TABLE)?;
     let answer = context.client().await?.get_bytes(route.as_str()).await?;
     let answer: Answer<'_> = serde_json::from_slice(&answer).map_err(wire)?;
     let now = Timestamp::from(SystemTime::now());
-    let view = ps::View::whole(now);
+    // Docker cuts ids and commands in tables alone.
+    let view = ps::View::whole(now, !matches!(format, Format::Table(_)));
     let lists = |full_ids| Lists::of(&answer, now, &view, full_ids);
     let shown = match (args.verbose, &format) {
         (false, _) => format.render(
@@ -139,7 +142,6 @@ struct Lists<'a> {
 }
 
 impl<'a> Lists<'a> {
-    /// Docker cuts ids in tables, and those of containers always.
     fn of(answer: &Answer<'a>, now: Timestamp, view: &'a ps::View, full_ids: bool) -> Outcome<Self> {
         let containers: Vec<ps::Listed<'_>> = answer.container_usage.items()?;
         let images: Vec<ImageSummary> = answer.image_usage.items()?;
@@ -194,7 +196,7 @@ fn image_row(image: &ImageSummary, now: Timestamp, full_id: bool) -> Row {
         ("ID", if full_id { image.id.clone() } else { short_id(&image.id) }.into()),
         ("Repository", name.0.into()),
         ("Tag", name.1.into()),
-        ("Digest", "<none>".into()),
+        ("Digest", "".into()),
         ("CreatedSince", format!("{} ago", units::human_duration(now.since(created))).into()),
         ("CreatedAt", crate::local_time::Zone::local().go_string(created).into()),
         ("Size", units::human_size(bytes(image.size)).into()),

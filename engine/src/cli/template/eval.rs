@@ -2,12 +2,17 @@
 
 use super::Data;
 use super::functions::{call, truth};
-use super::parser::{Command, Node, Operand, Pipeline};
+use super::parser::{Command, Node, Operand, Parsed, Pipeline};
 use super::print::show;
 use serde_json::Value;
 
+/// How deep templates may use each other. Go's limit is that of its memory; ours is that of a stack.
+const DEPTH_MAX: usize = 100;
+
 /// Where a template is: its data, the current dot, the variables in sight.
 struct Scope<'a> {
+    whole: &'a Parsed,
+    depth: usize,
     data: &'a dyn Data,
     variables: Vec<(String, Value)>,
     text: String,
@@ -47,9 +52,9 @@ impl Fault {
 type Step<T> = Result<T, Fault>;
 
 /// Adds what the nodes say to `text`.
-pub(super) fn execute(nodes: &[Node], data: &dyn Data, text: String) -> Step<String> {
-    let mut scope = Scope { data, variables: Vec::new(), text };
-    scope.run(nodes, &Dot::Data)?;
+pub(super) fn execute(whole: &Parsed, data: &dyn Data, text: String) -> Step<String> {
+    let mut scope = Scope { whole, depth: 0, data, variables: Vec::new(), text };
+    scope.run(&whole.nodes, &Dot::Data)?;
     Ok(scope.text)
 }
 
@@ -70,6 +75,7 @@ impl<'a> Scope<'a> {
     fn step(&mut self, node: &Node, dot: &Dot) -> Step<Flow> {
         match node {
             Node::Text(text) => self.text.push_str(text),
+            Node::Template(name, given, at) => self.template(name, given.as_ref(), *at, dot)?,
             Node::Break => return Ok(Flow::Break),
             Node::Continue => return Ok(Flow::Continue),
             Node::Print(pipeline) => {
@@ -110,6 +116,31 @@ impl<'a> Scope<'a> {
             Node::Range(pipeline, body, otherwise) => return self.range(pipeline, body, otherwise, dot),
         }
         Ok(Flow::Next)
+    }
+
+    /// Another template, which sees nothing but what it is given.
+    fn template(&mut self, name: &str, given: Option<&Pipeline>, at: usize, dot: &Dot) -> Step<()> {
+        let fault = |why: String| Fault::new(&format!("{{{{template {name:?}}}}}"), at, why);
+        let whole = self.whole;
+        let nodes = whole.defined.get(name).ok_or_else(|| fault(format!("template {name:?} not defined")))?;
+        if self.depth >= DEPTH_MAX {
+            return Err(fault(format!("exceeded maximum template depth ({DEPTH_MAX})")));
+        }
+        let value;
+        let data = match (given, dot) {
+            // Whole as it is, with its methods.
+            (Some(given), Dot::Data) if is_dot(given) => self.data,
+            (Some(given), _) => {
+                value = self.pipeline(given, dot)?;
+                &value
+            }
+            (None, _) => &Value::Null,
+        };
+        let text = std::mem::take(&mut self.text);
+        let mut inner = Scope { whole, depth: self.depth + 1, data, variables: Vec::new(), text };
+        inner.run(nodes, &Dot::Data)?;
+        self.text = inner.text;
+        Ok(())
     }
 
     fn range(&mut self, pipeline: &Pipeline, body: &[Node], otherwise: &[Node], dot: &Dot) -> Step<Flow> {
@@ -199,6 +230,9 @@ impl<'a> Scope<'a> {
                 let args = args()?;
                 let method = if matches!(dot, Dot::Data) { self.data.method(&path[0], &args) } else { None };
                 method.ok_or_else(|| {
+                    if let Some(why) = self.data.wrong_arguments(&path[0], args.len()) {
+                        return Fault::new(first, *at, why);
+                    }
                     let why = format!("{} has arguments but cannot be invoked as function", path[0]);
                     Fault::new(first, *at, why)
                 })
@@ -240,6 +274,14 @@ impl<'a> Scope<'a> {
     }
 }
 
+/// Whether it is `.` alone.
+fn is_dot(pipeline: &Pipeline) -> bool {
+    match pipeline.commands.as_slice() {
+        [command] => matches!(command.operands.as_slice(), [Operand::Field(path, _)] if path.is_empty()),
+        _ => false,
+    }
+}
+
 /// The name in `{{.Field}}` of the data itself.
 fn plain_field<'a>(pipeline: &'a Pipeline, dot: &Dot) -> Option<&'a str> {
     let ([command], [], Dot::Data) = (pipeline.commands.as_slice(), pipeline.variables.as_slice(), dot)
@@ -265,9 +307,11 @@ fn walk_data(data: &dyn Data, path: &[String]) -> Result<Value, String> {
         fields.is_none_or(|fields| fields.contains_key(name) || fields.contains_key(go_name(name)))
     };
     match (path.first(), data.type_name()) {
-        (Some(name), Some(kind)) if !known(name) => {
-            Err(format!("can't evaluate field {name} in type {kind}"))
-        }
+        (Some(name), Some(kind)) if !known(name) => Err(data
+            .wrong_arguments(name, 0)
+            .unwrap_or_else(|| format!("can't evaluate field {name} in type {kind}"))),
+        // The fields of a row are texts, those of an object are whatever JSON says.
+        (_, Some(_)) => walk(data.value(), path).map_err(|why| why.replace("interface {}", "string")),
         _ => walk(data.value(), path),
     }
 }
@@ -372,7 +416,7 @@ fn walk(value: &Value, path: &[String]) -> Result<Value, String> {
                 None => return Err(format!("map has no entry for key {name:?}")),
             },
             Value::Null => return Err(format!("nil pointer evaluating .{}", path[..=depth].join("."))),
-            _ => return Err(format!("can't evaluate field {name} in .{}", path[..depth].join("."))),
+            _ => return Err(format!("can't evaluate field {name} in type interface {{}}")),
         };
     }
     Ok(at.clone())

@@ -54,9 +54,16 @@ pub(super) fn call(name: &str, args: &[Value]) -> Result<Value, String> {
         ("println", _) => Ok(print(args, true).into()),
         ("printf", [Value::String(format), rest @ ..]) => Ok(printf(format, rest).into()),
         ("eq", [first, rest @ ..]) if !rest.is_empty() => {
-            Ok(rest.iter().any(|other| same(first, other)).into())
+            for other in rest {
+                match same(first, other) {
+                    Ok(true) => return Ok(true.into()),
+                    Ok(false) => {}
+                    Err(why) => return fail(why.to_owned()),
+                }
+            }
+            Ok(false.into())
         }
-        ("ne", [a, b]) => Ok((!same(a, b)).into()),
+        ("ne", [a, b]) => same(a, b).map(|same| (!same).into()).or_else(|why| fail(why.to_owned())),
         ("lt" | "le" | "gt" | "ge", [a, b]) => match order(a, b) {
             Some(order) => Ok(match name {
                 "lt" => order == Ordering::Less,
@@ -242,10 +249,17 @@ fn padded(text: &str, spec: &str) -> String {
     }
 }
 
-fn same(a: &Value, b: &Value) -> bool {
+/// Go compares what is of one basic kind, and anything with nil.
+fn same(a: &Value, b: &Value) -> Result<bool, &'static str> {
     match (a, b) {
-        (Value::Number(a), Value::Number(b)) => a == b || a.as_f64() == b.as_f64(),
-        _ => a == b,
+        (Value::Number(a), Value::Number(b)) => Ok(a == b || a.as_f64() == b.as_f64()),
+        (Value::String(a), Value::String(b)) => Ok(a == b),
+        (Value::Bool(a), Value::Bool(b)) => Ok(a == b),
+        (Value::Null, _) | (_, Value::Null) => Ok(a == b),
+        (Value::Array(_) | Value::Object(_), _) | (_, Value::Array(_) | Value::Object(_)) => {
+            Err("non-comparable type")
+        }
+        _ => Err("incompatible types for comparison"),
     }
 }
 

@@ -22,7 +22,7 @@ pub(crate) use structs::Kind;
 #[derive(Debug, Clone)]
 pub(crate) struct Template {
     text: String,
-    nodes: Vec<parser::Node>,
+    parsed: parser::Parsed,
 }
 
 /// What a template is evaluated over.
@@ -52,6 +52,11 @@ pub(crate) trait Data {
     fn method(&self, _name: &str, _args: &[Value]) -> Option<Value> {
         None
     }
+
+    /// What is wrong about a method of `.` that is called with so many arguments; `None` if there is no such method.
+    fn wrong_arguments(&self, _name: &str, _given: usize) -> Option<String> {
+        None
+    }
 }
 
 impl<T: Data + ?Sized> Data for &T {
@@ -74,6 +79,10 @@ impl<T: Data + ?Sized> Data for &T {
     fn method(&self, name: &str, args: &[Value]) -> Option<Value> {
         (**self).method(name, args)
     }
+
+    fn wrong_arguments(&self, name: &str, given: usize) -> Option<String> {
+        (**self).wrong_arguments(name, given)
+    }
 }
 
 impl Data for Value {
@@ -86,11 +95,12 @@ impl Data for Value {
 pub(crate) struct Ordered {
     value: Value,
     orders: KeyOrders,
+    kind: Option<&'static str>,
 }
 
 impl Ordered {
     pub(crate) fn parse(json: &[u8]) -> Result<Self, serde_json::Error> {
-        Ok(Self { value: serde_json::from_slice(json)?, orders: KeyOrders::of_text(json)? })
+        Ok(Self { value: serde_json::from_slice(json)?, orders: KeyOrders::of_text(json)?, kind: None })
     }
 
     /// One of Docker's structs, with the fields that the text leaves out.
@@ -102,6 +112,12 @@ impl Ordered {
 }
 
 impl Ordered {
+    /// The name that Docker's Go type of it has.
+    #[must_use]
+    pub(crate) fn of_type(self, kind: &'static str) -> Self {
+        Self { kind: Some(kind), ..self }
+    }
+
     /// As JSON text on one line.
     pub(crate) fn json(&self) -> String {
         self.orders.json(&self.value)
@@ -116,6 +132,10 @@ impl Data for Ordered {
     fn orders(&self) -> Option<&KeyOrders> {
         Some(&self.orders)
     }
+
+    fn type_name(&self) -> Option<&str> {
+        self.kind
+    }
 }
 
 impl Template {
@@ -124,15 +144,15 @@ impl Template {
     /// # Errors
     /// The reason in Go's words: `template: :1: …`.
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
-        let nodes = lexer::lex(text).and_then(parser::parse);
-        let nodes =
-            nodes.map_err(|(at, why)| format!("template: :{}: {why}", line_and_column(text, at).0))?;
-        Ok(Self { text: text.to_owned(), nodes })
+        let parsed = lexer::lex(text).and_then(parser::parse);
+        let parsed =
+            parsed.map_err(|(at, why)| format!("template: :{}: {why}", line_and_column(text, at).0))?;
+        Ok(Self { text: text.to_owned(), parsed })
     }
 
     /// The names of the fields that it looks at; `None` for all of them.
     pub(crate) fn fields(&self) -> Option<BTreeSet<String>> {
-        fields::of(&self.nodes)
+        fields::of(&self.parsed)
     }
 
     /// Fills in the template.
@@ -148,7 +168,7 @@ impl Template {
     /// # Errors
     /// As for `execute`.
     pub(crate) fn append(&self, data: &dyn Data, text: String) -> Result<String, String> {
-        eval::execute(&self.nodes, data, text).map_err(|fault| {
+        eval::execute(&self.parsed, data, text).map_err(|fault| {
             let (line, column) = line_and_column(&self.text, fault.at);
             format!("template: :{line}:{column}: executing \"\" at <{}>: {}", fault.part, fault.why)
         })

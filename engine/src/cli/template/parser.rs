@@ -3,7 +3,7 @@
 use super::lexer::{Lexed, Piece, Token};
 use super::print::quote;
 use serde_json::Value;
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::fmt;
 
 /// A part of a template.
@@ -23,6 +23,16 @@ pub(super) enum Node {
     Break,
     /// `continue`
     Continue,
+    /// `{{template "name" pipeline}}`, and what `{{block}}` leaves in its place; with the place of the name.
+    Template(String, Option<Pipeline>, usize),
+}
+
+/// A whole template.
+#[derive(Debug, Clone)]
+pub(super) struct Parsed {
+    pub(super) nodes: Vec<Node>,
+    /// What `{{define}}` and `{{block}}` have named.
+    pub(super) defined: BTreeMap<String, Vec<Node>>,
 }
 
 /// Commands joined by `|`, whose value may go to variables.
@@ -72,10 +82,10 @@ fn failed<T>(at: usize, why: impl Into<String>) -> Result<T, Failed> {
     Err((at, why.into()))
 }
 
-pub(super) fn parse(pieces: Vec<Piece>) -> Result<Vec<Node>, Failed> {
-    let mut pieces: VecDeque<Piece> = pieces.into();
-    match parse_list(&mut pieces)? {
-        (nodes, Stop::Eof) => Ok(nodes),
+pub(super) fn parse(pieces: Vec<Piece>) -> Result<Parsed, Failed> {
+    let mut parser = Parser { pieces: pieces.into(), variables: Vec::new(), defined: BTreeMap::new() };
+    match parser.list(true)? {
+        (nodes, Stop::Eof) => Ok(Parsed { nodes, defined: parser.defined }),
         (_, Stop::End(at)) => failed(at, "unexpected {{end}}"),
         (_, Stop::Else(tokens)) => failed(place(&tokens), "unexpected {{else}}"),
     }
@@ -85,71 +95,150 @@ fn place(tokens: &[Lexed]) -> usize {
     tokens.first().map_or(0, |lexed| lexed.at)
 }
 
-fn parse_list(pieces: &mut VecDeque<Piece>) -> Result<(Vec<Node>, Stop), Failed> {
-    let mut nodes = Vec::new();
-    while let Some(piece) = pieces.pop_front() {
-        let tokens = match piece {
-            Piece::Text(text) => {
-                nodes.push(Node::Text(text));
-                continue;
-            }
-            Piece::Action(tokens) => trim(tokens),
-        };
-        let at = place(&tokens);
-        let keyword = match tokens.first().map(|lexed| &lexed.token) {
-            Some(Token::Word(word)) => word.as_str(),
-            Some(_) => "",
-            None => return failed(at, "missing value for command"),
-        };
-        let rest = || trim(tokens[1..].to_vec());
-        match keyword {
-            "end" => return Ok((nodes, Stop::End(at))),
-            "else" => return Ok((nodes, Stop::Else(rest()))),
-            "break" => nodes.push(Node::Break),
-            "continue" => nodes.push(Node::Continue),
-            "if" | "range" | "with" => nodes.push(parse_block(keyword, at, rest(), pieces)?),
-            "define" | "template" | "block" => {
-                return failed(at, format!("{{{{{keyword}}}}} is not supported by dhow"));
-            }
-            _ => nodes.push(Node::Print(parse_pipeline(tokens)?)),
-        }
-    }
-    Ok((nodes, Stop::Eof))
+struct Parser {
+    pieces: VecDeque<Piece>,
+    /// Those in sight: an unknown one is an error before anything is shown.
+    variables: Vec<String>,
+    defined: BTreeMap<String, Vec<Node>>,
 }
 
-fn parse_block(
-    keyword: &str,
-    at: usize,
-    tokens: Vec<Lexed>,
-    pieces: &mut VecDeque<Piece>,
-) -> Result<Node, Failed> {
-    if tokens.is_empty() {
-        return failed(at, format!("missing value for {keyword}"));
-    }
-    let pipeline = parse_pipeline(tokens)?;
-    let (body, stop) = parse_list(pieces)?;
-    let otherwise = match stop {
-        Stop::End(_) => Vec::new(),
-        Stop::Eof => return failed(usize::MAX, "unexpected EOF"),
-        Stop::Else(tokens) if tokens.is_empty() => match parse_list(pieces)? {
-            (nodes, Stop::End(_)) => nodes,
-            (_, Stop::Else(_)) => return failed(at, "expected end; found {{else}}"),
-            (_, Stop::Eof) => return failed(usize::MAX, "unexpected EOF"),
-        },
-        // `{{else if x}}` shares the `{{end}}` of the outer block.
-        Stop::Else(tokens) => match tokens.first().map(|lexed| &lexed.token) {
-            Some(Token::Word(word)) if word == "if" || word == "with" => {
-                let word = word.clone();
-                vec![parse_block(&word, place(&tokens), trim(tokens[1..].to_vec()), pieces)?]
+impl Parser {
+    fn list(&mut self, outermost: bool) -> Result<(Vec<Node>, Stop), Failed> {
+        let mut nodes = Vec::new();
+        while let Some(piece) = self.pieces.pop_front() {
+            let tokens = match piece {
+                Piece::Text(text) => {
+                    nodes.push(Node::Text(text));
+                    continue;
+                }
+                Piece::Action(tokens) => trim(tokens),
+            };
+            let at = place(&tokens);
+            let keyword = match tokens.first().map(|lexed| &lexed.token) {
+                Some(Token::Word(word)) => word.as_str(),
+                Some(_) => "",
+                None => return failed(at, "missing value for command"),
+            };
+            let rest = || trim(tokens[1..].to_vec());
+            match keyword {
+                "end" => return Ok((nodes, Stop::End(at))),
+                "else" => return Ok((nodes, Stop::Else(rest()))),
+                "break" => nodes.push(Node::Break),
+                "continue" => nodes.push(Node::Continue),
+                "if" | "range" | "with" => {
+                    let depth = self.variables.len();
+                    nodes.push(self.block(keyword, at, rest())?);
+                    self.variables.truncate(depth);
+                }
+                "define" if outermost => self.define(at, rest())?,
+                "define" => return failed(at, "unexpected {{define}}"),
+                "template" | "block" => nodes.push(self.template(keyword, at, rest())?),
+                _ => nodes.push(Node::Print(self.pipeline(tokens)?)),
             }
-            _ => return failed(place(&tokens), "unexpected token in {{else}}"),
-        },
-    };
-    Ok(match keyword {
-        "range" => Node::Range(pipeline, body, otherwise),
-        "with" => Node::With(pipeline, body, otherwise),
-        _ => Node::If(pipeline, body, otherwise),
-    })
+        }
+        Ok((nodes, Stop::Eof))
+    }
+
+    fn block(&mut self, keyword: &str, at: usize, tokens: Vec<Lexed>) -> Result<Node, Failed> {
+        if tokens.is_empty() {
+            return failed(at, format!("missing value for {keyword}"));
+        }
+        let pipeline = self.pipeline(tokens)?;
+        let (body, stop) = self.list(false)?;
+        let otherwise = match stop {
+            Stop::End(_) => Vec::new(),
+            Stop::Eof => return failed(usize::MAX, "unexpected EOF"),
+            Stop::Else(tokens) if tokens.is_empty() => match self.list(false)? {
+                (nodes, Stop::End(_)) => nodes,
+                (_, Stop::Else(_)) => return failed(at, "expected end; found {{else}}"),
+                (_, Stop::Eof) => return failed(usize::MAX, "unexpected EOF"),
+            },
+            // `{{else if x}}` shares the `{{end}}` of the outer block.
+            Stop::Else(tokens) => match tokens.first().map(|lexed| &lexed.token) {
+                Some(Token::Word(word)) if word == "if" || word == "with" => {
+                    let word = word.clone();
+                    vec![self.block(&word, place(&tokens), trim(tokens[1..].to_vec()))?]
+                }
+                _ => return failed(place(&tokens), "unexpected token in {{else}}"),
+            },
+        };
+        Ok(match keyword {
+            "range" => Node::Range(pipeline, body, otherwise),
+            "with" => Node::With(pipeline, body, otherwise),
+            _ => Node::If(pipeline, body, otherwise),
+        })
+    }
+
+    /// `{{define "name"}}…{{end}}`
+    fn define(&mut self, at: usize, tokens: Vec<Lexed>) -> Result<(), Failed> {
+        let (name, rest) = name(at, "define", tokens)?;
+        if let Some(lexed) = rest.first() {
+            return failed(lexed.at, "unexpected token in define clause");
+        }
+        self.body(name)
+    }
+
+    /// The nodes up to `{{end}}`, which see no variable from outside.
+    fn body(&mut self, name: String) -> Result<(), Failed> {
+        let outer = std::mem::take(&mut self.variables);
+        let (nodes, Stop::End(_)) = self.list(false)? else {
+            return failed(usize::MAX, "unexpected EOF");
+        };
+        self.variables = outer;
+        self.defined.insert(name, nodes);
+        Ok(())
+    }
+
+    /// `{{template "name" pipeline}}`, or `{{block "name" pipeline}}…{{end}}`, which defines it, too.
+    fn template(&mut self, keyword: &str, at: usize, tokens: Vec<Lexed>) -> Result<Node, Failed> {
+        let (name, rest) = name(at, keyword, tokens)?;
+        let given = match rest.is_empty() {
+            true if keyword == "block" => return failed(at, "missing value for block clause"),
+            true => None,
+            false => Some(self.pipeline(rest)?),
+        };
+        if keyword == "block" {
+            self.body(name.clone())?;
+        }
+        Ok(Node::Template(name, given, at))
+    }
+
+    fn pipeline(&mut self, tokens: Vec<Lexed>) -> Result<Pipeline, Failed> {
+        let mut tokens: VecDeque<Lexed> = tokens.into();
+        let at = tokens.front().map_or(0, |lexed| lexed.at);
+        let (variables, declares) = parse_targets(&mut tokens);
+        let pipeline = parse_commands(&mut tokens, &self.variables)?;
+        if declares {
+            self.variables.extend_from_slice(&variables);
+        } else {
+            variables.iter().try_for_each(|name| known(name, &self.variables, at))?;
+        }
+        match tokens.front() {
+            None => Ok(Pipeline { variables, declares, ..pipeline }),
+            Some(lexed) => failed(lexed.at, "unexpected \")\" in operand"),
+        }
+    }
+}
+
+/// The name behind `define`, `template` or `block`, and what follows it.
+fn name(at: usize, keyword: &str, mut tokens: Vec<Lexed>) -> Result<(String, Vec<Lexed>), Failed> {
+    match tokens.first().map(|lexed| &lexed.token) {
+        Some(Token::Text(name)) => {
+            let name = name.clone();
+            tokens.remove(0);
+            Ok((name, trim(tokens)))
+        }
+        Some(_) => failed(at, format!("unexpected token in {keyword} clause")),
+        None => failed(at, format!("missing value for {keyword} clause")),
+    }
+}
+
+/// `$` itself is always there.
+fn known(name: &str, variables: &[String], at: usize) -> Result<(), Failed> {
+    if name.is_empty() || variables.iter().any(|variable| variable == name) {
+        return Ok(());
+    }
+    failed(at, format!("undefined variable \"${name}\""))
 }
 
 fn trim(mut tokens: Vec<Lexed>) -> Vec<Lexed> {
@@ -161,16 +250,6 @@ fn trim(mut tokens: Vec<Lexed>) -> Vec<Lexed> {
         tokens.remove(0);
     }
     tokens
-}
-
-fn parse_pipeline(tokens: Vec<Lexed>) -> Result<Pipeline, Failed> {
-    let mut tokens: VecDeque<Lexed> = tokens.into();
-    let (variables, declares) = parse_targets(&mut tokens);
-    let pipeline = parse_commands(&mut tokens)?;
-    match tokens.front() {
-        None => Ok(Pipeline { variables, declares, ..pipeline }),
-        Some(lexed) => failed(lexed.at, "unexpected \")\" in operand"),
-    }
 }
 
 /// `$a, $b :=`, or nothing.
@@ -192,7 +271,7 @@ fn parse_targets(tokens: &mut VecDeque<Lexed>) -> (Vec<String>, bool) {
 }
 
 /// Commands up to the end or a closing parenthesis.
-fn parse_commands(tokens: &mut VecDeque<Lexed>) -> Result<Pipeline, Failed> {
+fn parse_commands(tokens: &mut VecDeque<Lexed>, variables: &[String]) -> Result<Pipeline, Failed> {
     let mut commands = Vec::new();
     let mut command = Command { operands: Vec::new(), at: 0 };
     loop {
@@ -219,13 +298,13 @@ fn parse_commands(tokens: &mut VecDeque<Lexed>) -> Result<Pipeline, Failed> {
                 if command.operands.is_empty() {
                     command.at = at;
                 }
-                command.operands.push(parse_operand(tokens)?);
+                command.operands.push(parse_operand(tokens, variables)?);
             }
         }
     }
 }
 
-fn parse_operand(tokens: &mut VecDeque<Lexed>) -> Result<Operand, Failed> {
+fn parse_operand(tokens: &mut VecDeque<Lexed>, variables: &[String]) -> Result<Operand, Failed> {
     let Some(Lexed { token, at }) = tokens.pop_front() else {
         return failed(usize::MAX, "missing value for command");
     };
@@ -242,11 +321,12 @@ fn parse_operand(tokens: &mut VecDeque<Lexed>) -> Result<Operand, Failed> {
             Operand::Field(path, at)
         }
         Token::Variable(name) => {
+            known(&name, variables, at)?;
             let at = place(tokens);
             Operand::Variable(name, parse_path(tokens), at)
         }
         Token::Open => {
-            let inner = parse_commands(tokens)?;
+            let inner = parse_commands(tokens, variables)?;
             if tokens.pop_front().is_none_or(|lexed| lexed.token != Token::Close) {
                 return failed(at, "unclosed left paren");
             }

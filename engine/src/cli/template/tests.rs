@@ -52,6 +52,16 @@ fn values() {
         ("{{range .Mounts}}{{println .Source}}{{end}}", "/a\n/b\n"),
         ("{{json .Mounts}}", "[{\"RW\":true,\"Source\":\"/a\"},{\"RW\":false,\"Source\":\"/b\"}]"),
         ("{{range .Args}}{{if eq . \"a\"}}{{continue}}{{end}}{{.}}{{end}}", "b c"),
+        (
+            "{{define \"t\"}}<{{.}}>{{end}}{{template \"t\" .Id}}{{range .Args}}{{template \"t\" .}}{{end}}",
+            "<abc><a><b c>",
+        ),
+        ("{{block \"t\" .State}}{{.Pid}}{{end}}{{template \"t\" .State}}", "4242"),
+        (
+            "{{define \"t\"}}{{.Id}}{{$.Name}}{{end}}{{template \"t\" .}}{{template \"u\"}}{{define \"u\"}}u{{end}}",
+            "abc/webu",
+        ),
+        ("{{eq .Null 1}} {{eq .Id \"x\" \"abc\"}} {{ne true false}}", "false true true"),
     ] {
         assert_eq!(fill(text).as_deref(), Ok(want), "{text}");
     }
@@ -74,8 +84,25 @@ fn errors_are_gos_with_their_places() {
         ("{{\"x}}", ":1: unterminated quoted string"),
         ("{{}}", ":1: missing value for command"),
         ("{{(.Id}}", ":1: unclosed left paren"),
-        ("{{.Id.X}}", ":1:5: executing \"\" at <.Id.X>: can't evaluate field X in .Id"),
-        ("{{$nope}}", ":1:2: executing \"\" at <$nope>: undefined variable \"$nope\""),
+        ("{{.Id.X}}", ":1:5: executing \"\" at <.Id.X>: can't evaluate field X in type interface {}"),
+        ("{{$nope}}", ":1: undefined variable \"$nope\""),
+        ("{{if $x := .Id}}{{$x}}{{end}}{{$x}}", ":1: undefined variable \"$x\""),
+        ("{{$x := 1}}{{define \"t\"}}{{$x}}{{end}}", ":1: undefined variable \"$x\""),
+        ("{{$x = 1}}", ":1: undefined variable \"$x\""),
+        ("{{if .Id}}{{define \"t\"}}{{end}}{{end}}", ":1: unexpected {{define}}"),
+        ("{{define \"t\"}}", ":1: unexpected EOF"),
+        ("{{block \"t\"}}{{end}}", ":1: missing value for block clause"),
+        ("{{template}}", ":1: missing value for template clause"),
+        ("{{template \"t\"}}", ":1:2: executing \"\" at <{{template \"t\"}}>: template \"t\" not defined"),
+        (
+            "{{define \"t\"}}{{template \"t\" .}}{{end}}{{template \"t\" .}}",
+            ":1:16: executing \"\" at <{{template \"t\"}}>: exceeded maximum template depth (100)",
+        ),
+        (
+            "{{eq 1 \"a\"}}",
+            ":1:2: executing \"\" at <eq 1 \"a\">: error calling eq: incompatible types for comparison",
+        ),
+        ("{{ne .Args 1}}", ":1:2: executing \"\" at <ne .Args 1>: error calling ne: non-comparable type"),
         (
             "{{index .Args 5}}",
             ":1:2: executing \"\" at <index .Args 5>: error calling index: index out of range: 5",

@@ -45,7 +45,8 @@ pub(crate) const HEADERS: [(&str, &str); 10] = [
 pub(crate) async fn execute(context: &Context, args: Args) -> Outcome {
     let asked = args.format.clone().filter(|f| !f.is_empty());
     let text = asked.or_else(|| if args.quiet { None } else { context.setting("volumesFormat") });
-    let format = Format::parse(text.as_deref(), "{{.Driver}}\t{{.Name}}")?;
+    let raw = if args.quiet { "name: {{.Name}}" } else { "name: {{.Name}}\ndriver: {{.Driver}}\n" };
+    let format = Format::parse(Format::raw_or(text.as_deref(), raw), "{{.Driver}}\t{{.Name}}")?;
     let mut route = Route::new("/volumes");
     if !args.filter.is_empty() {
         let filters = serde_json::to_string(&filter_map(&args.filter)).map_err(wire)?;

@@ -75,7 +75,7 @@ const OTHER_TITLES: [(&str, &str); 14] = [
     ("start_time", "START"),
 ];
 
-const COLUMNS: [Shown; 29] = [
+const COLUMNS: [Shown; 30] = [
     ("pid", "PID", |p, _| p.pid.to_string()),
     ("ppid", "PPID", |p, _| p.ppid.to_string()),
     ("pgid", "PGID", |p, _| p.pgid.to_string()),
@@ -92,6 +92,7 @@ const COLUMNS: [Shown; 29] = [
     ("args", "COMMAND", |p, _| arguments(p)),
     ("tty", "TT", |p, _| terminal(p.tty)),
     ("time", "TIME", |p, _| clock(p.cpu_ticks / TICKS_PER_SECOND)),
+    ("bsdtime", "TIME", |p, _| minutes(p.cpu_ticks / TICKS_PER_SECOND)),
     ("stime", "STIME", start),
     ("etime", "ELAPSED", |p, m| elapsed(age(p, m))),
     ("etimes", "ELAPSED", |p, m| age(p, m).to_string()),
@@ -131,6 +132,11 @@ fn clock(seconds: u64) -> String {
     let (days, rest) = (seconds / 86_400, seconds % 86_400);
     let text = format!("{:02}:{:02}:{:02}", rest / 3600, rest / 60 % 60, rest % 60);
     if days == 0 { text } else { format!("{days}-{text}") }
+}
+
+/// `0:05`, `123:45`: as BSD's ps has it.
+fn minutes(seconds: u64) -> String {
+    format!("{}:{:02}", seconds / 60, seconds % 60)
 }
 
 /// `01:40`, `01:00:00`, `2-03:00:00`.

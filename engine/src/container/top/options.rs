@@ -26,14 +26,14 @@ const BY_USER: &[(&str, &str)] = &[
     ("tty", "TTY"),
     ("stat", "STAT"),
     ("stime", "START"),
-    ("time", "TIME"),
+    ("bsdtime", "TIME"),
     ("args", "COMMAND"),
 ];
 /// `ps -e`.
 const SHORT: &[(&str, &str)] = &[("pid", "PID"), ("tty", "TTY"), ("time", "TIME"), ("comm", "CMD")];
 /// `ps ax`.
 const BSD: &[(&str, &str)] =
-    &[("pid", "PID"), ("tty", "TTY"), ("stat", "STAT"), ("time", "TIME"), ("args", "COMMAND")];
+    &[("pid", "PID"), ("tty", "TTY"), ("stat", "STAT"), ("bsdtime", "TIME"), ("args", "COMMAND")];
 
 /// Reads the options; none mean `-ef`, as in Docker. Pure.
 pub(super) fn parse(text: &str) -> Result<Vec<Column>> {

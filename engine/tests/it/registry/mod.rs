@@ -288,7 +288,8 @@ fn passwords_are_asked_for_and_remembered_where_docker_remembers_them() {
     let shown = sandbox.ok(["login", &registry.host()]);
     assert_eq!(shown, "Authenticating with existing credentials...\nLogin Succeeded");
     sandbox.ok(["logout", &registry.host()]);
-    assert_eq!(sandbox.ok(["logout", &registry.host()]), format!("Not logged in to {}", registry.host()));
+    let removing = format!("Removing login credentials for {}", registry.host());
+    assert_eq!(sandbox.ok(["logout", &registry.host()]), removing, "also where there are none");
 }
 
 #[test]

@@ -56,11 +56,7 @@ pub(super) fn own(spec: &LaunchSpec, facts: &HostFacts, steps: &mut Vec<Step>) -
     let kernel_view = MountFlags { readonly: !privileged, ..harmless };
 
     add(MountWhat::Proc, "/proc", harmless);
-    let dev = DevPlan {
-        all_of_host: privileged,
-        from_host: if privileged { Vec::new() } else { dev_nodes(spec)? },
-        console: spec.config.tty,
-    };
+    let dev = DevPlan { all_of_host: privileged, from_host: dev_nodes(spec)?, console: spec.config.tty };
     add(MountWhat::Dev(dev), "/dev", MountFlags { nosuid: true, ..MountFlags::default() });
     add(MountWhat::Devpts, "/dev/pts", MountFlags { nosuid: true, noexec: true, ..MountFlags::default() });
     add(MountWhat::Sysfs, "/sys", kernel_view);
@@ -81,7 +77,9 @@ pub(super) fn own(spec: &LaunchSpec, facts: &HostFacts, steps: &mut Vec<Step>) -
         }
         Ipc::Private | Ipc::Shareable => {
             let size = host.shm_size_bytes.unwrap_or(SHM_BYTES);
-            let options = vec!["mode=1777".to_owned(), format!("size={size}")];
+            // As df shows it.
+            let name = "source=shm".to_owned();
+            let options = vec![name, "mode=1777".to_owned(), format!("size={size}")];
             add(MountWhat::Tmpfs { options }, "/dev/shm", harmless);
         }
         Ipc::Container(_) => add(MountWhat::SharedMemory, "/dev/shm", harmless),
@@ -117,11 +115,14 @@ fn cgroups(
 
 /// `--device` below `/dev`. Elsewhere it is refused: device nodes do not belong into layers.
 fn dev_nodes(spec: &LaunchSpec) -> Result<Vec<(PathBuf, String)>> {
+    let all_of_host = spec.config.host.security.privileged;
     spec.config
         .host
         .resources
         .devices
         .iter()
+        // With all devices of the host a device is where it was, already.
+        .filter(|device| !(all_of_host && device.container_path == device.host_path))
         .map(|device| match device.container_path.strip_prefix("/dev/") {
             Some(name) if !name.is_empty() && !name.split('/').any(|part| part == "..") => {
                 Ok((PathBuf::from(&device.host_path), name.trim_end_matches('/').to_owned()))

@@ -295,7 +295,6 @@ fn comparing() -> String {
 pub fn pack_changes(
     upper: BorrowedFd<'_>,
     changes: &[Change],
-    now: Mtime,
     owners: impl Fn(u32, u32) -> (u32, u32),
     out: &mut dyn Write,
 ) -> Result<()> {
@@ -303,7 +302,8 @@ pub fn pack_changes(
     for change in changes {
         if change.kind == ChangeKind::Deleted {
             let (parent, last) = super::place::split(&change.path);
-            packer.empty(&join(parent, &[b".wh.", last].concat()), now)?;
+            // Of no time: the same changes are the same layer, whenever they are committed.
+            packer.empty(&join(parent, &[b".wh.", last].concat()), Mtime::default())?;
             continue;
         }
         match open_parent(upper, &change.path, resolve::NO_SYMLINKS) {

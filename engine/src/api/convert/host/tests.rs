@@ -83,7 +83,7 @@ fn sysctls_are_those_of_own_namespaces() {
     assert_eq!(sysctl("fs.mqueue.msg_max", json!({})), Ok(()));
     for (name, more, words) in [
         ("net.ipv4.ip_forward", json!({"NetworkMode": "host"}), "not allowed in host network namespace"),
-        ("kernel.shmmax", json!({"IpcMode": "host"}), "not allowed in host ipc namespace"),
+        ("kernel.shmmax", json!({"IpcMode": "host"}), "is not allowed in the hosts ipc namespace"),
         ("kernel.domainname", json!({"UTSMode": "host"}), "not allowed in host uts namespace"),
         ("vm.swappiness", json!({}), "is not in a separate kernel namespace"),
         ("kernel.panic", json!({}), "is not in a separate kernel namespace"),
