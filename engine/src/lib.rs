@@ -33,6 +33,7 @@ pub mod recover;
 #[doc(hidden)]
 pub mod serve;
 pub mod settings;
+mod structs;
 pub mod system;
 pub mod trace;
 pub mod volume;

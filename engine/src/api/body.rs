@@ -4,6 +4,7 @@ use super::blocking;
 use super::sorted;
 use super::status::{ApiError, ApiResult};
 use crate::handed;
+use crate::structs::Kind;
 use axum::body::{Body, BodyDataStream};
 use axum::extract::{FromRequest, Request};
 use axum::response::{IntoResponse, Response};
@@ -116,12 +117,10 @@ pub(super) fn ok_json<T: Serialize>(value: &T) -> ApiResult {
     json(StatusCode::OK, value)
 }
 
-/// A 200 with JSON whose maps are sorted: an object in full.
-pub(super) fn ok_sorted<T: Serialize>(value: &T) -> ApiResult {
-    let mut text = Vec::new();
-    append_json(&mut text, value)?;
-    let text = sorted::maps(&text).map_err(|e| Error::internal(format!("encode the answer: {e}")))?;
-    Ok(json_text(StatusCode::OK, text))
+/// A 200 with one of Docker's structs, or a list of them: every field that Docker writes, maps sorted.
+pub(super) fn ok_struct<T: Serialize>(value: &T, kind: Kind) -> ApiResult {
+    let text = sorted::whole(value, kind).map_err(|e| Error::internal(format!("encode the answer: {e}")))?;
+    Ok(json_text(StatusCode::OK, text.into_bytes()))
 }
 
 /// A 200 with a body of a given type.

@@ -3,6 +3,8 @@
 //! The generated types have hash maps: the same object would be told in another order each time. What is a struct keeps
 //! its fields' order, and only the name of a field tells the two apart in JSON.
 
+use crate::structs::{Kind, Ordered};
+use serde::Serialize;
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 use std::fmt;
@@ -29,6 +31,11 @@ const MAPS: [&str; 19] = [
     "Tmpfs",
     "Volumes",
 ];
+
+/// One of Docker's structs as JSON, with all the fields that Docker writes, its maps sorted.
+pub(super) fn whole<T: Serialize>(value: &T, kind: Kind) -> Result<String, serde_json::Error> {
+    Ok(Ordered::parse_struct(&maps(&serde_json::to_vec(value)?)?, kind)?.json())
+}
 
 /// The same JSON with its maps sorted.
 pub(super) fn maps(json: &[u8]) -> Result<Vec<u8>, serde_json::Error> {

@@ -152,7 +152,7 @@ pub(crate) fn make(plan: &DevPlan, attributes: u64, owner: (u32, u32)) -> Result
         openat2::mknod_at(dev, name, CHARACTER | 0o666, fsat::make_device(major, minor))
             .context(|| format!("mknod /dev/{}", name.to_string_lossy()))?;
     }
-    for (name, target) in LINKS {
+    for (name, target) in links() {
         openat2::symlink_at(target, dev, name)
             .context(|| format!("symlink /dev/{}", name.to_string_lossy()))?;
     }
@@ -196,9 +196,15 @@ pub(crate) fn wanted(plan: &DevPlan) -> Result<Vec<(HostNode, PathBuf)>> {
     Ok(nodes)
 }
 
+/// Where the kernel has no `/proc/kcore`, a link to it would lead nowhere.
+fn links() -> impl Iterator<Item = (&'static CStr, &'static CStr)> {
+    let has_core = Path::new("/proc/kcore").exists();
+    LINKS.into_iter().filter(move |(name, _)| *name != c"core" || has_core)
+}
+
 /// Gives what every container has to its root. The host's devices keep their owners.
 fn give(dev: BorrowedFd<'_>, (uid, gid): (u32, u32), console: bool) -> Result<()> {
-    let standard = NODES.iter().map(|(name, ..)| *name).chain(LINKS.iter().map(|(name, _)| *name));
+    let standard = NODES.iter().map(|(name, ..)| *name).chain(links().map(|(name, _)| name));
     let console = console.then_some(c"console");
     for name in standard.chain(DIRECTORIES).chain(console).chain([c"."]) {
         openat2::chown_at(dev, name, uid, gid)

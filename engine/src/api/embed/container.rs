@@ -1,9 +1,12 @@
 //! Containers: from a body of `POST /containers/create` to a process with descriptors, and to its end.
 
-use super::{LogPoller, LogsOptions, Started, WaitCondition, Waited, WantedStreams, body, filters, json};
+use super::{
+    LogPoller, LogsOptions, Started, WaitCondition, Waited, WantedStreams, body, filters, json, whole,
+};
 use crate::api::convert;
 use crate::container::list::ListOptions;
 use crate::container::remove::RemoveOptions;
+use crate::structs::Kind;
 use crate::{Engine, container};
 use bollard_stubs::models as wire;
 use dhow_model::signal::Signal;
@@ -80,7 +83,7 @@ pub fn resize(engine: &Engine, who: &str, rows: u16, columns: u16) -> Result<()>
 /// # Errors
 /// As `container::inspect`.
 pub fn inspect(engine: &Engine, who: &str) -> Result<String> {
-    json(&convert::inspect::show(&container::inspect::inspect(engine, who, false)?))
+    whole(&convert::inspect::show(&container::inspect::inspect(engine, who, false)?), Kind::Container)
 }
 
 /// The body of `GET /containers/json`.

@@ -29,6 +29,7 @@ pub use dhow_runtime::log::{LogEntry, Next, Stream};
 pub use run::{Run, RunEnd, RunRequest, run};
 
 use crate::filters::Filters;
+use crate::structs::Kind;
 use crate::{Config, Engine};
 use dhow_model::{Error, ErrorKind, Result};
 use serde::Serialize;
@@ -72,6 +73,11 @@ pub fn errno(error: &Error) -> Option<i32> {
 /// An answer as JSON.
 fn json(value: &impl Serialize) -> Result<String> {
     serde_json::to_string(value).map_err(|error| Error::internal(format!("encode the answer: {error}")))
+}
+
+/// One of Docker's structs as JSON, with every field that Docker writes.
+fn whole(value: &impl Serialize, kind: Kind) -> Result<String> {
+    super::sorted::whole(value, kind).map_err(|error| Error::internal(format!("encode the answer: {error}")))
 }
 
 /// A body from its JSON.

@@ -1,7 +1,7 @@
 //! `/containers`, save for its streams.
 
 use crate::Engine;
-use crate::api::body::{Json, append_json, json as reply, ok_json, ok_sorted, stream_without_waiting, typed};
+use crate::api::body::{Json, append_json, json as reply, ok_json, ok_struct, stream_without_waiting, typed};
 use crate::api::params::Params;
 use crate::api::status::ApiResult;
 use crate::api::{blocking, convert};
@@ -9,6 +9,7 @@ use crate::container::list::ListOptions;
 use crate::container::remove::RemoveOptions;
 use crate::container::wait::WaitCondition;
 use crate::container::{self};
+use crate::structs::Kind;
 use axum::body::Body;
 use axum::extract::{Path, State};
 use axum::response::{IntoResponse, Response};
@@ -76,7 +77,7 @@ pub(in crate::api) async fn inspect(
 ) -> ApiResult {
     let size = params.flag("size");
     let found = blocking(move || container::inspect::inspect(&engine, &id, size)).await?;
-    ok_sorted(&convert::inspect::show(&found))
+    ok_struct(&convert::inspect::show(&found), Kind::Container)
 }
 
 /// `POST /containers/{id}/start`; our own `timeline=1` answers with where the time went.

@@ -1,13 +1,14 @@
 //! `/images`. Names hold slashes and colons, so the last word of the path is the verb.
 
 use crate::Engine;
-use crate::api::body::{BodyReader, Input, ok_json, ok_sorted, typed, write_to};
+use crate::api::body::{BodyReader, Input, ok_json, ok_struct, typed, write_to};
 use crate::api::params::Params;
 use crate::api::status::{ApiError, ApiResult};
 use crate::api::{Version, blocking, convert, fetch};
 use crate::filters::Filters;
 use crate::image::import::ImportRequest;
 use crate::image::{self};
+use crate::structs::Kind;
 use axum::body::Body;
 use axum::extract::{Path, Request, State};
 use axum::response::IntoResponse;
@@ -70,11 +71,11 @@ pub(in crate::api) async fn get_by_name(
             let with_manifests = params.flag("manifests");
             let (artifacts, who) = (engine.clone(), name.clone());
             if let Some(found) = blocking(move || image::artifacts::inspect(&artifacts, &who)).await? {
-                return ok_sorted(&convert::artifact::inspect(&found, with_manifests));
+                return ok_struct(&convert::artifact::inspect(&found, with_manifests), Kind::Image);
             }
             let found = blocking(move || image::inspect::inspect(&engine, &name)).await?;
             let with_virtual_size = version < NO_VIRTUAL_SIZE_SINCE;
-            ok_sorted(&convert::image::inspect(&found, with_virtual_size, with_manifests))
+            ok_struct(&convert::image::inspect(&found, with_virtual_size, with_manifests), Kind::Image)
         }
         "history" => {
             let (id, references, steps) = blocking(move || image::history::history(&engine, &name)).await?;

@@ -1,11 +1,12 @@
 //! `/networks`.
 
 use crate::Engine;
-use crate::api::body::{OptionalJson, json, ok_json, ok_sorted};
+use crate::api::body::{OptionalJson, json, ok_json, ok_struct};
 use crate::api::params::Params;
 use crate::api::status::ApiResult;
 use crate::api::{blocking, convert};
 use crate::network;
+use crate::structs::Kind;
 use axum::extract::{Path, State};
 use axum::response::IntoResponse;
 use bollard_stubs::models as wire;
@@ -15,7 +16,7 @@ use http::StatusCode;
 pub(in crate::api) async fn list(State(engine): State<Engine>, params: Params) -> ApiResult {
     let filters = params.filters()?;
     let networks = blocking(move || network::list::list(&engine, &filters)).await?;
-    ok_sorted(&networks.iter().map(convert::networks::summary).collect::<Vec<_>>())
+    ok_struct(&networks.iter().map(convert::networks::summary).collect::<Vec<_>>(), Kind::Network)
 }
 
 /// `POST /networks/create`
@@ -39,7 +40,7 @@ pub(in crate::api) async fn prune(State(engine): State<Engine>, params: Params) 
 /// `GET /networks/{name}`
 pub(in crate::api) async fn inspect(State(engine): State<Engine>, Path(name): Path<String>) -> ApiResult {
     let found = blocking(move || network::list::inspect(&engine, &name)).await?;
-    ok_sorted(&convert::networks::show(&found))
+    ok_struct(&convert::networks::show(&found), Kind::Network)
 }
 
 /// `DELETE /networks/{name}`

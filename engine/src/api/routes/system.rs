@@ -1,11 +1,12 @@
 //! `_ping`, `version`, `info`.
 
 use crate::Engine;
-use crate::api::body::{ok_json, ok_sorted};
+use crate::api::body::{ok_json, ok_struct};
 use crate::api::params::Params;
 use crate::api::router::plain_text;
 use crate::api::status::ApiResult;
 use crate::api::{Version, blocking, convert};
+use crate::structs::Kind;
 use crate::system::df::{self, Kinds};
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
@@ -42,7 +43,7 @@ pub(in crate::api) async fn version(State(engine): State<Engine>) -> ApiResult {
 /// `GET /info`
 pub(in crate::api) async fn info(State(engine): State<Engine>) -> ApiResult {
     let info = blocking(move || crate::system::info::info(&engine)).await?;
-    ok_sorted(&convert::system::info(&info, crate::events::now().to_string()))
+    ok_struct(&convert::system::info(&info, crate::events::now().to_string()), Kind::Info)
 }
 
 /// The first version whose answer has sums, and lists only when it is asked for them.

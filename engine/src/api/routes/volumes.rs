@@ -1,11 +1,12 @@
 //! `/volumes`.
 
 use crate::Engine;
-use crate::api::body::{Input, OptionalJson, json, ok_json, ok_sorted, write_to};
+use crate::api::body::{Input, OptionalJson, json, ok_json, ok_struct, write_to};
 use crate::api::params::Params;
 use crate::api::status::ApiResult;
 use crate::api::{blocking, convert};
 use crate::filters::Pattern;
+use crate::structs::Kind;
 use crate::volume::{self, transfer};
 use axum::extract::{Path, Request, State};
 use axum::response::IntoResponse;
@@ -36,7 +37,7 @@ pub(in crate::api) async fn list(State(engine): State<Engine>, params: Params) -
         Ok(chosen.map(|record| show(&engine, record)).collect::<Vec<_>>())
     })
     .await?;
-    ok_sorted(&wire::VolumeListResponse { volumes: Some(volumes), warnings: Some(Vec::new()) })
+    ok_struct(&wire::VolumeListResponse { volumes: Some(volumes), warnings: Some(Vec::new()) }, Kind::Volumes)
 }
 
 /// `POST /volumes/create`
@@ -70,7 +71,7 @@ pub(in crate::api) async fn inspect(State(engine): State<Engine>, Path(name): Pa
         Ok(show(&engine, &record))
     })
     .await?;
-    ok_sorted(&found)
+    ok_struct(&found, Kind::Volume)
 }
 
 /// `GET /volumes/{name}/export`. Ours: Docker has no such route.

@@ -2,21 +2,18 @@
 //! and Docker's functions.
 //!
 //! `lexer` cuts the text into literal pieces and tokens, `parser` builds a tree, `eval` walks it over JSON
-//! values, `functions` are the named functions, `print` shows a value as Go would, `structs` knows Docker's structs.
+//! values, `functions` are the named functions, `print` shows a value as Go would.
 
 mod eval;
 mod fields;
 mod functions;
 mod lexer;
-mod order;
 mod parser;
 pub(crate) mod print;
-mod structs;
 
-pub(crate) use order::KeyOrders;
+pub(crate) use crate::structs::{KeyOrders, Kind, Ordered};
 use serde_json::Value;
 use std::collections::BTreeSet;
-pub(crate) use structs::Kind;
 
 /// A parsed template.
 #[derive(Debug, Clone)]
@@ -91,50 +88,17 @@ impl Data for Value {
     }
 }
 
-/// A JSON text whose fields keep their order.
-pub(crate) struct Ordered {
-    value: Value,
-    orders: KeyOrders,
-    kind: Option<&'static str>,
-}
-
-impl Ordered {
-    pub(crate) fn parse(json: &[u8]) -> Result<Self, serde_json::Error> {
-        Ok(Self { value: serde_json::from_slice(json)?, orders: KeyOrders::of_text(json)?, kind: None })
-    }
-
-    /// One of Docker's structs, with the fields that the text leaves out.
-    pub(crate) fn parse_struct(json: &[u8], kind: Kind) -> Result<Self, serde_json::Error> {
-        let mut this = Self::parse(json)?;
-        structs::complete(&mut this.value, kind, &mut this.orders);
-        Ok(this)
-    }
-}
-
-impl Ordered {
-    /// The name that Docker's Go type of it has.
-    #[must_use]
-    pub(crate) fn of_type(self, kind: &'static str) -> Self {
-        Self { kind: Some(kind), ..self }
-    }
-
-    /// As JSON text on one line.
-    pub(crate) fn json(&self) -> String {
-        self.orders.json(&self.value)
-    }
-}
-
 impl Data for Ordered {
     fn value(&self) -> &Value {
-        &self.value
+        Ordered::value(self)
     }
 
     fn orders(&self) -> Option<&KeyOrders> {
-        Some(&self.orders)
+        Some(Ordered::orders(self))
     }
 
     fn type_name(&self) -> Option<&str> {
-        self.kind
+        Ordered::type_name(self)
     }
 }
 

@@ -1,6 +1,6 @@
 //! Shows a JSON value as Go's `fmt` shows the value it came from.
 
-use super::order::struct_fields;
+use crate::structs::struct_fields;
 use serde_json::Value;
 use std::fmt::Write;
 

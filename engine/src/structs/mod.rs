@@ -1,8 +1,9 @@
-//! Docker's structs, as far as `--format` can look into them: which fields there are, in which order, and what one that
-//! the engine's JSON leaves out is.
+//! Docker's structs: which fields there are, in which order, and what one that JSON leaves out is.
 //!
-//! Docker's own client reads the answer into Go's structs first. So `{{.Config.Entrypoint}}` is an empty list, and
-//! `{{if .State.Health}}` is false, where JSON alone would not know the name.
+//! The generated wire types leave out what is not there, where Docker's answers say `null`: programs look fields up
+//! without asking. So the API completes the objects that it inspects. And Docker's own client reads an answer into Go's
+//! structs first: `{{.Config.Entrypoint}}` is an empty list, and `{{if .State.Health}}` is false, where JSON alone
+//! would not know the name. So the command line completes what any engine sends.
 //!
 //! A field is written as `Name kind`, with `?` behind the name if Docker's JSON leaves it out while it is empty:
 //!
@@ -13,7 +14,9 @@
 //! | `Struct` | that struct, with all its fields |
 //! | `*Struct` `[]Struct` `map Struct` | null; else one, a list, a map of them |
 
-use super::order::KeyOrders;
+mod order;
+
+pub(crate) use order::{KeyOrders, struct_fields};
 use serde_json::{Map, Value};
 
 /// What an inspected object is.
@@ -23,6 +26,8 @@ pub(crate) enum Kind {
     Image,
     Network,
     Volume,
+    /// `GET /volumes`
+    Volumes,
     Info,
 }
 
@@ -33,6 +38,7 @@ impl Kind {
             Self::Image => "Image",
             Self::Network => "Network",
             Self::Volume => "Volume",
+            Self::Volumes => "Volumes",
             Self::Info => "Info",
         }
     }
@@ -111,6 +117,7 @@ const STRUCTS: &[(&str, &str)] = &[
         "Volume",
         "ClusterVolume? -, CreatedAt? s, Driver s, Labels -, Mountpoint s, Name s, Options -, Scope s, Status? -, UsageData? -",
     ),
+    ("Volumes", "Volumes []Volume, Warnings -"),
     (
         "Info",
         "ID s, Containers n, ContainersRunning n, ContainersPaused n, ContainersStopped n, Images n, Driver s, \
@@ -122,7 +129,7 @@ const STRUCTS: &[(&str, &str)] = &[
          HttpsProxy s, NoProxy s, Name s, Labels -, ExperimentalBuild b, ServerVersion s, Runtimes -, DefaultRuntime s, \
          Swarm Swarm, LiveRestoreEnabled b, Isolation s, InitBinary s, ContainerdCommit Commit, RuncCommit Commit, \
          InitCommit Commit, SecurityOptions -, ProductLicense? s, DefaultAddressPools? -, FirewallBackend? -, \
-         CDISpecDirs -, DiscoveredDevices? -, Containerd? -, Warnings -, ServerErrors? -, ClientInfo -, ClientErrors? -",
+         CDISpecDirs -, DiscoveredDevices? -, Containerd? -, Warnings -, ServerErrors? -, ClientErrors? -",
     ),
     ("Plugins", "Volume -, Network -, Authorization -, Log -"),
     (
@@ -145,10 +152,55 @@ fn fields(name: &str) -> impl Iterator<Item = (&'static str, bool, &'static str)
     })
 }
 
+/// A JSON text whose fields keep their order.
+pub(crate) struct Ordered {
+    value: Value,
+    orders: KeyOrders,
+    kind: Option<&'static str>,
+}
+
+impl Ordered {
+    pub(crate) fn parse(json: &[u8]) -> Result<Self, serde_json::Error> {
+        Ok(Self { value: serde_json::from_slice(json)?, orders: KeyOrders::of_text(json)?, kind: None })
+    }
+
+    /// One of Docker's structs, or a list of them, with the fields that the text leaves out.
+    pub(crate) fn parse_struct(json: &[u8], kind: Kind) -> Result<Self, serde_json::Error> {
+        let mut this = Self::parse(json)?;
+        complete(&mut this.value, kind, &mut this.orders);
+        Ok(this)
+    }
+
+    /// The name that Docker's Go type of it has.
+    #[must_use]
+    pub(crate) fn of_type(self, kind: &'static str) -> Self {
+        Self { kind: Some(kind), ..self }
+    }
+
+    pub(crate) fn type_name(&self) -> Option<&'static str> {
+        self.kind
+    }
+
+    pub(crate) fn value(&self) -> &Value {
+        &self.value
+    }
+
+    pub(crate) fn orders(&self) -> &KeyOrders {
+        &self.orders
+    }
+
+    /// As JSON text on one line.
+    pub(crate) fn json(&self) -> String {
+        self.orders.json(&self.value)
+    }
+}
+
 /// Adds what the JSON of an object leaves out, and notes the order in which Docker writes its fields.
-pub(super) fn complete(value: &mut Value, kind: Kind, orders: &mut KeyOrders) {
-    if let Value::Object(object) = value {
-        complete_struct(object, kind.name(), orders);
+fn complete(value: &mut Value, kind: Kind, orders: &mut KeyOrders) {
+    match value {
+        Value::Object(object) => complete_struct(object, kind.name(), orders),
+        Value::Array(items) => items.iter_mut().for_each(|item| complete(item, kind, orders)),
+        _ => {}
     }
 }
 

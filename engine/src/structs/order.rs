@@ -34,7 +34,7 @@ const STRUCTS: [&[&str]; 6] = [
 ];
 
 /// The declared fields of an object that was a struct in Go, if it is one of those that are known.
-pub(super) fn struct_fields(object: &Map<String, Value>) -> Option<&'static [&'static str]> {
+pub(crate) fn struct_fields(object: &Map<String, Value>) -> Option<&'static [&'static str]> {
     // By what is never left out: the name of the first field, and one that no other has.
     STRUCTS.into_iter().find(|fields| match fields.len() {
         2 => object.len() == 2 && fields.iter().all(|field| object.contains_key(*field)),
@@ -72,7 +72,7 @@ impl KeyOrders {
     }
 
     /// JSON text on one line, fields in their order.
-    pub(super) fn json(&self, value: &Value) -> String {
+    pub(crate) fn json(&self, value: &Value) -> String {
         match value {
             Value::Array(items) => {
                 let items: Vec<String> = items.iter().map(|item| self.json(item)).collect();
