@@ -210,5 +210,6 @@ pub fn prune(engine: &Engine, filters: &Filters) -> Result<PrunedVolumes> {
         }
     }
     data::sweep(engine.layout());
+    crate::events::record_prune(engine, dhow_model::event::EventType::Volume, pruned.reclaimed_bytes)?;
     Ok(pruned)
 }

@@ -5,7 +5,7 @@ use crate::cli::client::Route;
 use crate::cli::context::Context;
 use crate::cli::exit::{Failure, Outcome};
 use crate::cli::listing::{BAD_TEMPLATE, fill, filter_map, parse_filter, parse_template};
-use crate::cli::template::Template;
+use crate::cli::template::{Data, KeyOrders, Template};
 use crate::cli::{moment, output};
 use crate::local_time::Zone;
 use bytes::BytesMut;
@@ -46,7 +46,6 @@ pub(crate) async fn execute(context: &Context, args: Args) -> Outcome {
                 Failure::new(format!("Error parsing format: {why}")).with_code(BAD_TEMPLATE)
             })?),
         };
-    let as_json = args.format.as_deref() == Some("json");
     let since = args.since.as_deref().map(|t| moment::parse("since", t)).transpose()?;
     let until = args.until.as_deref().map(|t| moment::parse("until", t)).transpose()?;
     let filters = (!args.filter.is_empty()).then(|| serde_json::to_string(&filter_map(&args.filter)));
@@ -66,7 +65,7 @@ pub(crate) async fn execute(context: &Context, args: Args) -> Outcome {
         pending.extend_from_slice(&data);
         for event in complete(&mut pending)? {
             let line = match &template {
-                Some(template) => fill(template, &with_go_names(event, as_json))?,
+                Some(template) => fill(template, &Message::of(event))?,
                 None => line(&event, &zone),
             };
             output::print_line(&line)?;
@@ -75,24 +74,48 @@ pub(crate) async fn execute(context: &Context, args: Args) -> Outcome {
     Ok(0)
 }
 
-/// Docker's Go fields, some of which JSON spells differently or not at all.
-fn with_go_names(mut event: Value, as_json: bool) -> Value {
-    if as_json {
-        return event;
+/// An event as a template sees it: by the names of Docker's Go fields, some of which JSON spells differently or not at
+/// all. As a whole it is the JSON that the engine sent.
+struct Message {
+    fields: Value,
+    json: KeyOrders,
+}
+
+impl Message {
+    fn of(event: Value) -> Self {
+        let mut fields = event.clone();
+        let names = [
+            ("Time", "time"),
+            ("TimeNano", "timeNano"),
+            ("Scope", "scope"),
+            ("Status", "Action"),
+            ("Seq", "seq"),
+        ];
+        for (go, wire) in names {
+            fields[go] = event[wire].clone();
+        }
+        fields["ID"] = event["Actor"]["ID"].clone();
+        fields["From"] = event["Actor"]["Attributes"]["image"].clone();
+        let order = ["status", "id", "from", "Type", "Action", "Actor", "scope", "time", "timeNano", "seq"];
+        let mut json = KeyOrders::default();
+        if let Some(fields) = fields.as_object() {
+            json.note(fields, order.into_iter().filter(|key| fields.contains_key(*key)).map(str::to_owned));
+        }
+        if let Some(actor) = event["Actor"].as_object() {
+            json.note(actor, ["ID", "Attributes"].map(str::to_owned));
+        }
+        Self { fields, json }
     }
-    let names = [
-        ("Time", "time"),
-        ("TimeNano", "timeNano"),
-        ("Scope", "scope"),
-        ("Status", "Action"),
-        ("Seq", "seq"),
-    ];
-    for (go, wire) in names {
-        event[go] = event[wire].clone();
+}
+
+impl Data for Message {
+    fn value(&self) -> &Value {
+        &self.fields
     }
-    event["ID"] = event["Actor"]["ID"].clone();
-    event["From"] = event["Actor"]["Attributes"]["image"].clone();
-    event
+
+    fn orders(&self) -> Option<&KeyOrders> {
+        Some(&self.json)
+    }
 }
 
 /// Takes the whole JSON values off the front.

@@ -69,7 +69,7 @@ pub fn remove(engine: &Engine, who: &str, options: RemoveOptions) -> Result<()> 
 pub(crate) fn finish(engine: &Engine, record: &ContainerRecord, volumes: bool) -> Result<()> {
     let layout = engine.layout();
     if lock::monitor_alive(layout, &record.id)? {
-        super::stop::signal_process(&record.state, Signal::KILL)?;
+        super::stop::kill_now(engine, record)?;
         // A frozen process would not even die (cgroup v1). One without a freezer was never frozen.
         let _ = super::cgroup(engine, record)?.thaw();
         super::stop::wake_monitor(engine, &record.id);

@@ -65,14 +65,11 @@ pub fn kill(engine: &Engine, who: &str, signal: Signal) -> Result<()> {
     if ends {
         mark_stopped_by_user(engine, &record.id, Ender::Kill, signal)?;
     }
+    append_kill(engine, &record, signal)?;
     signal_process(&record.state, signal)?;
     if ends {
         super::pause::go_on(engine, &record.id)?;
     }
-    let number = signal.number().to_string();
-    engine.db()?.write(|txn| {
-        txn.append_event(&events::container("kill", &record, [("signal", number)]), events::now())
-    })?;
     Ok(())
 }
 
@@ -94,19 +91,10 @@ fn stop_running(
     let seconds = timeout.or(record.config.stop_timeout).unwrap_or(DEFAULT_STOP_TIMEOUT_SECONDS);
     let patience = u64::try_from(seconds).ok().map(Duration::from_secs);
     // The state may have moved on since it was read: a restart makes a new process.
-    let mut ended = false;
-    if patience != Some(Duration::ZERO) {
-        let now = current(engine, &record.id)?;
-        signal_process(&now, signal)?;
-        super::pause::go_on(engine, &record.id)?;
-        append_kill(engine, record, signal)?;
-        ended = super::monitor_gone_within(engine.layout(), record, patience.unwrap_or(Duration::MAX))?;
-    }
+    send(engine, record, signal)?;
+    let mut ended = super::monitor_gone_within(engine.layout(), record, patience.unwrap_or(Duration::MAX))?;
     if !ended {
-        let now = current(engine, &record.id)?;
-        signal_process(&now, Signal::KILL)?;
-        super::pause::go_on(engine, &record.id)?;
-        append_kill(engine, record, Signal::KILL)?;
+        send(engine, record, Signal::KILL)?;
         ended = super::monitor_gone_within(engine.layout(), record, KILL_PATIENCE)?;
     }
     if ended {
@@ -119,6 +107,25 @@ fn stop_running(
             record.id.short()
         ),
     ))
+}
+
+/// Ends the process of a record at once.
+pub(super) fn kill_now(engine: &Engine, record: &ContainerRecord) -> Result<()> {
+    if open_process(&record.state)?.is_some() {
+        append_kill(engine, record, Signal::KILL)?;
+        signal_process(&record.state, Signal::KILL)?;
+    }
+    Ok(())
+}
+
+/// Signals the process that there is now, and tells of it first: its end is told after that.
+fn send(engine: &Engine, record: &ContainerRecord, signal: Signal) -> Result<()> {
+    let now = current(engine, &record.id)?;
+    if open_process(&now)?.is_some() {
+        append_kill(engine, record, signal)?;
+        signal_process(&now, signal)?;
+    }
+    super::pause::go_on(engine, &record.id).map(drop)
 }
 
 fn append_kill(engine: &Engine, record: &ContainerRecord, signal: Signal) -> Result<()> {

@@ -113,7 +113,7 @@ pub(super) fn remove(txn: &Txn<'_>, artifact: &Artifact, name: &str, force: bool
     let mut removed = Vec::new();
     for reference in untag {
         txn.untag_artifact(&reference)?;
-        txn.append_event(&events::image("untag", id, &reference.familiar()), events::now())?;
+        txn.append_event(&events::image("untag", id, id.as_str()), events::now())?;
         removed.push(Removed::Untagged(reference));
     }
     if last {

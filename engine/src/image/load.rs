@@ -83,8 +83,7 @@ fn record_artifact(txn: &Txn<'_>, artifact: &Artifact, references: &[Reference])
         let by_digest = Reference::parse(&format!("{}@{id}", reference.name()))?;
         txn.tag_artifact(&by_digest, id)?;
     }
-    let name = references.first().map_or_else(|| id.to_string(), Reference::familiar);
-    txn.append_event(&events::image("load", id, &name), events::now())?;
+    txn.append_event(&events::image("load", id, id.as_str()), events::now())?;
     Ok(LoadedArtifact { artifact: artifact.clone(), references })
 }
 
@@ -118,8 +117,15 @@ pub(crate) fn record_with(
             for reference in &references {
                 txn.tag(reference, &image.id)?;
             }
-            let name = references.first().map_or_else(|| image.id.to_string(), Reference::familiar);
-            txn.append_event(&events::image(action, &image.id, &name), now)?;
+            // Docker's names: a pull is of a reference, what comes in an archive is an image, which an import then tags.
+            let tagged = references.iter().filter(|_| action == "import").map(|reference| ("tag", reference));
+            let pulled = references.first().filter(|_| action == "pull").map(|reference| (action, reference));
+            for (action, reference) in tagged.chain(pulled) {
+                txn.append_event(&events::image(action, &image.id, &reference.familiar()), now)?;
+            }
+            if pulled.is_none() {
+                txn.append_event(&events::image(action, &image.id, image.id.as_str()), now)?;
+            }
             images.push(LoadedImage { image, references });
         }
         also(txn)?;

@@ -54,7 +54,7 @@ pub(super) fn remove_counting(engine: &Engine, name: &str, force: bool) -> Resul
         }
         for reference in untag {
             txn.untag(&reference)?;
-            txn.append_event(&events::image("untag", &image.id, &reference.familiar()), events::now())?;
+            txn.append_event(&events::image("untag", &image.id, image.id.as_str()), events::now())?;
             removed.push(Removed::Untagged(reference));
         }
         // An image that a container uses stays, without a name: the container still needs its layers.

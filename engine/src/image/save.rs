@@ -97,12 +97,11 @@ impl Saving {
     /// `Corrupt` when a layer on disk no longer gives its digest; else what the writer says.
     pub fn write(&self, engine: &Engine, out: &mut dyn Output) -> Result<()> {
         dhow_store::archive::save(engine.content(), engine.layers(), &self.images, &self.artifacts, out)?;
-        let images = self.images.iter().map(|chosen| (&chosen.thing.id, &chosen.references));
-        let artifacts = self.artifacts.iter().map(|chosen| (chosen.thing.id(), &chosen.references));
+        let images = self.images.iter().map(|chosen| &chosen.thing.id);
+        let artifacts = self.artifacts.iter().map(|chosen| chosen.thing.id());
         engine.db()?.write(|txn| {
-            for (id, references) in images.chain(artifacts) {
-                let name = references.first().map_or_else(|| id.to_string(), Reference::familiar);
-                txn.append_event(&events::image("save", id, &name), events::now())?;
+            for id in images.chain(artifacts) {
+                txn.append_event(&events::image("save", id, id.as_str()), events::now())?;
             }
             Ok(())
         })

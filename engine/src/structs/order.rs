@@ -53,15 +53,16 @@ impl KeyOrders {
     }
 
     /// Notes in which order an object's fields are shown, and which of them are.
-    pub(super) fn note(&mut self, object: &Map<String, Value>, shown: Vec<String>) {
-        self.0.insert(object.keys().cloned().collect(), shown);
+    pub(crate) fn note(&mut self, object: &Map<String, Value>, shown: impl IntoIterator<Item = String>) {
+        self.0.insert(object.keys().cloned().collect(), shown.into_iter().collect());
     }
 
     /// An object's keys in their order: a struct's as declared, a map's sorted.
     fn keys<'a>(&'a self, object: &'a Map<String, Value>) -> Vec<&'a String> {
         let sorted: Vec<&String> = object.keys().collect();
-        // A map's keys are somebody's words; only a struct's are all Go's exported names.
-        if !sorted.iter().all(|key| key.starts_with(|c: char| c.is_ascii_uppercase())) {
+        // A map's keys are somebody's words; only a struct's are Go's exported names. The one exception has both.
+        let is_event = || object.contains_key("timeNano") && object.contains_key("Action");
+        if !sorted.iter().all(|key| key.starts_with(|c: char| c.is_ascii_uppercase())) && !is_event() {
             return sorted;
         }
         let owned: Vec<String> = sorted.iter().map(|key| (*key).clone()).collect();

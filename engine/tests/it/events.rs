@@ -32,8 +32,10 @@ fn a_life_is_told_in_dockers_words_and_order() {
     server.docker(["container", "prune", "-f"]).ok();
     let events = sandbox.events();
     assert_eq!(
-        actions(&events)[1..],
+        actions(&events),
         [
+            "image tag",
+            "image import",
             "volume create",
             "container create",
             "network connect",
@@ -42,6 +44,8 @@ fn a_life_is_told_in_dockers_words_and_order() {
             "container exec_create: true",
             "container exec_start: true",
             "container exec_die",
+            // The signal that asks, and at once the one that does not.
+            "container kill",
             "container kill",
             "network disconnect",
             "volume unmount",
@@ -58,7 +62,7 @@ fn a_life_is_told_in_dockers_words_and_order() {
     );
     let die = find(&events, "die");
     assert_eq!((&die["exitCode"], &die["a"], &die["image"]), (&"137".into(), &"b".into(), &"busybox".into()));
-    assert_eq!(find(&events, "kill")["signal"], "9");
+    assert_eq!(find(&events, "kill")["signal"], "15");
     assert_eq!(find(&events, "prune")["reclaimed"], "0");
 }
 

@@ -8,7 +8,7 @@ mod columns;
 mod options;
 mod process;
 
-use crate::Engine;
+use crate::{Engine, events};
 use dhow_model::state::Status;
 use dhow_model::{Error, Result};
 
@@ -38,6 +38,7 @@ pub fn top(engine: &Engine, who: &str, ps_options: &str) -> Result<Processes> {
         }
         _ => return Err(Error::conflict(format!("container {} is not running", record.id))),
     }
+    engine.db()?.write(|txn| txn.append_event(&events::container("top", &record, []), events::now()))?;
     let machine = process::Machine::read()?;
     let mut pids = super::cgroup(engine, &record)?.pids()?;
     pids.sort_unstable();
