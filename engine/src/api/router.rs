@@ -47,6 +47,7 @@ fn containers() -> Router<Engine> {
         .route("/containers/{id}/top", get(containers::top))
         .route("/containers/{id}/resize", post(containers::resize))
         .route("/containers/{id}", delete(containers::remove))
+        .route("/containers/{id}/{alias}", delete(containers::unlink))
         .route("/containers/{id}/logs", get(logs::logs))
         .route("/containers/{id}/stats", get(stats::stats))
         .route("/containers/{id}/attach", post(attach::attach))

@@ -18,6 +18,9 @@ pub(crate) struct Args {
     /// Force the removal of a running container (uses SIGKILL)
     #[arg(short, long)]
     force: bool,
+    /// Remove the specified link
+    #[arg(short, long)]
+    link: bool,
     /// Remove anonymous volumes associated with the container
     #[arg(short, long)]
     volumes: bool,
@@ -25,8 +28,7 @@ pub(crate) struct Args {
     containers: Vec<String>,
 }
 
-const LINKS: &str = "containers are not linked; they find each other by name in a network";
-pub(crate) const RULES: Rules = Rules { stop_at_first: false, refused: &[("--link", LINKS), ("-l", LINKS)] };
+pub(crate) const RULES: Rules = Rules { stop_at_first: false, refused: &[] };
 
 pub(crate) async fn execute(context: &Context, args: Args) -> Outcome {
     let client = context.client().await?;
@@ -41,7 +43,10 @@ pub(crate) async fn execute(context: &Context, args: Args) -> Outcome {
                 if name.is_empty() {
                     return Err(Failure::new("container name cannot be empty"));
                 }
-                let route = container(name, "")?.flag("force", args.force).flag("v", args.volumes);
+                let route = container(name, "")?
+                    .flag("force", args.force)
+                    .flag("link", args.link)
+                    .flag("v", args.volumes);
                 client.send(Method::DELETE, route.as_str(), empty()).await.map(|_| ())
             }
         })

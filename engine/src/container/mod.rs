@@ -39,6 +39,7 @@ pub mod stop;
 pub(crate) mod storage;
 pub mod streams;
 pub mod top;
+pub mod unlink;
 pub mod update;
 mod userns;
 mod volumes_from;

@@ -1,6 +1,7 @@
 //! Networks as containers see them: addresses, names, routes, what passes and what does not.
 
 use crate::sandbox::{Sandbox, eventually};
+use serde_json::json;
 
 /// What a container's shell prints.
 fn inside(sandbox: &Sandbox, flags: &[&str], script: &str) -> String {
@@ -328,6 +329,29 @@ fn links_and_host_gateway() {
     ] {
         assert!(seen.contains(&part), "{part}: {seen}");
     }
+    // A link is taken away by either command line; both containers stay.
+    let server = sandbox.serve();
+    let links = ["run", "-d", "--name", "web", "--link", "db:one", "--link", "db:two"];
+    sandbox.ok([&links[..], &["busybox", "sleep", "1000"]].concat());
+    let links = || sandbox.inspect("web")["HostConfig"]["Links"].clone();
+    assert_eq!(links(), json!(["/db:/web/one", "/db:/web/two"]));
+    assert_eq!(sandbox.ok(["rm", "--link", "web/one"]), "web/one");
+    assert_eq!(links(), json!(["/db:/web/two"]));
+    assert_eq!(server.docker(["rm", "-l", "/web/two"]).ok(), "/web/two");
+    assert_eq!(links(), json!(null));
+    sandbox.ok(["restart", "-t", "0", "web"]);
+    let hosts = sandbox.ok(["exec", "web", "cat", "/etc/hosts"]);
+    assert!(!hosts.contains("one") && !hosts.contains("two"), "{hosts}");
+    for (name, words) in [
+        ("web/two", "No such link: /web/two"),
+        ("web", "cannot remove the default link name of the container"),
+        ("none/x", "Cannot get parent /none for link name /none/x"),
+    ] {
+        sandbox.dhow(["rm", "--link", name]).fails(1, words);
+        assert!(server.docker(["rm", "--link", name]).stderr.contains(words), "{name}");
+    }
+    assert!(server.docker(["rm", "web/db"]).stderr.contains("No such container: web/db"));
+    sandbox.ok(["rm", "-f", "web"]);
     sandbox.ok(["stop", "-t", "0", "db"]);
     sandbox
         .dhow(["run", "--rm", "--link", "db", "busybox", "true"])

@@ -238,6 +238,7 @@ pub(super) fn show(config: &HostConfig) -> wire::HostConfig {
         }),
         network_mode: Some(config.network.word().into_owned()),
         port_bindings: Some(super::network::show_bindings(&config.ports)),
+        // Whose they are is known to `inspect`.
         links: (!config.links.is_empty())
             .then(|| config.links.iter().map(|(name, alias)| format!("/{name}:/{alias}")).collect()),
         restart_policy: Some(show_restart(config.restart)),

@@ -39,7 +39,13 @@ pub(in crate::api) fn show(found: &Inspected) -> ContainerInspect {
         mount_label: Some(String::new()),
         process_label: Some(String::new()),
         app_armor_profile: Some(String::new()),
-        host_config: Some(host::show(&config.host)),
+        host_config: Some(wire::HostConfig {
+            links: (!config.host.links.is_empty()).then(|| {
+                let show = |(name, alias): &(String, String)| format!("/{name}:/{}/{alias}", record.name);
+                config.host.links.iter().map(show).collect()
+            }),
+            ..host::show(&config.host)
+        }),
         graph_driver: Some(image::graph_driver(&found.lower, Some((&found.upper, &found.work)))),
         size_rw: found.size.map(|(rw, _)| signed(rw)),
         size_root_fs: found.size.map(|(_, all)| signed(all)),

@@ -219,10 +219,25 @@ pub(in crate::api) async fn remove(
     params: Params,
 ) -> ApiResult {
     if params.flag("link") {
-        return Err(Error::unsupported("not supported by dhow: rm --link").into());
+        blocking(move || container::unlink::unlink(&engine, &id)).await?;
+        return Ok(no_content());
     }
     let options = RemoveOptions { force: params.flag("force"), volumes: params.flag("v") };
     blocking(move || container::remove::remove(&engine, &id, options)).await?;
+    Ok(no_content())
+}
+
+/// `DELETE /containers/{id}/{alias}`: the name of a link, as Docker's client sends it.
+pub(in crate::api) async fn unlink(
+    State(engine): State<Engine>,
+    Path((id, alias)): Path<(String, String)>,
+    params: Params,
+) -> ApiResult {
+    let name = format!("{id}/{alias}");
+    if !params.flag("link") {
+        return Err(Error::not_found(format!("No such container: {name}")).into());
+    }
+    blocking(move || container::unlink::unlink(&engine, &name)).await?;
     Ok(no_content())
 }
 
