@@ -224,7 +224,7 @@ fn mount_of(mount: &MountStep, told: &Told<'_>) -> Option<Value> {
         MountWhat::Devpts => {
             ("devpts", "devpts".to_owned(), fixed(&["newinstance", "ptmxmode=0666", "mode=0620", "gid=5"]))
         }
-        MountWhat::Tmpfs { options } => ("tmpfs", "tmpfs".to_owned(), options.clone()),
+        MountWhat::Tmpfs { name, options } => ("tmpfs", name.clone(), options.clone()),
         MountWhat::SharedMemory => ("bind", told.shared_memory.display().to_string(), fixed(&["bind"])),
         // One mount stands for all hierarchies.
         MountWhat::CgroupDirectory | MountWhat::CgroupV2 => ("cgroup", "cgroup".to_owned(), Vec::new()),

@@ -173,7 +173,7 @@ impl External {
             ))
         })?;
         let what = || format!("mount a filesystem over {}", place.display());
-        let tree = tmpfs(&["mode=0711".to_owned()], 0, &place.display().to_string())?;
+        let tree = tmpfs("tmpfs", &["mode=0711".to_owned()], 0, &place.display().to_string())?;
         let over = mount::open_path(&c_path(place)?).context(what)?;
         mount::attach(tree.as_fd(), over.as_fd()).context_kind(ErrorKind::StartFailed, what)?;
         self.stage = Some(place.to_owned());

@@ -400,8 +400,8 @@ impl<'a> Preparation<'a> {
             MountWhat::Mqueue => Source::Mqueue,
             MountWhat::Dev(plan) => Source::Ready(devices::make(plan, attributes, self.host_ids(0, 0)?)?),
             MountWhat::Devpts => Source::Ready(self.devpts(attributes)?),
-            MountWhat::Tmpfs { options } => {
-                Source::Ready(tmpfs(&self.tmpfs_options(options)?, attributes, &step.target)?)
+            MountWhat::Tmpfs { name, options } => {
+                Source::Ready(tmpfs(name, &self.tmpfs_options(options)?, attributes, &step.target)?)
             }
             MountWhat::CgroupDirectory => Source::Ready(self.cgroup_directory(attributes)?),
             MountWhat::CgroupV1(index) => {
@@ -469,7 +469,7 @@ impl<'a> Preparation<'a> {
         let mut options = vec!["mode=755".to_owned()];
         options.push("size=64k".to_owned());
         let writable = attributes & !mount::ATTR_RDONLY;
-        let mount_fd = tmpfs(&options, writable, "/sys/fs/cgroup")?;
+        let mount_fd = tmpfs("tmpfs", &options, writable, "/sys/fs/cgroup")?;
         for v1 in self.paths.iter().flat_map(|paths| &paths.v1) {
             let name = c_string(v1.controllers.join(","))?;
             openat2::mkdir_at(mount_fd.as_fd(), &name, 0o755)

@@ -179,6 +179,8 @@ pub enum MountWhat {
     Devpts,
     /// A tmpfs; options as `key` or `key=value`.
     Tmpfs {
+        /// What mount tables show as the device.
+        name: String,
         /// Options of tmpfs(5).
         options: Vec<String>,
     },
@@ -277,7 +279,8 @@ impl fmt::Display for MountWhat {
                 plan.from_host.iter().try_for_each(|(host, name)| write!(f, " {}→{name}", host.display()))
             }
             Self::Devpts => f.write_str("devpts"),
-            Self::Tmpfs { options } => write!(f, "tmpfs[{}]", options.join(",")),
+            Self::Tmpfs { name, options } if name == "tmpfs" => write!(f, "tmpfs[{}]", options.join(",")),
+            Self::Tmpfs { name, options } => write!(f, "tmpfs {name}[{}]", options.join(",")),
             Self::CgroupDirectory => f.write_str("cgroup directory"),
             Self::CgroupV1(index) => write!(f, "cgroup v1 #{index}"),
             Self::CgroupV2 => f.write_str("cgroup v2"),

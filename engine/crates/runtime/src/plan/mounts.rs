@@ -77,10 +77,8 @@ pub(super) fn own(spec: &LaunchSpec, facts: &HostFacts, steps: &mut Vec<Step>) -
         }
         Ipc::Private | Ipc::Shareable => {
             let size = host.shm_size_bytes.unwrap_or(SHM_BYTES);
-            // As df shows it.
-            let name = "source=shm".to_owned();
-            let options = vec![name, "mode=1777".to_owned(), format!("size={size}")];
-            add(MountWhat::Tmpfs { options }, "/dev/shm", harmless);
+            let options = vec!["mode=1777".to_owned(), format!("size={size}")];
+            add(MountWhat::Tmpfs { name: "shm".to_owned(), options }, "/dev/shm", harmless);
         }
         Ipc::Container(_) => add(MountWhat::SharedMemory, "/dev/shm", harmless),
         Ipc::None => {}
@@ -227,7 +225,7 @@ fn user_mount(volume: &ResolvedMount, scratch: &Path) -> Result<MountStep> {
             options.push(format!("mode={:o}", mode.unwrap_or(0o1777)));
             options.extend(size_bytes.map(|bytes| format!("size={bytes}")));
             (
-                MountWhat::Tmpfs { options },
+                MountWhat::Tmpfs { name: "tmpfs".to_owned(), options },
                 MountFlags { noexec: !exec, ..MountFlags::HARMLESS },
                 Propagation::Rprivate,
             )

@@ -12,17 +12,12 @@ use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
 
-/// The option that is not one of the filesystem's.
-const SOURCE: &str = "source=";
-
-/// A tmpfs with these options, as a detached mount.
-pub(crate) fn tmpfs(options: &[String], attributes: u64, target: &str) -> Result<OwnedFd> {
-    // What mount tables show as the device can be said once.
-    let name = options.iter().find_map(|option| option.strip_prefix(SOURCE));
-    let context = FsContext::of_source(c"tmpfs", &c_string(name.unwrap_or("tmpfs"))?)
+/// A tmpfs of that name with these options, as a detached mount.
+pub(crate) fn tmpfs(name: &str, options: &[String], attributes: u64, target: &str) -> Result<OwnedFd> {
+    let context = FsContext::of_source(c"tmpfs", &c_string(name)?)
         .on("fsopen", "tmpfs")
         .context(|| format!("mount at {target}"))?;
-    for option in options.iter().filter(|option| !option.starts_with(SOURCE)) {
+    for option in options {
         let set = match option.split_once('=') {
             Some((key, value)) => context.set(&c_string(key)?, &c_string(value)?),
             None => context.set_flag(&c_string(option.as_str())?),
