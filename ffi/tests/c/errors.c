@@ -214,11 +214,11 @@ static void archives(dhow_engine *engine, const char *scratch, const char *rootf
     dhow_import_options options;
     memset(&options, 0, sizeof options);
     options.struct_size = sizeof options;
-    const char *bad[] = {"JUMP high"};
+    const char *bad[] = {"jump is not a valid change command"};
     options.changes = bad;
     options.changes_count = 1;
     int fd = open(rootfs, O_RDONLY | O_CLOEXEC);
-    FAILS(dhow_image_import_fd(engine, fd, &options, NULL, &error), DHOW_ERROR_INVALID_ARGUMENT, "JUMP high");
+    FAILS(dhow_image_import_fd(engine, fd, &options, NULL, &error), DHOW_ERROR_INVALID_ARGUMENT, "jump is not a valid change command");
     options.changes_count = 0;
     options.reference = "UPPER case";
     FAILS(dhow_image_import_fd(engine, fd, &options, NULL, &error), DHOW_ERROR_INVALID_ARGUMENT, "");
