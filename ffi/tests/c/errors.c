@@ -214,7 +214,7 @@ static void archives(dhow_engine *engine, const char *scratch, const char *rootf
     dhow_import_options options;
     memset(&options, 0, sizeof options);
     options.struct_size = sizeof options;
-    const char *bad[] = {"jump is not a valid change command"};
+    const char *bad[] = {"JUMP high"};
     options.changes = bad;
     options.changes_count = 1;
     int fd = open(rootfs, O_RDONLY | O_CLOEXEC);
