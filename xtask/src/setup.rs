@@ -4,7 +4,7 @@ use crate::{Result, process};
 use std::process::Command;
 
 /// Package, and what it is for. dhow itself needs none of them.
-const PACKAGES: [(&str, &str); 29] = [
+const PACKAGES: [(&str, &str); 31] = [
     ("busybox-static", "the small image of most tests is made of it"),
     ("debootstrap", "makes the real Debian of the tests"),
     ("buildah", "makes images that dhow must load"),
@@ -15,6 +15,8 @@ const PACKAGES: [(&str, &str); 29] = [
     ("bzip2", "compresses archives that dhow must load"),
     ("podman", "makes images that dhow must load; a peer in the benchmark"),
     ("docker.io", "its command line talks to `dhow serve` in the tests; a peer in the benchmark"),
+    ("attr", "its setfattr makes files whose attributes must survive"),
+    ("libcap2-bin", "its setcap makes programs whose capabilities must survive"),
     ("docker-registry", "the registry that the tests push to and pull from"),
     ("openssl", "makes the authorities and certificates of that registry"),
     ("curl", "asks `dhow serve` as a plain client of HTTP"),

@@ -34,7 +34,6 @@ truncate -s 4M hole-only
 setfattr -n user.note -v 'a=b' a/file; setfattr -n user.bin -v 0x00ff0a3d00 a/big; setfattr -n user.dir -v dir empty
 setfattr -n trusted.x -v y a/b; setfattr -h -n trusted.link -v l dangling
 cp /bin/true capable; setcap cap_net_raw,cap_net_bind_service+ep capable
-setfacl -m u:1234:rwx a/b/c 2>/dev/null || true
 touch -d '1970-01-01 00:00:01' a/b; touch -d '2020-05-05 05:05:05.555555555' a; touch -d '1999-09-09' .
 "#;
 

@@ -193,6 +193,22 @@ fn a_layer_with_many_files_is_the_same_by_itself() {
     assert_eq!(WorkersPlan::default(), WorkersPlan { after: 500, count: None });
 }
 
+#[test]
+fn a_directory_keeps_its_time_when_the_link_to_it_is_replaced() {
+    let time = |seconds: &'static str| [("mtime", seconds.as_bytes())];
+    let tar = Tar::new()
+        .dir("./", 0o755)
+        .raw(b"to", b'2', b"real", 0o777, b"")
+        .pax(&time("1500000000.25"))
+        .dir("to/inner", 0o755)
+        .file("to", b"a file now")
+        .end();
+    let scratch = Scratch::new();
+    let (_, tree) = outcome(&scratch, &tar);
+    assert_eq!(tree[&b"real/inner"[..]].mtime, (1_500_000_000, 250_000_000));
+    assert_eq!(tree[&b"to"[..]].size, 10, "the link is a file now");
+}
+
 /// In a process of its own, where files can have no more than 100 KiB, and nobody is ended for trying.
 #[test]
 fn a_file_that_cannot_be_written_is_named() {

@@ -39,6 +39,7 @@ use std::collections::HashMap;
 use std::ffi::OsStr;
 use std::io::BufRead;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::rc::Rc;
 
@@ -421,13 +422,13 @@ impl Unpacker {
         let mut directories: Vec<_> = std::mem::take(&mut self.directories).into_iter().collect();
         // Neighbours together, so that their parents are open already.
         directories.sort_unstable_by(|(_, a), (_, b)| a.name.as_bytes().cmp(b.name.as_bytes()));
-        let mut implied = Vec::new();
+        let (mut implied, mut lost) = (Vec::new(), HashMap::new());
         for (inode, DirectoryTime { name, mtime }) in directories {
-            let Some((parent, stat)) = self.find(&name) else { continue };
-            // Replaced since by something else.
-            if !stat.is_dir() || stat.inode != inode {
+            let found = self.find(&name).filter(|(_, stat)| stat.is_dir() && stat.inode == inode);
+            let Some((parent, _)) = found else {
+                lost.insert(inode, mtime);
                 continue;
-            }
+            };
             if self.implied.contains_key(&inode) {
                 implied.push(name.as_bytes().to_vec());
             }
@@ -435,6 +436,7 @@ impl Unpacker {
             let file = if name.is_root() { path(b".") } else { path(last) };
             fsat::set_times_at(parent.as_fd(), file, time(mtime), time(mtime)).context(unpacking)?;
         }
+        self.set_times_of_lost(lost)?;
         implied.sort();
         Ok(Unpacked {
             info: LayerInfo { tar_bytes, size_bytes: self.size_bytes, entries: self.entries },
@@ -443,6 +445,33 @@ impl Unpacker {
             opaque_root: self.opaque_root,
             warnings: self.warnings.into_texts(),
         })
+    }
+
+    /// Directories that were reached through a link which was replaced later: they are looked for by their inodes.
+    fn set_times_of_lost(&self, mut lost: HashMap<u64, Mtime>) -> Result<()> {
+        // Names in one directory share its descriptor: there are never more of them than the tree is deep.
+        let mut todo = Vec::new();
+        let mut here = Some((Rc::new(self.root_again()?), Vec::from(*b".")));
+        while let Some((dir, name)) = here.filter(|_| !lost.is_empty()) {
+            let flags = libc::O_RDONLY | libc::O_DIRECTORY | libc::O_NOFOLLOW;
+            let inner = Rc::new(fsat::open_at(dir.as_fd(), path(&name), flags, 0).context(unpacking)?);
+            for listed in fsat::list_directory(inner.as_fd()).context(unpacking)? {
+                let name = listed.name.as_bytes();
+                if listed.is_dir == Some(false) {
+                    continue;
+                }
+                let stat = fsat::stat_at(inner.as_fd(), path(name)).context(unpacking)?;
+                if let Some(mtime) = lost.remove(&stat.inode) {
+                    fsat::set_times_at(inner.as_fd(), path(name), time(mtime), time(mtime))
+                        .context(unpacking)?;
+                }
+                if stat.is_dir() {
+                    todo.push((Rc::clone(&inner), name.to_vec()));
+                }
+            }
+            here = todo.pop();
+        }
+        Ok(())
     }
 
     /// The parent directory of `name` and what `name` is now.

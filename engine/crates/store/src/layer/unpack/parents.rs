@@ -108,7 +108,7 @@ impl Unpacker {
         Ok(stat.inode)
     }
 
-    fn root_again(&self) -> Result<OwnedFd> {
+    pub(super) fn root_again(&self) -> Result<OwnedFd> {
         self.tree.root().try_clone_to_owned().context(|| "duplicate the layer's root".to_owned())
     }
 }
