@@ -169,6 +169,8 @@ fn buildahs_layers_merge_to_what_buildah_shows() {
     let script = r#"
     export STORAGE_DRIVER=vfs BUILDAH_ISOLATION=chroot
     opts="--root $PWD/st --runroot $PWD/rr"
+    # Whatever fails below: no mount stays.
+    trap 'buildah $opts umount --all >/dev/null 2>&1; ! mountpoint -q "$PWD/st/overlay" || umount "$PWD/st/overlay"' EXIT
     umask 022
     mkdir -p one/dir one/del one/opq two/dir
     echo 1 > one/dir/keep; echo 1 > one/dir/gone; echo 1 > one/del/x; echo old > one/opq/old
