@@ -263,7 +263,8 @@ impl Recorder for ContainerRecorder {
     }
 
     fn idle(&mut self) {
-        // A crowd of starts leaves a long log, which each command would read again until some container ends.
+        // A crowd of starts leaves a long log, which each command would read again until some container ends. If it
+        // fails, the next monitor does it.
         let _ = StateDb::tidy_at(&self.layout);
     }
 
