@@ -262,6 +262,27 @@ pub(crate) fn tree_program() -> &'static Path {
     })
 }
 
+/// A C program, static, so that it runs in any image; in a directory of its own, which containers mount.
+pub(crate) fn c_program(stem: &str, source: &str) -> PathBuf {
+    let bin = directory().join(name(stem, &[source], ""));
+    let program = bin.join(stem);
+    if !program.exists() {
+        let scratch = tempfile::tempdir_in(directory()).unwrap();
+        let text = scratch.path().join("program.c");
+        fs::write(&text, source).unwrap();
+        let out = scratch.path().join("bin");
+        fs::create_dir(&out).unwrap();
+        run(Command::new("cc")
+            .args(["-static", "-O1", "-Wall", "-Werror", "-o"])
+            .args([&out.join(stem), &text]));
+        // Another test may have been quicker; both made the same.
+        if fs::rename(&out, &bin).is_err() {
+            assert!(program.exists(), "{} was not made", program.display());
+        }
+    }
+    program
+}
+
 /// A directory of a docker-archive by hand, with one layer: for archives that no tool would write.
 pub(crate) fn docker_archive(directory: &Path, layer: &Path, diff_id: &str) -> PathBuf {
     let tree = directory.join("archive");

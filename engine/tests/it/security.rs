@@ -1,5 +1,7 @@
 //! Known attacks, one test for each row of the list that applies to what there is.
 
+mod filter;
+
 use crate::fixtures::{self, Tar};
 use crate::sandbox::{DHOW, Sandbox, assert_none, finish, names_in};
 use std::fs;

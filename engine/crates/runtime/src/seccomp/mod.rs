@@ -10,7 +10,12 @@
 //! The default policy is `default.json`, Docker's own but for one thing: 32-bit `socketcall` cannot open
 //! sockets (it answers ENOSYS, as on a kernel without it), because a filter cannot see the address family
 //! there, and AF_ALG and AF_VSOCK must stay closed.
+//!
+//! Two things go beyond what a profile says, as in runc: arguments that the kernel reads as 32 bits are compared in
+//! 32 bits (`narrow.rs`), and a call newer than every call that the profile names answers ENOSYS, so that a C library
+//! falls back to an older call.
 
+mod narrow;
 mod profile;
 mod program;
 mod table;

@@ -1,5 +1,6 @@
 //! Docker's JSON form of a policy, and which of its rules apply.
 
+use super::narrow::is_narrow;
 use super::program::{Action, Compare, Condition, Policy, Rule};
 use super::table::{self, Arch};
 use crate::facts::KernelVersion;
@@ -105,10 +106,18 @@ impl Profile {
             for name in entry.names.iter().flatten().chain(&entry.name) {
                 let numbers = table::lookup(name)
                     .ok_or_else(|| Error::invalid(format!("unknown system call {name:?}")))?;
-                rules.push(Rule { numbers, conditions: conditions.clone(), action });
+                let conditions = conditions.iter().map(|c| as_the_kernel_reads(name, *c)).collect();
+                rules.push(Rule { numbers, conditions, action });
             }
         }
-        Ok(Policy { default, rules, arches: self.arches() })
+        Ok(Policy { default, rules, arches: self.arches(), known: self.known() })
+    }
+
+    /// The numbers of all calls that the profile names.
+    fn known(&self) -> Vec<table::Numbers> {
+        let entries = self.syscalls.iter().flatten();
+        let names = entries.flat_map(|entry| entry.names.iter().flatten().chain(&entry.name));
+        names.filter_map(|name| table::lookup(name)).collect()
     }
 
     /// The rules that apply, as OCI writes them.
@@ -202,6 +211,18 @@ fn action(name: &str, errno: u32) -> Result<Action> {
         }
         _ => return Err(Error::invalid(format!("unknown seccomp action {name:?}"))),
     })
+}
+
+/// Cuts the test of an argument that the kernel cuts.
+fn as_the_kernel_reads(call: &str, condition: Condition) -> Condition {
+    const LOW: u64 = u32::MAX as u64;
+    if !is_narrow(call, condition.index) {
+        return condition;
+    }
+    // -1 is written with all 64 bits, too.
+    let negative = condition.value >> 31 == LOW << 1 | 1;
+    let value = if negative { condition.value & LOW } else { condition.value };
+    Condition { mask: condition.mask & LOW, value, ..condition }
 }
 
 fn condition(argument: &Argument) -> Result<Condition> {

@@ -67,7 +67,22 @@ pub(super) struct Policy {
     pub default: Action,
     pub rules: Vec<Rule>,
     pub arches: Vec<Arch>,
+    /// Every call that the profile names, whether its rule was selected or not.
+    pub known: Vec<Numbers>,
 }
+
+impl Policy {
+    /// The first number after all that the profile names on an architecture, when calls from there on are to answer
+    /// ENOSYS. A profile that allows what it does not name has none.
+    fn unknown_from(&self, arch: Arch) -> Option<u32> {
+        let permissive = [Action::ALLOW, Action::LOG].contains(&self.default);
+        let newest = self.known.iter().filter_map(|numbers| numbers.on(arch)).max();
+        newest.filter(|_| !permissive).map(|newest| newest + 1)
+    }
+}
+
+/// ENOSYS (include/uapi/asm-generic/errno.h).
+const ENOSYS: u32 = 38;
 
 /// struct sock_filter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -123,12 +138,12 @@ pub(super) fn assemble(policy: &Policy) -> Result<Vec<Instruction>> {
     let x32 = policy.arches.contains(&Arch::X32);
     let mut program = vec![statement(LOAD, ARCHITECTURE)];
     for arch in policy.arches.iter().copied().filter(|arch| *arch != Arch::X32) {
-        let mut treatments = treatments(policy, arch, 0);
-        if arch == Arch::X86_64 && x32 {
-            treatments.extend(self::treatments(policy, Arch::X32, X32_BIT));
-        }
         let mut section = vec![statement(LOAD, NUMBER)];
-        section.extend(search(&ranges(&treatments, policy.default))?);
+        let mut ranges = ranges(policy, arch, 0);
+        if arch == Arch::X86_64 && x32 {
+            ranges.extend(self::ranges(policy, Arch::X32, X32_BIT));
+        }
+        section.extend(search(&ranges)?);
         // Another architecture: over the section, which is longer than a conditional jump.
         program.push(Instruction { code: JUMP_EQUAL, jt: 1, jf: 0, k: arch.audit() });
         program.push(statement(JUMP, length(&section)?));
@@ -168,24 +183,33 @@ fn treatments(policy: &Policy, arch: Arch, bit: u32) -> BTreeMap<u32, Treatment>
     treatments
 }
 
-/// Ranges of equal treatment that cover all numbers: (first number, treatment).
-fn ranges(treatments: &BTreeMap<u32, Treatment>, default: Action) -> Vec<(u32, Treatment)> {
-    let plain = Treatment { conditional: Vec::new(), otherwise: default };
+/// Ranges of equal treatment that cover all numbers from `bit` on: (first number, treatment).
+fn ranges(policy: &Policy, arch: Arch, bit: u32) -> Vec<(u32, Treatment)> {
+    let plain = |action| Treatment { conditional: Vec::new(), otherwise: action };
+    let default = plain(policy.default);
     let mut ranges: Vec<(u32, Treatment)> = Vec::new();
     let mut push = |first: u32, treatment: &Treatment| {
         if ranges.last().is_none_or(|(_, last)| last != treatment) {
             ranges.push((first, treatment.clone()));
         }
     };
-    let mut next = 0;
-    for (number, treatment) in treatments {
+    let mut next = bit;
+    for (number, treatment) in &treatments(policy, arch, bit) {
         if *number > next {
-            push(next, &plain);
+            push(next, &default);
         }
         push(*number, treatment);
         next = number + 1;
     }
-    push(next, &plain);
+    match policy.unknown_from(arch).map(|first| first | bit) {
+        Some(first) => {
+            if first > next {
+                push(next, &default);
+            }
+            push(first, &plain(Action::errno(ENOSYS)));
+        }
+        None => push(next, &default),
+    }
     ranges
 }
 
@@ -247,7 +271,8 @@ enum Next {
     Fails,
 }
 
-/// 64-bit comparison in halves: the high one decides unless it is equal.
+/// 64-bit comparison in halves: the high one decides unless it is equal. Where the high half of the argument does not
+/// count and that of the value is zero, the low half decides.
 fn tests(condition: &Condition) -> Vec<Test> {
     let half = |value: u64, shift: u32| u32::try_from(value >> shift & u64::from(u32::MAX)).unwrap_or(0);
     let low_offset = ARGUMENTS + condition.index * 8;
@@ -268,6 +293,16 @@ fn tests(condition: &Condition) -> Vec<Test> {
         on_false,
     };
     use Next::{Continue, Fails, Holds};
+    if condition.mask >> 32 == 0 && condition.value >> 32 == 0 {
+        return vec![match condition.compare {
+            Compare::Equal => low(JUMP_EQUAL, Holds, Fails),
+            Compare::NotEqual => low(JUMP_EQUAL, Fails, Holds),
+            Compare::Greater => low(JUMP_GREATER, Holds, Fails),
+            Compare::GreaterOrEqual => low(JUMP_GREATER_EQUAL, Holds, Fails),
+            Compare::Less => low(JUMP_GREATER_EQUAL, Fails, Holds),
+            Compare::LessOrEqual => low(JUMP_GREATER, Fails, Holds),
+        }];
+    }
     match condition.compare {
         Compare::Equal => vec![high(JUMP_EQUAL, Continue, Fails), low(JUMP_EQUAL, Holds, Fails)],
         Compare::NotEqual => vec![high(JUMP_EQUAL, Continue, Holds), low(JUMP_EQUAL, Fails, Holds)],
