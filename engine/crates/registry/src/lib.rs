@@ -21,6 +21,7 @@ mod auth;
 mod certificates;
 mod forward;
 mod proxies;
+mod redirect;
 mod referrers;
 mod repository;
 mod search;

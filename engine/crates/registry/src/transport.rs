@@ -3,6 +3,7 @@
 use crate::auth::{Challenge, Credentials, Token, encoded};
 use crate::certificates::tls_for;
 use crate::proxies::Proxies;
+use crate::redirect::{self, Origin};
 use crate::settings::{Settings, host_of};
 use dhow_model::{Error, ErrorKind, Result};
 use http::header::{AUTHORIZATION, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
@@ -120,8 +121,12 @@ impl Transport {
         loop {
             let base = self.base()?;
             let authorization = self.authorization(base, request.scope)?;
-            let failure = match base.send(request, authorization.as_deref()) {
-                Ok(response) if response.status() == StatusCode::UNAUTHORIZED && !asked_again => {
+            let proof = Proof { value: authorization.as_deref(), in_body: false, owner: &base.origin };
+            let failure = match base.send(request, proof) {
+                // Only the registry itself may ask who we are: whoever it leads to gets no answer.
+                Ok(Answer { response, by_owner: true })
+                    if response.status() == StatusCode::UNAUTHORIZED && !asked_again =>
+                {
                     // A token may have ended, or another one be wanted for this.
                     asked_again = true;
                     let offered = response.headers().get_all(WWW_AUTHENTICATE).iter();
@@ -133,8 +138,8 @@ impl Transport {
                     lock(&self.tokens).remove(request.scope);
                     continue;
                 }
-                Ok(response) if may_pass(response.status()) => Err(response),
-                Ok(response) => return Ok(response),
+                Ok(Answer { response, .. }) if may_pass(response.status()) => Err(response),
+                Ok(Answer { response, .. }) => return Ok(response),
                 Err(error) if is_transient(&error) && request.patience.is_worth_another(&error) => Ok(error),
                 Err(error) => return Err(self.unreachable(request, error)),
             };
@@ -189,11 +194,11 @@ impl Transport {
                 scope: "",
                 patience: Patience::Full,
             };
-            match base.send(&ping, None) {
-                Ok(response) => {
+            match base.send(&ping, Proof { value: None, in_body: false, owner: &base.origin }) {
+                Ok(Answer { response, by_owner }) => {
                     let offered = response.headers().get_all(WWW_AUTHENTICATE).iter();
                     let challenge = Challenge::choose(offered.filter_map(|value| value.to_str().ok()));
-                    *lock(&base.challenge) = challenge;
+                    *lock(&base.challenge) = challenge.filter(|_| by_owner);
                     return Ok(self.base.get_or_init(|| base));
                 }
                 Err(error) => failure = Some(self.unreachable_at(&format!("{}/v2/", base.origin), error)),
@@ -212,8 +217,9 @@ impl Transport {
                 .http_status_as_error(false)
                 // What is asked for over TLS is not given away without it, wherever a redirect leads.
                 .https_only(scheme == "https")
-                .max_redirects(REDIRECTS_MAX)
-                .redirect_auth_headers(ureq::config::RedirectAuthHeaders::SameHost)
+                // `Base::send` follows them itself: it decides who gets which headers.
+                .max_redirects(0)
+                .max_redirects_will_error(false)
                 .user_agent(concat!("dhow/", env!("CARGO_PKG_VERSION")))
                 .accept_encoding(ureq::config::AutoHeaderValue::None)
                 .max_idle_connections_per_host(IDLE_CONNECTIONS)
@@ -250,7 +256,18 @@ impl Transport {
         }
     }
 
+    /// The one place where a secret goes to another host than the registry's: where the registry itself says that its
+    /// tokens come from.
     fn fetch_token(&self, base: &Base, realm: &str, service: &str, scope: &str) -> Result<Token> {
+        if !is_safe_realm(&base.origin, realm) {
+            return Err(Error::new(
+                ErrorKind::Unauthorized,
+                format!(
+                    "registry {}: its tokens come from {realm:?}, which has no TLS: nothing is told there",
+                    self.host
+                ),
+            ));
+        }
         let mut query = format!("service={}", encoded(service));
         if !scope.is_empty() {
             query += &format!("&scope={}", encoded(scope));
@@ -271,7 +288,8 @@ impl Transport {
                 );
                 let headers = &[("content-type", "application/x-www-form-urlencoded")];
                 let body = Some(form.as_bytes());
-                base.send(&Request { method: Method::POST, headers, body, ..ask }, None)
+                let ask = Request { method: Method::POST, headers, body, ..ask };
+                base.send(&ask, Proof { value: None, in_body: true, owner: realm })
             }
             credentials => {
                 if let Credentials::Password { username, .. } = credentials {
@@ -287,10 +305,10 @@ impl Transport {
                     scope: "",
                     patience: Patience::Full,
                 };
-                base.send(&ask, credentials.basic().as_deref())
+                base.send(&ask, Proof { value: credentials.basic().as_deref(), in_body: false, owner: realm })
             }
         };
-        let response = result.map_err(|error| self.unreachable_at(realm, error))?;
+        let Answer { response, .. } = result.map_err(|error| self.unreachable_at(realm, error))?;
         if !response.status().is_success() {
             let ask = Request {
                 method: Method::GET,
@@ -334,10 +352,47 @@ impl Transport {
     }
 }
 
+/// What a request proves its sender by, and the URL of whom that is for.
+#[derive(Clone, Copy)]
+struct Proof<'a> {
+    /// The `Authorization` header.
+    value: Option<&'a str>,
+    /// Whether the body holds a secret of the owner's, too.
+    in_body: bool,
+    owner: &'a str,
+}
+
+/// An answer, and whether it is of the owner of the proof, or of somebody that the owner led to.
+struct Answer {
+    response: Response,
+    by_owner: bool,
+}
+
 impl Base {
-    fn send(&self, request: &Request<'_>, authorization: Option<&str>) -> Result<Response, ureq::Error> {
-        let url = whole(&self.origin, request.target);
-        let mut builder = http::Request::builder().method(request.method.clone()).uri(&url);
+    /// Sends a request and follows where the answer leads. The proof goes to its owner alone (same scheme, host and
+    /// port), and no more once another host was asked, wherever that one leads.
+    fn send(&self, request: &Request<'_>, proof: Proof<'_>) -> Result<Answer, ureq::Error> {
+        let mut url = whole(&self.origin, request.target);
+        let owner = Origin::of(&whole(&self.origin, proof.owner));
+        let mut by_owner = true;
+        for _ in 0..=REDIRECTS_MAX {
+            by_owner &= owner.is_some() && Origin::of(&url) == owner;
+            let response = self.send_to(&url, request, proof.value.filter(|_| by_owner))?;
+            match redirect::target(&url, &request.method, &response) {
+                Some(next) if !proof.in_body || Origin::of(&next) == owner => url = next,
+                _ => return Ok(Answer { response, by_owner }),
+            }
+        }
+        Err(ureq::Error::TooManyRedirects)
+    }
+
+    fn send_to(
+        &self,
+        url: &str,
+        request: &Request<'_>,
+        authorization: Option<&str>,
+    ) -> Result<Response, ureq::Error> {
+        let mut builder = http::Request::builder().method(request.method.clone()).uri(url);
         for (name, value) in request.headers {
             builder = builder.header(*name, *value);
         }
@@ -426,6 +481,11 @@ impl Refusals {
     }
 }
 
+/// Whether a secret may go to a token service: a registry with TLS must not name one without.
+fn is_safe_realm(origin: &str, realm: &str) -> bool {
+    !origin.starts_with("https:") || whole(origin, realm).starts_with("https://")
+}
+
 fn whole(origin: &str, target: &str) -> String {
     if target.starts_with('/') { format!("{origin}{target}") } else { target.to_owned() }
 }
@@ -470,6 +530,15 @@ mod tests {
         assert_eq!(Refusals::words(b"<html>"), None);
         let escape = br#"{"errors":[{"code":"X","message":"a\u001b[2Jb"}]}"#;
         assert_eq!(Refusals::words(escape).unwrap(), "x: a[2Jb");
+    }
+
+    #[test]
+    fn a_registry_with_tls_names_no_token_service_without() {
+        assert!(is_safe_realm("https://reg.example", "https://auth.example/token"));
+        assert!(is_safe_realm("https://reg.example", "/token"));
+        assert!(!is_safe_realm("https://reg.example", "http://auth.example/token"));
+        assert!(!is_safe_realm("https://reg.example", ""));
+        assert!(is_safe_realm("http://127.0.0.1:5000", "http://127.0.0.1:5001/token"));
     }
 
     #[test]

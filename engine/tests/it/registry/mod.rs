@@ -2,6 +2,7 @@
 //! that cuts, throttles, spoils and refuses. Other tools judge what is there.
 
 mod artifacts;
+mod credentials;
 mod faults;
 mod fixture;
 mod killed;
