@@ -19,6 +19,9 @@ pub(crate) struct Context {
 
 impl Context {
     pub(crate) fn new(globals: Globals, doors: Doors) -> Self {
+        if globals.trace() {
+            dhow_registry::tell_debug(crate::cli::transport::trace);
+        }
         Self { globals, doors }
     }
 

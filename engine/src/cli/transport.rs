@@ -102,7 +102,7 @@ impl Transport {
 
 /// One line of `--debug`.
 #[allow(clippy::print_stderr, reason = "that is what the flag asks for")]
-fn trace(line: &str) {
+pub(crate) fn trace(line: &str) {
     eprintln!("dhow: debug: {line}");
 }
 

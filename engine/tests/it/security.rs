@@ -2,6 +2,8 @@
 
 mod filter;
 
+mod credentials;
+
 use crate::fixtures::{self, Tar};
 use crate::sandbox::{DHOW, Sandbox, assert_none, finish, names_in};
 use std::fs;

@@ -4,7 +4,9 @@
 //!   Repository ── one image name at one registry
 //!      │   manifests, blobs by range, uploads, tags; referrers.rs: what refers to a manifest
 //!      ▼
-//!   transport.rs   which scheme and which certificates; retries; errors in words
+//!   transport.rs   which scheme; who is told what; retries; errors in words
+//!      ├─ connections.rs  which certificates, for which host
+//!      ├─ redirect.rs  where an answer leads, and whom a URL belongs to
 //!      ├─ auth.rs  what a 401 asks for: basic, or a token of somebody else's
 //!      └─ proxies.rs  which proxy a host is reached by, if any
 //! ```
@@ -19,6 +21,7 @@
 
 mod auth;
 mod certificates;
+mod connections;
 mod forward;
 mod proxies;
 mod redirect;
@@ -35,6 +38,22 @@ pub use search::{Found, search};
 pub use settings::Settings;
 
 use dhow_model::Result;
+
+/// Hears lines for people who look for a fault.
+static DEBUG: std::sync::OnceLock<fn(&str)> = std::sync::OnceLock::new();
+
+/// Which token services are asked is told to `hear` from now on, without any secret. The first caller in a process
+/// is heard.
+pub fn tell_debug(hear: fn(&str)) {
+    // A second caller changes nothing, which its doc says.
+    let _ = DEBUG.set(hear);
+}
+
+pub(crate) fn debug(line: &str) {
+    if let Some(hear) = DEBUG.get() {
+        hear(line);
+    }
+}
 
 /// Proves that a registry takes these credentials.
 ///

@@ -16,7 +16,10 @@ pub(crate) fn target(url: &str, method: &Method, response: &Response) -> Option<
     let here = Uri::try_from(url).ok()?;
     let authority = here.authority()?;
     let scheme = here.scheme_str()?;
-    Some(if location.contains("://") {
+    let names_scheme = location.split_once("://").is_some_and(|(scheme, _)| {
+        !scheme.is_empty() && scheme.bytes().all(|b| b.is_ascii_alphanumeric() || b"+-.".contains(&b))
+    });
+    Some(if names_scheme {
         location.to_owned()
     } else if location.starts_with("//") {
         format!("{scheme}:{location}")
@@ -29,7 +32,7 @@ pub(crate) fn target(url: &str, method: &Method, response: &Response) -> Option<
 }
 
 /// Whom a URL belongs to (RFC 6454): scheme, host and port.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub(crate) struct Origin {
     scheme: String,
     host: String,
@@ -49,6 +52,31 @@ impl Origin {
         let host = uri.host()?.trim_end_matches('.').to_ascii_lowercase();
         Some(Self { scheme, host, port: uri.port_u16().unwrap_or(usual) })
     }
+
+    pub(crate) fn scheme(&self) -> &str {
+        &self.scheme
+    }
+
+    pub(crate) fn is_tls(&self) -> bool {
+        self.scheme == "https"
+    }
+
+    /// The name or the address, without a port.
+    pub(crate) fn name(&self) -> &str {
+        &self.host
+    }
+
+    /// `reg.example`, or `reg.example:5000` where the port is not the usual one.
+    pub(crate) fn host(&self) -> String {
+        let usual = if self.is_tls() { 443 } else { 80 };
+        if self.port == usual { self.host.clone() } else { format!("{}:{}", self.host, self.port) }
+    }
+}
+
+impl std::fmt::Display for Origin {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}://{}", self.scheme, self.host())
+    }
 }
 
 #[cfg(test)]
@@ -66,5 +94,8 @@ mod tests {
         assert!(!same("https://reg.example", "https://reg.example@evil.example"), "a user's name is no host");
         assert_eq!(Origin::of("ftp://reg.example/"), None);
         assert_eq!(Origin::of("/v2/"), None);
+        let shown = |url: &str| Origin::of(url).map(|origin| origin.to_string());
+        assert_eq!(shown("https://me:secret@Reg.example:443/x?y").as_deref(), Some("https://reg.example"));
+        assert_eq!(shown("http://[::1]:5000/").as_deref(), Some("http://[::1]:5000"));
     }
 }

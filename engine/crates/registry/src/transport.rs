@@ -1,8 +1,7 @@
 //! Requests to one registry: which scheme, which proof of identity, retries, and failures in words.
 
 use crate::auth::{Challenge, Credentials, Token, encoded};
-use crate::certificates::tls_for;
-use crate::proxies::Proxies;
+use crate::connections::Connections;
 use crate::redirect::{self, Origin};
 use crate::settings::{Settings, host_of};
 use dhow_model::{Error, ErrorKind, Result};
@@ -16,9 +15,6 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 use ureq::{Agent, Body, SendBody};
 
-/// How long a connection may take to come about, and how long an answer, or the next bytes of one, may stay away.
-const CONNECT_PATIENCE: Duration = Duration::from_secs(15);
-const ANSWER_PATIENCE: Duration = Duration::from_secs(30);
 /// How often a request is tried, with these waits in between.
 const BACK_OFF: [Duration; 4] =
     [Duration::from_millis(250), Duration::from_secs(1), Duration::from_secs(2), Duration::from_secs(4)];
@@ -27,11 +23,11 @@ const RETRY_AFTER_MAX: Duration = Duration::from_secs(30);
 /// Answers that are read whole are text that people write.
 const ANSWER_MAX: u64 = 8 << 20;
 const REDIRECTS_MAX: u32 = 10;
+/// What is read of an answer that leads elsewhere, so that its connection can be used again.
+const REDIRECT_BODY_MAX: u64 = 64 << 10;
 /// What a pull can do without is asked for once more at most, and not waited for like this.
 const SHORT_PATIENCE: Duration = Duration::from_secs(8);
 const SHORT_TRIES: usize = 1;
-/// Connections that are kept for the next request: pieces of a blob come over as many as a pull has.
-const IDLE_CONNECTIONS: usize = 16;
 
 /// One registry.
 #[derive(Debug)]
@@ -50,7 +46,7 @@ pub(crate) struct Transport {
 struct Base {
     /// `https://reg.example:5000`
     origin: String,
-    agent: Agent,
+    connections: Connections,
     challenge: Mutex<Option<Challenge>>,
 }
 
@@ -181,11 +177,11 @@ impl Transport {
         let schemes: &[&str] = if insecure { &["https", "http"] } else { &["https"] };
         let mut failure = None;
         for scheme in schemes {
-            let base = Base {
-                origin: format!("{scheme}://{}", self.host),
-                agent: self.agent(scheme, insecure)?,
-                challenge: Mutex::default(),
-            };
+            let origin = format!("{scheme}://{}", self.host);
+            let home = Origin::of(&origin)
+                .ok_or_else(|| Error::invalid(format!("registry {}: want HOST or HOST:PORT", self.host)))?;
+            let connections = Connections::of(&self.host, home, &self.settings)?;
+            let base = Base { origin, connections, challenge: Mutex::default() };
             let ping = Request {
                 method: Method::GET,
                 target: "/v2/",
@@ -205,32 +201,6 @@ impl Transport {
             }
         }
         Err(failure.unwrap_or_else(|| Error::internal("no scheme to ask a registry by")))
-    }
-
-    fn agent(&self, scheme: &str, insecure: bool) -> Result<Agent> {
-        // A registry without TLS may lead to hosts with it, and those must prove who they are.
-        let tls = tls_for(&self.host, &self.settings, insecure && scheme == "https")?;
-        let proxies = Proxies::of_environment();
-        proxies.choose(scheme, &self.host)?;
-        Ok(proxies.agent(|proxy| {
-            Agent::config_builder()
-                .http_status_as_error(false)
-                // What is asked for over TLS is not given away without it, wherever a redirect leads.
-                .https_only(scheme == "https")
-                // `Base::send` follows them itself: it decides who gets which headers.
-                .max_redirects(0)
-                .max_redirects_will_error(false)
-                .user_agent(concat!("dhow/", env!("CARGO_PKG_VERSION")))
-                .accept_encoding(ureq::config::AutoHeaderValue::None)
-                .max_idle_connections_per_host(IDLE_CONNECTIONS)
-                .timeout_connect(Some(CONNECT_PATIENCE))
-                .timeout_recv_response(Some(ANSWER_PATIENCE))
-                .timeout_per_read(Some(ANSWER_PATIENCE))
-                .timeout_per_write(Some(ANSWER_PATIENCE))
-                .tls_config(tls.clone())
-                .proxy(proxy)
-                .build()
-        }))
     }
 
     /// The value of the `Authorization` header for a scope.
@@ -268,6 +238,7 @@ impl Transport {
                 ),
             ));
         }
+        crate::debug(&format!("registry {}: asks for a token at {}", self.host, without_query(realm)));
         let mut query = format!("service={}", encoded(service));
         if !scope.is_empty() {
             query += &format!("&scope={}", encoded(scope));
@@ -345,8 +316,12 @@ impl Transport {
             StatusCode::NOT_FOUND => ErrorKind::NotFound,
             _ => ErrorKind::Unavailable,
         };
+        let led_to = response.extensions().get::<LedTo>().cloned();
         let body = read_answer(response, request.target).unwrap_or_default();
-        let words = Refusals::words(&body).unwrap_or_else(|| format!("the answer is {status}"));
+        let mut words = Refusals::words(&body).unwrap_or_else(|| format!("the answer is {status}"));
+        if let Some(LedTo(origin)) = led_to {
+            words += &format!(" (from {origin}, where it leads)");
+        }
         let what = format!("{} {}", request.method, without_query(request.target));
         Error::new(kind, format!("registry {}: {what}: {words}", self.host))
     }
@@ -376,61 +351,82 @@ impl Base {
         let owner = Origin::of(&whole(&self.origin, proof.owner));
         let mut by_owner = true;
         for _ in 0..=REDIRECTS_MAX {
-            by_owner &= owner.is_some() && Origin::of(&url) == owner;
-            let response = self.send_to(&url, request, proof.value.filter(|_| by_owner))?;
+            let here = Origin::of(&url).ok_or_else(|| {
+                ureq::Error::Other(format!("it leads to {:?}, which is no URL", without_query(&url)).into())
+            })?;
+            by_owner &= owner.as_ref() == Some(&here);
+            let agent = self.connections.to(&here)?;
+            let mut response = send_to(&agent, &url, request, proof.value.filter(|_| by_owner))?;
             match redirect::target(&url, &request.method, &response) {
-                Some(next) if !proof.in_body || Origin::of(&next) == owner => url = next,
-                _ => return Ok(Answer { response, by_owner }),
+                Some(next) if !proof.in_body || Origin::of(&next) == owner => {
+                    // What cannot be read leaves a connection that is not used again.
+                    let body = response.into_body().into_reader();
+                    let _ = body.take(REDIRECT_BODY_MAX).read_to_end(&mut Vec::new());
+                    url = next;
+                }
+                _ => {
+                    if !by_owner {
+                        response.extensions_mut().insert(LedTo(here));
+                    }
+                    return Ok(Answer { response, by_owner });
+                }
             }
         }
         Err(ureq::Error::TooManyRedirects)
     }
+}
 
-    fn send_to(
-        &self,
-        url: &str,
-        request: &Request<'_>,
-        authorization: Option<&str>,
-    ) -> Result<Response, ureq::Error> {
-        let mut builder = http::Request::builder().method(request.method.clone()).uri(url);
-        for (name, value) in request.headers {
-            builder = builder.header(*name, *value);
-        }
-        if let Some(value) = authorization {
-            builder = builder.header(AUTHORIZATION, value);
-        }
-        match request.body {
-            Some(mut body) => {
-                let length = body.len();
-                if !request.headers.iter().any(|(name, _)| name.eq_ignore_ascii_case(CONTENT_TYPE.as_str())) {
-                    builder = builder.header(CONTENT_TYPE, "application/octet-stream");
-                }
-                builder = builder.header(http::header::CONTENT_LENGTH, length);
-                self.agent.run(builder.body(SendBody::from_reader(&mut body))?)
-            }
-            None if request.method == Method::POST || request.method == Method::PUT => {
-                builder = builder.header(http::header::CONTENT_LENGTH, 0);
-                self.agent.run(builder.body(SendBody::none())?)
-            }
-            None => self.run(builder.body(SendBody::none())?, request.patience),
-        }
-    }
+/// Who answered, where that is not who is told secrets.
+#[derive(Clone)]
+struct LedTo(Origin);
 
-    fn run(&self, request: http::Request<SendBody<'_>>, patience: Patience) -> Result<Response, ureq::Error> {
-        if patience == Patience::Full {
-            return self.agent.run(request);
-        }
-        let mut config = self
-            .agent
-            .configure_request(request)
-            .timeout_connect(Some(SHORT_PATIENCE))
-            .timeout_recv_response(Some(SHORT_PATIENCE))
-            .timeout_per_read(Some(SHORT_PATIENCE));
-        if patience == Patience::ShortInAll {
-            config = config.timeout_recv_body(Some(SHORT_PATIENCE));
-        }
-        self.agent.run(config.build())
+fn send_to(
+    agent: &Agent,
+    url: &str,
+    request: &Request<'_>,
+    authorization: Option<&str>,
+) -> Result<Response, ureq::Error> {
+    let mut builder = http::Request::builder().method(request.method.clone()).uri(url);
+    for (name, value) in request.headers {
+        builder = builder.header(*name, *value);
     }
+    if let Some(value) = authorization {
+        builder = builder.header(AUTHORIZATION, value);
+    }
+    match request.body {
+        Some(mut body) => {
+            let length = body.len();
+            if !request.headers.iter().any(|(name, _)| name.eq_ignore_ascii_case(CONTENT_TYPE.as_str())) {
+                builder = builder.header(CONTENT_TYPE, "application/octet-stream");
+            }
+            builder = builder.header(http::header::CONTENT_LENGTH, length);
+            agent.run(builder.body(SendBody::from_reader(&mut body))?)
+        }
+        None if request.method == Method::POST || request.method == Method::PUT => {
+            builder = builder.header(http::header::CONTENT_LENGTH, 0);
+            agent.run(builder.body(SendBody::none())?)
+        }
+        None => run(agent, builder.body(SendBody::none())?, request.patience),
+    }
+}
+
+fn run(
+    agent: &Agent,
+    request: http::Request<SendBody<'_>>,
+    patience: Patience,
+) -> Result<Response, ureq::Error> {
+    if patience == Patience::Full {
+        return agent.run(request);
+    }
+    let mut config = agent
+        .configure_request(request)
+        .timeout_connect(Some(SHORT_PATIENCE))
+        .timeout_recv_response(Some(SHORT_PATIENCE))
+        .timeout_per_read(Some(SHORT_PATIENCE));
+    if patience == Patience::ShortInAll {
+        config = config.timeout_recv_body(Some(SHORT_PATIENCE));
+    }
+    agent.run(config.build())
 }
 
 /// Reads a small answer whole.

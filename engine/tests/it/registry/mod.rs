@@ -2,9 +2,8 @@
 //! that cuts, throttles, spoils and refuses. Other tools judge what is there.
 
 mod artifacts;
-mod credentials;
 mod faults;
-mod fixture;
+pub(crate) mod fixture;
 mod killed;
 mod manifests;
 mod ranges;
@@ -250,7 +249,7 @@ fn password_config(sandbox: &Sandbox) -> String {
     format!("auth: {{htpasswd: {{realm: test, path: {}}}}}\n", file.display())
 }
 
-fn login(sandbox: &Sandbox, host: &str, password: &str) -> Ended {
+pub(crate) fn login(sandbox: &Sandbox, host: &str, password: &str) -> Ended {
     sandbox.dhow_with_input(["login", "-u", "me", "--password-stdin", host], password.as_bytes())
 }
 
@@ -390,7 +389,7 @@ fn a_token_service_is_asked_with_the_right_scope() {
 }
 
 /// An address of this machine that is not the loopback's; `None` on a machine that has no other.
-fn own_address() -> Option<std::net::IpAddr> {
+pub(crate) fn own_address() -> Option<std::net::IpAddr> {
     let socket = std::net::UdpSocket::bind("0.0.0.0:0").ok()?;
     // Nothing is sent: the kernel only chooses a route.
     socket.connect("192.0.2.1:9").ok()?;
@@ -402,7 +401,7 @@ fn own_address() -> Option<std::net::IpAddr> {
 }
 
 /// A certificate for an address, signed by an authority of its own: (authority, certificate, key).
-fn certificate(sandbox: &Sandbox, address: &str) -> (PathBuf, PathBuf, PathBuf) {
+pub(crate) fn certificate(sandbox: &Sandbox, address: &str) -> (PathBuf, PathBuf, PathBuf) {
     let [ca, ca_key, cert, key, request, extension] =
         ["ca.crt", "ca.key", "reg.crt", "reg.key", "reg.csr", "ext"].map(|name| sandbox.path(name));
     let openssl = |arguments: &[&str]| {
