@@ -5,30 +5,33 @@
 //!   client ◄─ raw bytes (tty) or Docker's frames ◄─ output frames ◄─ monitor
 //! ```
 //!
-//! A client that asks for an upgrade gets `101` and the connection itself; another one gets `200` and a
-//! streamed body, and may stream its input as the request's body. Either way everything that the monitor sent
-//! is written before the stream is closed, and the end of the client's input is not the end of the output.
+//! A client that asks for an upgrade gets `101`, another one `200`; either gets the connection itself
+//! (`takeover.rs`). Everything that the monitor sent is written before the stream is closed, and the end of the
+//! client's input is not the end of the output.
+
+mod websocket;
 
 use super::Version;
-use super::body::typed;
 use super::detach::DetachScanner;
 use super::server::Peer;
+use super::status::ApiResult;
+use super::takeover::{self, ClientReader, ClientWriter, Takeover};
 use crate::container::attach::Attached;
 use axum::body::Body;
 use axum::extract::Request;
-use axum::response::{IntoResponse, Response};
 use bytes::Bytes;
-use dhow_model::Result;
+use dhow_model::{Error, Result};
 use dhow_runtime::attach::{self as protocol, ServerDecoder, ServerFrame};
 use dhow_runtime::log::{LogEntry, Stream};
 use futures_util::StreamExt;
-use http::{HeaderMap, HeaderValue, StatusCode, header};
-use hyper_util::rt::TokioIo;
+use http::{HeaderMap, header};
 use std::io;
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, join as join_halves};
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
-use tokio_util::io::{ReaderStream, StreamReader};
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
+use tokio_tungstenite::tungstenite::protocol::Role;
 
 /// Both streams of a process as one, or one with a terminal.
 const RAW: &str = "application/vnd.docker.raw-stream";
@@ -57,74 +60,108 @@ pub(super) struct Input {
     pub(super) detached: Box<dyn FnOnce() + Send>,
 }
 
-/// Answers a request with an attached stream.
-pub(super) fn attached(request: Request, version: Version, attached: Attached, input: Input) -> Response {
-    let tty = attached.tty;
-    let peer = request.extensions().get::<Peer>().cloned();
+/// Answers a request with an attached stream, which `open` opens after the head of the answer was sent; the start of a
+/// process belongs there. A failure of it is told in the stream. Returns only what prevents that.
+pub(super) async fn attached<F, O>(request: Request, version: Version, tty: bool, open: F) -> ApiResult
+where
+    F: FnOnce() -> O + Send + 'static,
+    O: Future<Output = Result<(Attached, Input)>> + Send + 'static,
+{
+    let upgrade = wants_upgrade(request.headers());
+    let protocol = upgrade.then(|| request.headers().get(header::UPGRADE).cloned()).flatten();
+    let head = takeover::head(content_type(tty, version), protocol.as_ref());
+    let (takeover, peer) = parties(&request)?;
+    let watched = peer.clone();
+    let never = takeover
+        .begin(head, peer, move |reader, writer| async move {
+            match open().await {
+                Ok((attached, input)) => stream(attached, input, tty, watched, reader, writer).await,
+                Err(error) => tell(&error, tty, writer).await,
+            }
+        })
+        .await;
+    match never {}
+}
+
+/// The same over a WebSocket: binary messages of raw bytes both ways, as Docker has it since API 1.28.
+pub(super) async fn attached_websocket<F, O>(request: Request, open: F) -> ApiResult
+where
+    F: FnOnce() -> O + Send + 'static,
+    O: Future<Output = Result<(Attached, Input)>> + Send + 'static,
+{
+    let key = request.headers().get(header::SEC_WEBSOCKET_KEY);
+    let Some(key) = key.filter(|_| wants_upgrade(request.headers())) else {
+        return Err(Error::invalid("not a WebSocket handshake: no Sec-WebSocket-Key, or no Upgrade").into());
+    };
+    let head = takeover::websocket_head(&derive_accept_key(key.as_bytes()));
+    let (takeover, peer) = parties(&request)?;
+    let watched = peer.clone();
+    let never = takeover
+        .begin(head, peer, move |reader, writer| async move {
+            let socket =
+                WebSocketStream::from_raw_socket(join_halves(reader, writer), Role::Server, None).await;
+            let (ours, theirs) = tokio::io::duplex(BUFFER_BYTES);
+            let messages = websocket::pump(socket, theirs);
+            let (reader, writer) = tokio::io::split(ours);
+            let (reader, writer): (ClientReader, ClientWriter) = (Box::new(reader), Box::new(writer));
+            let streaming = async move {
+                match open().await {
+                    Ok((attached, input)) => stream(attached, input, true, watched, reader, writer).await,
+                    Err(error) => tell(&error, true, writer).await,
+                }
+            };
+            tokio::join!(messages, streaming);
+        })
+        .await;
+    match never {}
+}
+
+fn parties(request: &Request) -> Result<(Takeover, Option<Peer>)> {
+    let extensions = request.extensions();
+    let takeover = extensions.get::<Takeover>().cloned();
+    let takeover = takeover.ok_or_else(|| Error::internal("this connection cannot be taken over"))?;
+    Ok((takeover, extensions.get::<Peer>().cloned()))
+}
+
+/// Joins a client to its stream until either ends.
+async fn stream(
+    mut attached: Attached,
+    input: Input,
+    tty: bool,
+    peer: Option<Peer>,
+    mut reader: ClientReader,
+    mut writer: ClientWriter,
+) {
+    // Frames are as the client expects them, which it said when it asked; the process may have a terminal or not.
+    attached.tty = tty;
     let Input { given, closes, detach_keys: keys, detached: told } = input;
     let input = KeyedInput { given, closes, keys };
-    take_over(request, content_type(tty, version), move |mut reader, mut writer| async move {
-        let gone = async {
-            match peer {
-                Some(peer) => peer.gone().await,
-                None => std::future::pending().await,
-            }
-        };
-        // The client going away is an end like any other; and so is its failing.
-        let mut by_keys = false;
-        tokio::select! {
-            _ = join(attached, input, &mut by_keys, &mut reader, &mut writer) => {}
-            () = gone => {}
+    let gone = async {
+        match peer {
+            Some(peer) => peer.gone().await,
+            None => std::future::pending().await,
         }
-        if by_keys {
-            // A panic of what is called is its own affair: the client is detached all the same.
-            let _ = tokio::task::spawn_blocking(told).await;
-        }
-        let _ = writer.shutdown().await;
-    })
-}
-
-/// Answers a request with a stream that holds only a message, as Docker does when an exec session cannot be
-/// started: the client then asks for the exit code.
-pub(super) fn message(request: Request, version: Version, tty: bool, message: &str) -> Response {
-    let mut bytes = Vec::new();
-    push_output(&mut bytes, tty, Stream::Stderr, format!("{message}\r\n").as_bytes());
-    take_over(request, content_type(tty, version), |_, mut writer| async move {
-        let _ = writer.write_all(&bytes).await;
-        let _ = writer.shutdown().await;
-    })
-}
-
-/// Both directions of a client, whatever carries them.
-type ClientReader = Box<dyn AsyncRead + Send + Unpin>;
-type ClientWriter = Box<dyn AsyncWrite + Send + Unpin>;
-
-fn take_over<F, W>(mut request: Request, content_type: &'static str, work: F) -> Response
-where
-    F: FnOnce(ClientReader, ClientWriter) -> W + Send + 'static,
-    W: Future<Output = ()> + Send + 'static,
-{
-    if !wants_upgrade(request.headers()) {
-        let (ours, body) = tokio::io::duplex(BUFFER_BYTES);
-        let input = request.into_body().into_data_stream().map(|chunk| chunk.map_err(io::Error::other));
-        tokio::spawn(work(Box::new(StreamReader::new(input)), Box::new(ours)));
-        return typed(content_type, Body::from_stream(ReaderStream::with_capacity(body, BUFFER_BYTES)));
+    };
+    // The client going away is an end like any other; and so is its failing.
+    let mut by_keys = false;
+    tokio::select! {
+        _ = join(attached, input, &mut by_keys, &mut reader, &mut writer) => {}
+        () = gone => {}
     }
-    let protocol = request.headers().get(header::UPGRADE).cloned().unwrap_or(HeaderValue::from_static("tcp"));
-    let upgrade = hyper::upgrade::on(&mut request);
-    tokio::spawn(async move {
-        // Fails when the client goes before it has its answer.
-        if let Ok(connection) = upgrade.await {
-            let (reader, writer) = tokio::io::split(TokioIo::new(connection));
-            work(Box::new(reader), Box::new(writer)).await;
-        }
-    });
-    let headers = [
-        (header::CONTENT_TYPE, HeaderValue::from_static(content_type)),
-        (header::CONNECTION, HeaderValue::from_static("Upgrade")),
-        (header::UPGRADE, protocol),
-    ];
-    (StatusCode::SWITCHING_PROTOCOLS, headers).into_response()
+    if by_keys {
+        // A panic of what is called is its own affair: the client is detached all the same.
+        let _ = tokio::task::spawn_blocking(told).await;
+    }
+    let _ = writer.shutdown().await;
+}
+
+/// Tells a failure in the stream, as Docker does when an exec session cannot be started: the client then asks for the
+/// exit code.
+async fn tell(error: &Error, tty: bool, mut writer: ClientWriter) {
+    let mut bytes = Vec::new();
+    push_output(&mut bytes, tty, Stream::Stderr, format!("{error}\r\n").as_bytes());
+    let _ = writer.write_all(&bytes).await;
+    let _ = writer.shutdown().await;
 }
 
 fn wants_upgrade(headers: &HeaderMap) -> bool {

@@ -22,6 +22,7 @@ mod routes;
 mod server;
 mod sorted;
 mod status;
+mod takeover;
 
 pub use router::router;
 pub(crate) use server::serve_unix;

@@ -51,6 +51,7 @@ fn containers() -> Router<Engine> {
         .route("/containers/{id}/logs", get(logs::logs))
         .route("/containers/{id}/stats", get(stats::stats))
         .route("/containers/{id}/attach", post(attach::attach))
+        .route("/containers/{id}/attach/ws", get(attach::attach_websocket))
         .route("/containers/{id}/export", get(files::export))
         .route("/containers/{id}/changes", get(files::changes))
         .route("/containers/{id}/archive", get(files::archive).head(files::stat).put(files::extract))
@@ -121,7 +122,12 @@ async fn versioned(mut request: Request, next: Next) -> Response {
             next.run(request).await
         }
     };
-    let headers = response.headers_mut();
+    usual_headers(response.headers_mut());
+    response
+}
+
+/// What Docker puts on every answer.
+pub(super) fn usual_headers(headers: &mut http::HeaderMap) {
     let api_version = HeaderValue::from_str(&API_VERSION.to_string());
     headers.extend(api_version.map(|v| (HeaderName::from_static("api-version"), v)));
     headers.insert("docker-experimental", HeaderValue::from_static("false"));
@@ -130,7 +136,6 @@ async fn versioned(mut request: Request, next: Next) -> Response {
         header::SERVER,
         HeaderValue::from_static(concat!("dhow/", env!("CARGO_PKG_VERSION"), " (linux)")),
     );
-    response
 }
 
 /// `/v1.44/info` → 1.44 and `/info`. `None` when there is no version in front.

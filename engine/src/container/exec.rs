@@ -81,6 +81,24 @@ pub fn inspect(engine: &Engine, exec_id: &str) -> Result<ExecRecord> {
     engine.db()?.read(|txn| txn.exec(&id))?.ok_or_else(|| no_such(exec_id))
 }
 
+/// Looks a session up that can be started now.
+///
+/// # Errors
+/// `NotFound`; `Conflict` when it ran already or the container does not run.
+pub fn startable(engine: &Engine, exec_id: &str) -> Result<ExecRecord> {
+    let exec = inspect(engine, exec_id)?;
+    check_has_not_run(&exec)?;
+    check_running(&super::find_settled(engine, exec.container.as_str())?)?;
+    Ok(exec)
+}
+
+fn check_has_not_run(exec: &ExecRecord) -> Result<()> {
+    if exec.running || exec.exit_code.is_some() {
+        return Err(Error::conflict(format!("exec command {} has already run", exec.id)));
+    }
+    Ok(())
+}
+
 /// Starts a session; returns its streams unless detached. Must be called inside a tokio runtime.
 ///
 /// # Errors
@@ -178,9 +196,7 @@ fn launch(
     clients: Vec<OwnedFd>,
     streams: MonitorEnds,
 ) -> Result<(i32, Option<OwnedFd>)> {
-    if exec.running || exec.exit_code.is_some() {
-        return Err(Error::conflict(format!("exec command {} has already run", exec.id)));
-    }
+    check_has_not_run(exec)?;
     let container = super::find_settled(engine, exec.container.as_str())?;
     check_running(&container)?;
     let spec = exec_spec(engine, &container, &exec.config)?;

@@ -11,6 +11,7 @@
 //! | `layers` | layers in both forms: the same to every verb, mounted once, gone with the last image |
 //! | `run` | the flags of `run`, seen from inside the container |
 //! | `lifecycle` | create to rm, names, `ps`, `logs`, `wait`, `events`, restart policies |
+//! | `streams` | attach and exec on a bare connection, and over a WebSocket |
 //! | `server` | a real server: logs, exec, graceful stop, restart, and the docker command line |
 //! | `files` | diff, export, commit: a container's files from outside |
 //! | `cp` | copies both ways by Docker's rules, every file type, and a swapper of names |
@@ -117,6 +118,7 @@ mod security;
 mod server;
 mod settings;
 mod stats;
+mod streams;
 mod swapper;
 mod top;
 mod trace;

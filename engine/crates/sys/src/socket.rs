@@ -1,6 +1,6 @@
 //! Descriptors through unix sockets (SCM_RIGHTS, unix(7)).
 
-use crate::error::{Errno, Result};
+use crate::error::{Errno, Result, check};
 use crate::mount::owned;
 use nix::sys::socket::{ControlMessage, ControlMessageOwned, MsgFlags, recvmsg, sendmsg};
 use std::io::{IoSlice, IoSliceMut};
@@ -41,6 +41,19 @@ pub fn receive_with_fds(socket: BorrowedFd<'_>, buffer: &mut [u8]) -> Result<(us
         return Err(Errno::EMSGSIZE);
     }
     Ok((message.bytes, fds))
+}
+
+/// How many bytes that were sent over a stream socket have not been read by the other end (unix(7), SIOCOUTQ): of a
+/// unix socket, memory that the kernel still holds, which is more than the bytes.
+///
+/// # Errors
+/// `EINVAL` for what is no socket.
+pub fn unread_bytes(socket: BorrowedFd<'_>) -> Result<usize> {
+    let mut bytes: libc::c_int = 0;
+    // SAFETY: TIOCOUTQ, which SIOCOUTQ is, writes one int.
+    let done = unsafe { libc::ioctl(socket.as_raw_fd(), libc::TIOCOUTQ, &raw mut bytes) };
+    check(done.into())?;
+    Ok(usize::try_from(bytes).unwrap_or(0))
 }
 
 #[cfg(test)]

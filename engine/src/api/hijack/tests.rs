@@ -4,6 +4,7 @@ use super::*;
 use crate::container::logs::LogsStream;
 use dhow_model::Timestamp;
 use dhow_runtime::attach::{ClientDecoder, ClientFrame};
+use http::HeaderValue;
 use std::collections::BTreeMap;
 use std::time::Duration;
 use tokio::io::DuplexStream;

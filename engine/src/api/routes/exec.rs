@@ -13,7 +13,7 @@ use crate::container::resize::resize_exec;
 use axum::extract::{FromRequest, Path, Request, State};
 use axum::response::IntoResponse;
 use bollard_stubs::models as wire;
-use dhow_model::{Error, ErrorKind};
+use dhow_model::Error;
 use http::StatusCode;
 use serde_json::Value;
 
@@ -47,42 +47,29 @@ pub(in crate::api) async fn start(
     let detach = body.detach.unwrap_or(false);
     let options =
         ExecStart { detach, console_size: convert::exec::console_size(body.console_size.as_ref())? };
-    let told_engine = engine.clone();
-    let (record, started) = blocking(move || {
-        let record = exec::inspect(&engine, &id)?;
-        let started = exec::start(&engine, &id, options);
-        Ok((record, started))
-    })
-    .await?;
-    let config = record.config;
-    match started {
-        Ok(None) => Ok(StatusCode::OK.into_response()),
-        Ok(Some(attached)) => {
-            // Without a terminal the input is data, and may hold any bytes.
-            let keys = if config.detach_keys.is_empty() {
-                &told_engine.settings().detach_keys
-            } else {
-                &config.detach_keys
-            };
-            let keys = if config.tty { parse_keys(Some(keys))? } else { Vec::new() };
-            let exec_id = record.id;
-            let detached = Box::new(move || exec::detached(&told_engine, &exec_id));
-            let input = Input { given: config.attach_stdin, closes: true, detach_keys: keys, detached };
-            Ok(hijack::attached(request, version, attached, input))
-        }
-        Err(error) if !detach && is_of_the_command(&error) => {
-            Ok(hijack::message(request, version, config.tty, &error.to_string()))
-        }
-        Err(error) => Err(error.into()),
+    let checked_engine = engine.clone();
+    // What can be refused is refused before the connection is taken over.
+    let record = blocking(move || exec::startable(&checked_engine, &id)).await?;
+    if detach {
+        blocking(move || exec::start(&engine, record.id.as_str(), options)).await?;
+        return Ok(StatusCode::OK.into_response());
     }
-}
-
-/// Whether the session came to be and its command is what failed: then its exit code tells.
-fn is_of_the_command(error: &Error) -> bool {
-    matches!(
-        error.kind(),
-        ErrorKind::CommandNotFound | ErrorKind::CommandNotExecutable | ErrorKind::StartFailed
-    )
+    let config = &record.config;
+    // Without a terminal the input is data, and may hold any bytes.
+    let keys =
+        if config.detach_keys.is_empty() { &engine.settings().detach_keys } else { &config.detach_keys };
+    let detach_keys = if config.tty { parse_keys(Some(keys))? } else { Vec::new() };
+    // The client says how it reads the stream, whatever the process has.
+    let tty = body.tty.unwrap_or(false);
+    hijack::attached(request, version, tty, move || async move {
+        let (started_engine, exec_id) = (engine.clone(), record.id.clone());
+        let attached = blocking(move || exec::start(&started_engine, exec_id.as_str(), options)).await?;
+        let attached = attached.ok_or_else(|| Error::internal("an attached session has no streams"))?;
+        let given = record.config.attach_stdin;
+        let detached = Box::new(move || exec::detached(&engine, &record.id));
+        Ok((attached, Input { given, closes: true, detach_keys, detached }))
+    })
+    .await
 }
 
 /// `GET /exec/{id}/json`
