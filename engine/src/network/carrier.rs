@@ -7,7 +7,7 @@
 use super::default;
 use dhow_model::network::{DEFAULT_NETWORK, Driver, Network, Published, option};
 use dhow_model::{Error, ErrorKind, Layout, Result, ResultExt};
-use dhow_net::link::{BridgeSpec, Links, SubMode, forward};
+use dhow_net::link::{BRIDGE_GROUP, BridgeSpec, LinkInfo, Links, SubMode, forward};
 use dhow_net::nft::{Bridge, Table};
 use dhow_store::db::StateDb;
 use nix::fcntl::{Flock, FlockArg};
@@ -61,10 +61,15 @@ pub(crate) fn table(db: &mut StateDb) -> Result<Table> {
     Table::open(&table_name(db)?)
 }
 
-/// Its name: that of the default bridge, if there is one.
+/// Its name: that of the default bridge, if there is one. It begins with `dhow`, so that it is no other program's: a user
+/// may name the bridge as he likes.
 pub(crate) fn table_name(db: &mut StateDb) -> Result<String> {
     let name = db.read(|txn| txn.find_network(DEFAULT_NETWORK))?.config.interface;
-    Ok(if name.is_empty() { "dhow".to_owned() } else { name })
+    Ok(match name.as_str() {
+        "" => "dhow".to_owned(),
+        own if own.starts_with("dhow") => name,
+        given => format!("dhow-{given}"),
+    })
 }
 
 /// What the table has to say, as the database has it. Reading and comparing, or writing, is one under the lock, held
@@ -137,21 +142,62 @@ pub(crate) fn ensure_bridge(
     firewall: &mut Firewall,
     network: &Network,
 ) -> Result<u32> {
-    if let Some(index) = links.index(&network.config.interface)?
+    if let Some(found) = existing_bridge(links, &network.config.interface)?
         && firewall.table(db)?.exists()?
     {
-        return Ok(index);
+        return Ok(found.index);
     }
+    set_up_bridge(layout, db, links, firewall, network)
+}
+
+/// An interface that is there already and is to carry a network.
+///
+/// # Errors
+/// `Conflict` in Docker's words when it is no bridge; what the kernel says.
+pub(crate) fn existing_bridge(links: &Links, name: &str) -> Result<Option<LinkInfo>> {
+    let found = links.find(name)?;
+    if found.as_ref().is_some_and(|found| !found.is_bridge()) {
+        return Err(Error::conflict(format!("existing interface {name} is not a bridge")));
+    }
+    Ok(found)
+}
+
+/// Makes a network's bridge, or gives the one that is there what it lacks, and writes the table. Returns its number.
+///
+/// # Errors
+/// As [`ensure_bridge`].
+pub(crate) fn set_up_bridge(
+    layout: &Layout,
+    db: &mut StateDb,
+    links: &Links,
+    firewall: &mut Firewall,
+    network: &Network,
+) -> Result<u32> {
+    let owner = owner(db, network)?;
     let _lock = lock(layout, Lock::Alone)?;
-    let index = match links.index(&network.config.interface)? {
-        Some(index) => index,
-        None => make_bridge(links, network)?,
-    };
+    let index = make_bridge(links, network, owner)?;
     write_table(db, firewall)?;
     Ok(index)
 }
 
-fn make_bridge(links: &Links, network: &Network) -> Result<u32> {
+/// What a bridge of this engine's says of itself (`ip link` shows it as the alias).
+fn owner(db: &mut StateDb, network: &Network) -> Result<String> {
+    let engine = db.read(|txn| txn.engine_id())?;
+    Ok(format!("dhow:{engine}:{}", network.id))
+}
+
+/// Whether a network's bridge was made by this engine for this network: only then may it be deleted. One without an
+/// alias was made by an engine that ended in that very moment, or, by its name, by an engine that left no marks.
+pub(crate) fn is_made_by_us(db: &mut StateDb, network: &Network, found: &LinkInfo) -> Result<bool> {
+    if !found.is_bridge() {
+        return Ok(false);
+    }
+    let is_named_after_it = network.config.interface == format!("br-{}", network.id.short());
+    let is_unsigned = found.alias.is_empty() && (found.group == BRIDGE_GROUP || is_named_after_it);
+    Ok(is_unsigned || found.alias == owner(db, network)?)
+}
+
+fn make_bridge(links: &Links, network: &Network, owner: String) -> Result<u32> {
     let config = &network.config;
     let hosts =
         |pool: &dhow_model::network::Pool| pool.gateway.map(|address| (address, pool.subnet.prefix()));
@@ -168,7 +214,12 @@ fn make_bridge(links: &Links, network: &Network) -> Result<u32> {
         addresses,
         mac: default::bridge_mac(config),
         mtu: config.mtu()?,
+        owner,
     };
+    if let Some(found) = existing_bridge(links, &config.interface)? {
+        links.complete_bridge(&found, &spec)?;
+        return Ok(found.index);
+    }
     links.make_bridge(&spec).map_err(|error| {
         let hint = match error.kind() {
             ErrorKind::Unsupported | ErrorKind::Forbidden => {

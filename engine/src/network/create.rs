@@ -55,8 +55,15 @@ pub struct NetworkSpec {
 pub fn create(engine: &Engine, spec: NetworkSpec) -> Result<Network> {
     check_name(&spec.name)?;
     let links = Links::open()?;
-    let routed = links.routed_subnets()?;
-    if spec.driver == Driver::Bridge {
+    let is_bridge = spec.driver == Driver::Bridge;
+    let given = spec.options.get(option::BRIDGE_NAME).filter(|name| is_bridge && !name.is_empty());
+    let existing = match given {
+        Some(name) => carrier::existing_bridge(&links, name)?,
+        None => None,
+    };
+    // A subnet that leads to a bridge that is there already may be this network's.
+    let routed = links.routed_subnets(existing.map(|found| found.index))?;
+    if is_bridge {
         default::ensure(engine)?;
     }
     let network = engine.db()?.write(|txn| {
@@ -68,7 +75,7 @@ pub fn create(engine: &Engine, spec: NetworkSpec) -> Result<Network> {
     let made = match network.config.driver {
         Driver::Bridge => {
             let mut firewall = carrier::Firewall::default();
-            carrier::ensure_bridge(engine.layout(), &mut *engine.db()?, &links, &mut firewall, &network)
+            carrier::set_up_bridge(engine.layout(), &mut *engine.db()?, &links, &mut firewall, &network)
                 .map(drop)
         }
         Driver::Macvlan | Driver::Ipvlan => carrier::parent(&links, &network).map(drop),

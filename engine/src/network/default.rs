@@ -60,7 +60,7 @@ pub(crate) fn ensure(engine: &Engine) -> Result<Network> {
         return Ok(found);
     }
     // Outside the transaction: it asks the kernel.
-    let routed = link::Links::open()?.routed_subnets()?;
+    let routed = link::Links::open()?.routed_subnets(None)?;
     engine.db()?.write(|txn| {
         let mut network = txn.find_network(DEFAULT_NETWORK)?;
         if !is_whole(&network.config, settings, &bridge) {

@@ -61,7 +61,13 @@ fn take_down(engine: &Engine, network: &Network) -> Result<()> {
         return Ok(());
     }
     let links = Links::open()?;
-    links.delete(&network.config.interface)?;
+    let name = &network.config.interface;
+    // What was there before the network stays.
+    if let Some(found) = links.find(name)?
+        && carrier::is_made_by_us(&mut *engine.db()?, network, &found)?
+    {
+        links.delete_index(found.index, name)?;
+    }
     carrier::refresh(engine.layout(), &mut *engine.db()?, &links)
 }
 

@@ -1,6 +1,7 @@
 //! Known attacks, one test for each row of the list that applies to what there is.
 
 mod filter;
+mod network;
 
 mod credentials;
 

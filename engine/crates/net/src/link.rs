@@ -22,6 +22,8 @@ const NAME: u16 = 3;
 const MTU: u16 = 4;
 const PARENT: u16 = 5;
 const MASTER: u16 = 10;
+const ALIAS: u16 = 20;
+const GROUP: u16 = 27;
 const PORT_INFO: u16 = 12;
 const LINK_INFO: u16 = 18;
 const OF_FAMILY: u16 = 26;
@@ -41,6 +43,30 @@ const FLAG_UP: u32 = 1;
 /// linux/if_addr.h: no search for duplicates, which would take a second.
 const NO_DUPLICATE_SEARCH: u8 = 2;
 
+/// The group of bridges that were made by any engine of ours (`DHOW` in ASCII). An interface gets it in the moment that it
+/// is made, so no bridge of ours is ever without.
+pub const BRIDGE_GROUP: u32 = 0x4448_4f57;
+
+/// An interface that is there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LinkInfo {
+    /// Its number.
+    pub index: u32,
+    /// What it is: `bridge`, `veth`; empty for hardware.
+    pub kind: String,
+    /// Whose it is, if somebody said so.
+    pub alias: String,
+    /// Its group; 0 unless somebody chose one.
+    pub group: u32,
+}
+
+impl LinkInfo {
+    /// Whether it is a bridge.
+    pub fn is_bridge(&self) -> bool {
+        self.kind == "bridge"
+    }
+}
+
 /// A bridge to make.
 #[derive(Debug, Clone)]
 pub struct BridgeSpec<'a> {
@@ -52,6 +78,14 @@ pub struct BridgeSpec<'a> {
     pub mac: Mac,
     /// Bytes of the largest packet; `None`: the kernel's.
     pub mtu: Option<u32>,
+    /// Whose it is, for those who look at it later: its alias.
+    pub owner: String,
+}
+
+impl BridgeSpec<'_> {
+    fn has_v6(&self) -> bool {
+        self.addresses.iter().any(|(address, _)| address.is_ipv6())
+    }
 }
 
 /// A further interface of a parent's in a container.
@@ -83,13 +117,21 @@ impl Links {
     /// # Errors
     /// What the kernel says.
     pub fn index(&self, name: &str) -> Result<Option<u32>> {
+        Ok(self.find(name)?.map(|found| found.index))
+    }
+
+    /// An interface, and what is known of it; `None` when there is none of this name.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn find(&self, name: &str) -> Result<Option<LinkInfo>> {
         let mut batch = Batch::default();
         batch.add(format!("look for interface {name}"), GET_LINK, ACK, |w| {
             link(w, 0, 0, 0, 0);
             w.text(NAME, name);
         });
         match self.socket.ask(&batch) {
-            Ok(answers) => Ok(answers.iter().find(|a| a.kind == NEW_LINK).and_then(index_of)),
+            Ok(answers) => Ok(answers.iter().find(|a| a.kind == NEW_LINK).and_then(found)),
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
             Err(error) => Err(error),
         }
@@ -106,6 +148,7 @@ impl Links {
             link(w, 0, 0, 0, 0);
             w.text(NAME, spec.name);
             w.bytes(ADDRESS, &spec.mac.0);
+            w.u32(GROUP, BRIDGE_GROUP);
             if let Some(mtu) = spec.mtu {
                 w.u32(MTU, mtu);
             }
@@ -114,21 +157,62 @@ impl Links {
         self.socket.run(&batch)?;
         let index =
             self.index(spec.name)?.ok_or_else(|| Error::internal(format!("{}: it is gone", what())))?;
-        let has_v6 = spec.addresses.iter().any(|(address, _)| address.is_ipv6());
         // A bridge listens to no router: containers could play one (CVE-2020-13401).
-        harden(spec.name, has_v6)?;
+        harden(spec.name, spec.has_v6())?;
         let mut batch = Batch::default();
         for (address, prefix) in &spec.addresses {
             add_address(&mut batch, index, *address, *prefix);
         }
-        set_up(&mut batch, index, spec.name);
+        mark(&mut batch, index, spec);
         match self.socket.run(&batch) {
             Ok(()) => Ok(index),
             Err(error) => {
                 // The first error is the one to show.
-                let _ = self.delete(spec.name);
+                let _ = self.delete_index(index, spec.name);
                 Err(error)
             }
+        }
+    }
+
+    /// Gives a bridge that is there already the addresses that it does not have, and brings it up.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn complete_bridge(&self, found: &LinkInfo, spec: &BridgeSpec<'_>) -> Result<()> {
+        let index = found.index;
+        // An engine of ours ended while it made it.
+        let is_half_made = found.group == BRIDGE_GROUP && found.alias.is_empty();
+        if is_half_made {
+            harden(spec.name, spec.has_v6())?;
+        }
+        for (address, prefix) in &spec.addresses {
+            let mut batch = Batch::default();
+            add_address(&mut batch, index, *address, *prefix);
+            match self.socket.run(&batch) {
+                // It has it.
+                Err(error) if error.kind() != ErrorKind::Conflict => return Err(error),
+                _ => {}
+            }
+        }
+        let mut batch = Batch::default();
+        if is_half_made {
+            mark(&mut batch, index, spec);
+        } else {
+            set_up(&mut batch, index, spec.name);
+        }
+        self.socket.run(&batch)
+    }
+
+    /// Deletes the interface of a number; a missing one is fine. `name` is for messages.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn delete_index(&self, index: u32, name: &str) -> Result<()> {
+        let mut batch = Batch::default();
+        batch.add(format!("delete interface {name}"), DELETE_LINK, ACK, |w| link(w, 0, index, 0, 0));
+        match self.socket.run(&batch) {
+            Err(error) if error.kind() != ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
         }
     }
 
@@ -280,11 +364,12 @@ impl Links {
         Ok(())
     }
 
-    /// Where the namespace's routes lead, the default ones excepted.
+    /// Where the namespace's routes lead, the default ones excepted, and those by the interface of a number.
     ///
     /// # Errors
     /// What the kernel says.
-    pub fn routed_subnets(&self) -> Result<Vec<Subnet>> {
+    pub fn routed_subnets(&self, except: Option<u32>) -> Result<Vec<Subnet>> {
+        const BY_INTERFACE: u16 = 4;
         const MAIN_TABLE: u8 = 254;
         let mut found = Vec::new();
         for family in [FAMILY_IPV4, FAMILY_IPV6] {
@@ -296,7 +381,10 @@ impl Links {
                 };
                 let rest = answer.body.get(12..).unwrap_or_default();
                 let address = attributes(rest).find(|(kind, _)| *kind == 1).and_then(|(_, b)| address_of(b));
+                let by =
+                    attributes(rest).find(|(kind, _)| *kind == BY_INTERFACE).and_then(|(_, b)| number_of(b));
                 if let Some(subnet) = address.and_then(|a| Subnet::of(a, prefix))
+                    && (except.is_none() || by != except)
                     && table == MAIN_TABLE
                     && prefix > 0
                 {
@@ -343,8 +431,42 @@ fn link(w: &mut Writer<'_>, family: u8, index: u32, flags: u32, change: u32) {
     w.raw(&change.to_ne_bytes());
 }
 
-fn index_of(answer: &Answer) -> Option<u32> {
-    answer.body.get(4..8)?.try_into().ok().map(u32::from_ne_bytes)
+fn found(answer: &Answer) -> Option<LinkInfo> {
+    let mut found = LinkInfo {
+        index: number_of(answer.body.get(4..8)?)?,
+        kind: String::new(),
+        alias: String::new(),
+        group: 0,
+    };
+    for (kind, value) in attributes(answer.body.get(16..)?) {
+        match kind {
+            ALIAS => found.alias = text_of(value),
+            GROUP => found.group = number_of(value).unwrap_or_default(),
+            LINK_INFO => {
+                let kind = attributes(value).find(|(kind, _)| *kind == INFO_KIND);
+                found.kind = kind.map(|(_, value)| text_of(value)).unwrap_or_default();
+            }
+            _ => {}
+        }
+    }
+    Some(found)
+}
+
+fn number_of(bytes: &[u8]) -> Option<u32> {
+    bytes.try_into().ok().map(u32::from_ne_bytes)
+}
+
+/// Without the NUL at its end.
+fn text_of(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes.strip_suffix(&[0]).unwrap_or(bytes)).into_owned()
+}
+
+/// Brings a bridge up, and says whose it is.
+fn mark(batch: &mut Batch, index: u32, spec: &BridgeSpec<'_>) {
+    batch.add(format!("mark bridge {} and bring it up", spec.name), SET_LINK, ACK, |w| {
+        link(w, 0, index, FLAG_UP, FLAG_UP);
+        w.text(ALIAS, &spec.owner);
+    });
 }
 
 fn set_up(batch: &mut Batch, index: u32, name: &str) {

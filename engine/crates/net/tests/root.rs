@@ -5,7 +5,7 @@
 
 use dhow_model::ContainerId;
 use dhow_model::network::{Mac, Protocol, Published};
-use dhow_net::link::{BridgeSpec, Links};
+use dhow_net::link::{BRIDGE_GROUP, BridgeSpec, Links};
 use dhow_net::nft::{self, Bridge, Table};
 use dhow_net::wire::{Carrier, Interface};
 use dhow_net::{namespace, wire};
@@ -83,10 +83,17 @@ fn a_container_is_connected_to_a_bridge() {
             addresses: vec![("10.9.0.1".parse().unwrap(), 24), ("fd09::1".parse().unwrap(), 64)],
             mac: Mac::of_v4("10.9.0.1".parse().unwrap()),
             mtu: Some(1400),
+            owner: "test".into(),
         };
         assert_eq!(host.index("br-test").unwrap(), None);
         let bridge = host.make_bridge(&spec).unwrap();
-        assert_eq!(host.index("br-test").unwrap(), Some(bridge));
+        let found = host.find("br-test").unwrap().unwrap();
+        assert_eq!((found.index, found.group, found.alias.as_str()), (bridge, BRIDGE_GROUP, "test"));
+        assert!(found.is_bridge() && !host.find("lo").unwrap().unwrap().is_bridge());
+        host.complete_bridge(&found, &spec).unwrap();
+        let routes =
+            |except| host.routed_subnets(except).unwrap().iter().any(|s| s.to_string() == "10.9.0.0/24");
+        assert!(routes(None) && !routes(Some(bridge)));
         assert!(host.make_bridge(&spec).is_err());
         let interface = |name: &str, port: &str, last: u8, isolated| Interface {
             name: name.into(),
@@ -104,7 +111,7 @@ fn a_container_is_connected_to_a_bridge() {
         assert!(host.index("vetha").unwrap().is_some());
         assert!(host.index("eth0").unwrap().is_none(), "it is in the container's namespace");
         let routed = |list: &[&str]| {
-            let found = namespace::on_thread_within(inside.as_fd(), || Links::open()?.routed_subnets());
+            let found = namespace::on_thread_within(inside.as_fd(), || Links::open()?.routed_subnets(None));
             let found: Vec<String> = found.unwrap().iter().map(ToString::to_string).collect();
             list.iter().for_each(|s| assert!(found.iter().any(|f| f == s), "{s} in {found:?}"));
         };
@@ -114,8 +121,8 @@ fn a_container_is_connected_to_a_bridge() {
         wire::route_running(inside.as_fd(), "eth0", &["10.9.0.1".parse().unwrap()]).unwrap();
         wire::disconnect(inside.as_fd(), "eth1").unwrap();
         assert!(host.index("vethb").unwrap().is_none());
-        host.delete("br-test").unwrap();
-        host.delete("br-test").unwrap();
+        host.delete_index(bridge, "br-test").unwrap();
+        host.delete_index(bridge, "br-test").unwrap();
         drop(stop);
         container.join().unwrap();
     });
