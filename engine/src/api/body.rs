@@ -9,7 +9,7 @@ use axum::body::{Body, BodyDataStream};
 use axum::extract::{FromRequest, Request};
 use axum::response::{IntoResponse, Response};
 use bytes::{Bytes, BytesMut};
-use dhow_model::{Error, Result, ResultExt};
+use dhow_model::{Error, Result, ResultExt, members};
 use dhow_store::output::{FileOutput, Output};
 use futures_util::StreamExt;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
@@ -91,7 +91,7 @@ async fn read_json(request: Request) -> ApiResult<Bytes> {
 }
 
 fn parse_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T> {
-    serde_json::from_slice(bytes).map_err(|error| Error::invalid(format!("invalid JSON: {error}")))
+    members::from_slice(bytes).map_err(|error| Error::invalid(format!("invalid JSON: {error}")))
 }
 
 /// A JSON answer.

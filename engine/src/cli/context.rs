@@ -7,6 +7,7 @@ use crate::cli::detach::DetachKeys;
 use crate::cli::exit::{Failure, Outcome};
 use crate::cli::globals::Globals;
 use crate::cli::transport::{Connector, Host};
+use dhow_model::members;
 use serde_json::Value;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -108,7 +109,7 @@ impl Context {
     pub(crate) fn setting(&self, key: &str) -> Option<String> {
         let text = std::fs::read(self.config_directory()?.join("config.json")).ok()?;
         let settings: Value = serde_json::from_slice(&text).ok()?;
-        settings[key].as_str().filter(|v| !v.is_empty()).map(str::to_owned)
+        members::get(&settings, key).and_then(Value::as_str).filter(|v| !v.is_empty()).map(str::to_owned)
     }
 
     /// The detach keys: the flag's, else client's configuration file's, else the engine's, else Ctrl-P Ctrl-Q.

@@ -4,6 +4,7 @@
 use crate::cli::exit::{Failure, Outcome};
 use base64::Engine as _;
 use base64::prelude::{BASE64_STANDARD, BASE64_URL_SAFE};
+use dhow_model::members;
 use serde_json::{Map, Value, json};
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -76,7 +77,9 @@ impl Credentials {
         if let Some(helper) = helper_for(&config, domain) {
             return from_helper(&helper, domain);
         }
-        let Some(auths) = config.get("auths").and_then(Value::as_object) else { return Ok(None) };
+        let Some(auths) = members::get_in(&config, "auths").and_then(Value::as_object) else {
+            return Ok(None);
+        };
         let exact = auths.get(&key_of(domain));
         let entry = exact.or_else(|| auths.iter().find(|(key, _)| domain_of(key) == domain).map(|(_, v)| v));
         Ok(entry.and_then(parse_entry))
@@ -85,7 +88,7 @@ impl Credentials {
     /// Whether anything is known, which a helper may know better.
     pub(crate) fn has(&self, domain: &str) -> Outcome<bool> {
         let config = self.read()?;
-        let auths = config.get("auths").and_then(Value::as_object);
+        let auths = members::get_in(&config, "auths").and_then(Value::as_object);
         Ok(auths.is_some_and(|auths| auths.keys().any(|key| domain_of(key) == domain)))
     }
 
@@ -157,7 +160,8 @@ impl Credentials {
 }
 
 fn object<'a>(config: &'a mut Map<String, Value>, key: &str) -> &'a mut Map<String, Value> {
-    let value = config.entry(key).or_insert_with(|| json!({}));
+    let written = config.keys().find(|name| name.eq_ignore_ascii_case(key)).cloned();
+    let value = config.entry(written.unwrap_or_else(|| key.to_owned())).or_insert_with(|| json!({}));
     if !value.is_object() {
         *value = json!({});
     }
@@ -169,14 +173,14 @@ fn object<'a>(config: &'a mut Map<String, Value>, key: &str) -> &'a mut Map<Stri
 
 /// The program that keeps a registry's secrets, by the end of its name.
 fn helper_for(config: &Map<String, Value>, domain: &str) -> Option<String> {
-    let of_registry =
-        config.get("credHelpers").and_then(|all| all.get(key_of(domain)).or_else(|| all.get(domain)));
-    let name = of_registry.or_else(|| config.get("credsStore"))?.as_str()?;
+    let of_registry = members::get_in(config, "credHelpers")
+        .and_then(|all| all.get(key_of(domain)).or_else(|| all.get(domain)));
+    let name = of_registry.or_else(|| members::get_in(config, "credsStore"))?.as_str()?;
     (!name.is_empty()).then(|| name.to_owned())
 }
 
 fn parse_entry(entry: &Value) -> Option<Login> {
-    let text = |key: &str| entry[key].as_str().unwrap_or("").to_owned();
+    let text = |key: &str| members::get(entry, key).and_then(Value::as_str).unwrap_or("").to_owned();
     let mut login = Login {
         username: text("username"),
         password: text("password"),
@@ -200,7 +204,7 @@ fn from_helper(helper: &str, domain: &str) -> Outcome<Option<Login>> {
     };
     let answer: Value = serde_json::from_str(&answer)
         .map_err(|_| Failure::new(format!("docker-credential-{helper} answered what is no JSON")))?;
-    let text = |key: &str| answer[key].as_str().unwrap_or("").to_owned();
+    let text = |key: &str| members::get(&answer, key).and_then(Value::as_str).unwrap_or("").to_owned();
     Ok(Some(match text("Username") {
         user if user == TOKEN_USER => Login { identity_token: text("Secret"), ..Login::default() },
         username => Login { username, password: text("Secret"), ..Login::default() },

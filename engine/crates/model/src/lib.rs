@@ -18,6 +18,7 @@ pub mod layer;
 pub mod layout;
 pub mod life;
 pub mod log;
+pub mod members;
 pub mod mount;
 pub mod name;
 pub mod network;

@@ -7,7 +7,7 @@
 mod health;
 
 use dhow_model::image::{History, Image, ImageConfig};
-use dhow_model::{Digest, Error, ErrorKind, Result, Timestamp};
+use dhow_model::{Digest, Error, ErrorKind, Result, Timestamp, members};
 use health::HealthPart;
 use serde::{Deserialize, Deserializer, Serialize};
 use std::collections::BTreeMap;
@@ -82,7 +82,7 @@ pub fn parse_config(json: serde_json::Value) -> Result<ImageConfig> {
     if json.is_null() {
         return Ok(ImageConfig::default());
     }
-    let config: ConfigPart = serde_json::from_value(json)
+    let config: ConfigPart = members::from_value(json)
         .map_err(|error| Error::invalid(format!("invalid container configuration: {error}")))?;
     Ok(config.into_config())
 }

@@ -6,7 +6,7 @@ use bollard_stubs::models as wire;
 use dhow_model::container::CreateSpec;
 use dhow_model::mount::parse_target;
 use dhow_model::signal::Signal;
-use dhow_model::{Error, Result};
+use dhow_model::{Error, Result, members};
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 
@@ -19,12 +19,13 @@ pub(in crate::api) fn parse(mut body: Value, machine: &Machine) -> Result<(Creat
     if !body.is_object() {
         return Err(Error::invalid("config cannot be empty in order to create a container"));
     }
+    members::rename::<wire::ContainerCreateBody>(&mut body);
     normalise(&mut body);
     check_words(&body)?;
     // The generated type lacks this older field.
-    let mac = body.get("MacAddress").and_then(Value::as_str).map(str::to_owned);
+    let mac = members::get(&body, "MacAddress").and_then(Value::as_str).map(str::to_owned);
     let body: wire::ContainerCreateBody =
-        serde_json::from_value(body).map_err(|error| Error::invalid(format!("invalid JSON: {error}")))?;
+        members::from_value(body).map_err(|error| Error::invalid(format!("invalid JSON: {error}")))?;
     let mut warnings = Vec::new();
     let mut host_config = body.host_config.clone().unwrap_or_default();
     if body.network_disabled == Some(true)
@@ -106,8 +107,10 @@ fn normalise(body: &mut Value) {
 /// the generated types lack.
 fn check_words(body: &Value) -> Result<()> {
     let host = body.get("HostConfig").unwrap_or(&Value::Null);
-    let word =
-        |value: &Value, path: &str| value.pointer(path).and_then(Value::as_str).unwrap_or("").to_owned();
+    let word = |value: &Value, path: &str| {
+        let found = path.split('/').skip(1).try_fold(value, members::get);
+        found.and_then(Value::as_str).unwrap_or("").to_owned()
+    };
     let policy = word(host, "/RestartPolicy/Name");
     if !["", "no", "always", "on-failure", "unless-stopped"].contains(&policy.as_str()) {
         return Err(Error::invalid(format!(
@@ -124,7 +127,7 @@ fn check_words(body: &Value) -> Result<()> {
             "invalid isolation ({isolation}): linux only supports \"default\""
         )));
     }
-    for mount in host.get("Mounts").and_then(Value::as_array).into_iter().flatten() {
+    for mount in members::get(host, "Mounts").and_then(Value::as_array).into_iter().flatten() {
         let kind = word(mount, "/Type");
         if !["bind", "volume", "tmpfs", "image", "cluster", "npipe"].contains(&kind.as_str()) {
             return Err(Error::invalid(format!(
@@ -141,7 +144,7 @@ fn check_words(body: &Value) -> Result<()> {
         }
     }
     for field in ["KernelMemory", "KernelMemoryTCP"] {
-        if host.get(field).and_then(Value::as_i64).is_some_and(|n| n != 0) {
+        if members::get(host, field).and_then(Value::as_i64).is_some_and(|n| n != 0) {
             return unsupported(format!("HostConfig.{field}, which kernels no longer have"));
         }
     }

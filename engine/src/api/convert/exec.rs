@@ -2,7 +2,7 @@
 
 use super::unsupported;
 use bollard_stubs::models as wire;
-use dhow_model::{Error, Result};
+use dhow_model::{Error, Result, members};
 use dhow_store::db::{ExecConfig, ExecRecord};
 use serde::Serialize;
 use serde_json::{Value, json};
@@ -23,11 +23,12 @@ pub(in crate::api) fn console_size(list: Option<&Vec<usize>>) -> Result<Option<(
 
 /// Validates a request for an exec session.
 pub(in crate::api) fn parse(mut body: Value) -> Result<ExecConfig> {
+    members::rename::<wire::ExecConfig>(&mut body);
     if let Some(word @ Value::String(_)) = body.get_mut("Cmd") {
         *word = json!([word.take()]);
     }
     let body: wire::ExecConfig =
-        serde_json::from_value(body).map_err(|error| Error::invalid(format!("invalid JSON: {error}")))?;
+        members::from_value(body).map_err(|error| Error::invalid(format!("invalid JSON: {error}")))?;
     let argv = body.cmd.unwrap_or_default();
     if argv.is_empty() {
         return Err(Error::invalid("no exec command specified"));

@@ -161,7 +161,7 @@ pub(in crate::api) async fn distribution(
 fn registries(engine: &Engine, headers: &HeaderMap) -> Result<Registries> {
     let header = headers.get(X_REGISTRY_AUTH).map(http::HeaderValue::as_bytes).unwrap_or_default();
     Ok(Registries {
-        credentials: convert::registry::parse_header(header)?,
+        credentials: convert::registry::parse_header(header),
         settings: engine.registry_settings(),
     })
 }

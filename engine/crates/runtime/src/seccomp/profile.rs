@@ -5,7 +5,7 @@ use super::program::{Action, Compare, Condition, Policy, Rule};
 use super::table::{self, Arch};
 use crate::facts::KernelVersion;
 use dhow_model::security::capability_bit;
-use dhow_model::{Error, Result};
+use dhow_model::{Error, Result, members};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -80,7 +80,7 @@ struct Filter {
 }
 
 pub(super) fn parse(json: &str) -> Result<Profile> {
-    serde_json::from_str(json).map_err(|error| Error::invalid(error.to_string()))
+    members::from_slice(json.as_bytes()).map_err(|error| Error::invalid(error.to_string()))
 }
 
 impl Profile {
