@@ -22,7 +22,7 @@ use tokio::sync::{Semaphore, mpsc};
 
 /// A JSON body larger than this is refused: the largest honest one holds a seccomp profile (16 KiB) and a
 /// few thousand variables.
-const JSON_LIMIT_BYTES: usize = 8 << 20;
+const JSON_LIMIT_BYTES: usize = dhow_model::limits::BODY_BYTES.most_here();
 
 /// Chunks in flight between a connection and a blocking verb.
 const CHUNKS_IN_FLIGHT: usize = 8;

@@ -8,6 +8,7 @@ use dhow_model::signal::Signal;
 use dhow_model::state::ContainerState;
 use dhow_model::{ContainerId, Error, ErrorKind, Result, name};
 use dhow_store::db::{ContainerRecord, VolumeRecord};
+use std::collections::{HashMap, HashSet};
 
 /// A container that was made.
 #[derive(Debug, Clone)]
@@ -190,21 +191,30 @@ fn merge(id: &ContainerId, spec: CreateSpec, image: &Image) -> Result<ContainerC
 
 /// The image's variables, overridden or removed by name; the user's order after the image's.
 pub(super) fn merge_env(image: &[String], user: &[String]) -> Vec<String> {
-    let name = |entry: &str| entry.split('=').next().unwrap_or("").to_owned();
-    let mut merged: Vec<String> = image.to_vec();
+    fn name(entry: &str) -> &str {
+        entry.split('=').next().unwrap_or("")
+    }
+    let mut merged: Vec<Option<&String>> = image.iter().map(Some).collect();
+    // Where a name is; the first of several.
+    let mut places: HashMap<&str, usize> = HashMap::with_capacity(image.len() + user.len());
+    for (at, entry) in image.iter().enumerate() {
+        places.entry(name(entry)).or_insert(at);
+    }
     for entry in user {
-        let wanted = name(entry);
-        let place = merged.iter().position(|have| name(have) == wanted);
-        match (place, entry.contains('=')) {
-            (Some(at), true) => merged[at].clone_from(entry),
+        match (places.get(name(entry)).copied(), entry.contains('=')) {
+            (Some(at), true) => merged[at] = Some(entry),
             (Some(at), false) => {
-                merged.remove(at);
+                merged[at] = None;
+                places.remove(name(entry));
             }
-            (None, true) => merged.push(entry.clone()),
+            (None, true) => {
+                places.insert(name(entry), merged.len());
+                merged.push(Some(entry));
+            }
             (None, false) => {}
         }
     }
-    merged
+    merged.into_iter().flatten().cloned().collect()
 }
 
 /// Images to mount are those that the names mean now.
@@ -222,9 +232,10 @@ fn find_mounted_images(engine: &Engine, config: &mut ContainerConfig) -> Result<
 
 /// Gives every `VOLUME` without a mount an anonymous volume, and every volume a name and a row.
 fn name_volumes(config: &mut ContainerConfig) -> Result<Vec<VolumeRecord>> {
+    let mut taken: HashSet<_> = config.host.mounts.iter().map(|mount| mount.target.clone()).collect();
     for path in &config.volumes {
         let target = parse_target(path)?;
-        if !config.host.mounts.iter().any(|mount| mount.target == target) {
+        if taken.insert(target.clone()) {
             let source = MountSource::Volume {
                 name: String::new(),
                 nocopy: false,
@@ -315,6 +326,19 @@ mod tests {
     fn variables_override_by_name() {
         let merged = merge_env(&words(&["A=1", "B=2", "C=3"]), &words(&["B=9", "C", "D=4", "E"]));
         assert_eq!(merged, ["A=1", "B=9", "D=4"]);
+    }
+
+    /// Each looked for among all others, these would take hours.
+    #[test]
+    fn many_variables_are_merged_in_one_pass() {
+        let list = |from: usize| (from..from + 200_000).map(|n| format!("V{n}={from}")).collect::<Vec<_>>();
+        let merged = merge_env(&list(0), &list(100_000));
+        assert_eq!(merged.len(), 300_000);
+        assert_eq!((merged[99_999].as_str(), merged[100_000].as_str()), ("V99999=0", "V100000=100000"));
+        let gone: Vec<String> = (0..200_000).map(|n| format!("V{n}")).collect();
+        assert_eq!(merge_env(&list(0), &gone), Vec::<String>::new());
+        // Taken away and given again, it comes last.
+        assert_eq!(merge_env(&words(&["A=1", "B=2"]), &words(&["A", "A=3"])), ["B=2", "A=3"]);
     }
 
     #[test]

@@ -1,9 +1,10 @@
 //! `--volumes-from`: the mounts of other containers, at the same places.
 
 use dhow_model::container::ContainerConfig;
-use dhow_model::mount::{MountSource, MountSyntax};
+use dhow_model::mount::{Mount, MountSource, MountSyntax};
 use dhow_model::{Error, Result};
 use dhow_store::db::StateDb;
+use std::collections::HashMap;
 
 /// Takes `NAME[:MODE]` apart.
 ///
@@ -31,26 +32,37 @@ pub(crate) fn parse(text: &str) -> Result<(&str, bool)> {
 /// # Errors
 /// `NotFound` for a container that does not exist.
 pub(crate) fn add(db: &mut StateDb, config: &mut ContainerConfig) -> Result<()> {
+    if config.host.volumes_from.is_empty() {
+        return Ok(());
+    }
+    let mut mounts: Vec<Option<Mount>> =
+        std::mem::take(&mut config.host.mounts).into_iter().map(Some).collect();
+    // Where a target is; the first of several.
+    let mut places: HashMap<String, usize> = HashMap::new();
+    for (at, mount) in mounts.iter().flatten().enumerate() {
+        places.entry(mount.target.clone()).or_insert(at);
+    }
     for text in &config.host.volumes_from {
         let (who, readonly) = parse(text)?;
         let donor = db.read(|txn| txn.find_container(who))?;
-        for mount in donor.config.host.mounts {
-            let is_volume = !matches!(mount.source, MountSource::Tmpfs { .. });
-            let mounts = &mut config.host.mounts;
-            let place = mounts.iter().position(|own| own.target == mount.target);
-            let taken = place.is_some_and(|at| mounts[at].written_as != MountSyntax::VolumesFrom);
-            if !is_volume || taken {
+        for mut mount in donor.config.host.mounts {
+            if matches!(mount.source, MountSource::Tmpfs { .. }) {
                 continue;
             }
-            if let Some(at) = place {
-                mounts.remove(at);
+            if let Some(at) = places.get(&mount.target).copied() {
+                let own = |own: &Mount| own.written_as != MountSyntax::VolumesFrom;
+                if mounts[at].as_ref().is_some_and(own) {
+                    continue;
+                }
+                mounts[at] = None;
             }
-            let mut mount = mount;
             mount.readonly |= readonly;
             mount.written_as = MountSyntax::VolumesFrom;
-            mounts.push(mount);
+            places.insert(mount.target.clone(), mounts.len());
+            mounts.push(Some(mount));
         }
     }
+    config.host.mounts = mounts.into_iter().flatten().collect();
     Ok(())
 }
 

@@ -7,6 +7,7 @@ use dhow_model::{ContainerId, Error, ErrorKind, Layout, Result};
 use dhow_net::forward::{Reserved, reserve};
 use dhow_net::holder;
 use dhow_store::db::{ContainerRecord, StateDb};
+use std::collections::HashSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 /// A port that is taken on the host, and where a forwarder sends what comes to it.
@@ -103,12 +104,13 @@ fn wanted(record: &ContainerRecord) -> Result<Vec<PortBinding>> {
     let host = &record.config.host;
     let mut wanted = host.ports.clone();
     if host.publish_all {
+        let mut known: HashSet<_> = wanted.iter().map(|one| (one.port, one.protocol)).collect();
         for text in &record.config.exposed_ports {
             let (number, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
             let port =
                 number.parse().map_err(|_| Error::invalid(format!("invalid port specification: {text}")))?;
             let protocol = Protocol::parse(protocol)?;
-            if !wanted.iter().any(|w| (w.port, w.protocol) == (port, protocol)) {
+            if known.insert((port, protocol)) {
                 wanted.push(PortBinding { port, protocol, host_ip: None, host_ports: (0, 0) });
             }
         }

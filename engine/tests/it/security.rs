@@ -3,6 +3,7 @@
 mod filter;
 mod network;
 
+mod claims;
 mod credentials;
 
 use crate::fixtures::{self, Tar};

@@ -17,6 +17,7 @@ pub mod image;
 pub mod layer;
 pub mod layout;
 pub mod life;
+pub mod limits;
 pub mod log;
 pub mod members;
 pub mod mount;

@@ -15,8 +15,8 @@ const MANIFESTS: &str = "application/vnd.oci.image.index.v1+json, application/vn
     application/vnd.docker.distribution.manifest.v2+json, */*;q=0.1";
 /// What registries call the digest of an answer.
 const DOCKER_CONTENT_DIGEST: &str = "docker-content-digest";
-/// Tags, or repositories, that a registry has at most: a list that does not end is an attack.
-pub(crate) const NAMES_MAX: usize = 100_000;
+/// Tags, or repositories, that are listed at most.
+pub(crate) const NAMES_MAX: usize = dhow_model::limits::REGISTRY_NAMES.most_here();
 
 /// A repository at a registry.
 #[derive(Debug)]

@@ -4,6 +4,7 @@ use crate::auth::{Challenge, Credentials, Token, encoded};
 use crate::connections::Connections;
 use crate::redirect::{self, Origin};
 use crate::settings::{Settings, host_of};
+use dhow_model::limits::{self, Limit};
 use dhow_model::{Error, ErrorKind, Result};
 use http::header::{AUTHORIZATION, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{Method, StatusCode};
@@ -20,8 +21,6 @@ const BACK_OFF: [Duration; 4] =
     [Duration::from_millis(250), Duration::from_secs(1), Duration::from_secs(2), Duration::from_secs(4)];
 /// A registry may ask to be left alone for longer, but not for ever.
 const RETRY_AFTER_MAX: Duration = Duration::from_secs(30);
-/// Answers that are read whole are text that people write.
-const ANSWER_MAX: u64 = 8 << 20;
 const REDIRECTS_MAX: u32 = 10;
 /// What is read of an answer that leads elsewhere, so that its connection can be used again.
 const REDIRECT_BODY_MAX: u64 = 64 << 10;
@@ -291,7 +290,7 @@ impl Transport {
             };
             return Err(self.refusal(&ask, response));
         }
-        Token::parse(realm, &read_answer(response, realm)?)
+        Token::parse(realm, &read_whole(response, realm, limits::TOKEN_BYTES)?)
     }
 
     fn unreachable(&self, request: &Request<'_>, error: ureq::Error) -> Error {
@@ -431,16 +430,20 @@ fn run(
 
 /// Reads a small answer whole.
 pub(crate) fn read_answer(response: Response, what: &str) -> Result<Vec<u8>> {
+    read_whole(response, what, limits::ANSWER_BYTES)
+}
+
+fn read_whole(response: Response, what: &str, limit: Limit) -> Result<Vec<u8>> {
     let mut bytes = Vec::new();
     response
         .into_body()
         .into_reader()
-        .take(ANSWER_MAX + 1)
+        .take(limit.most() + 1)
         .read_to_end(&mut bytes)
         .map_err(|e| Error::caused(ErrorKind::Unavailable, format!("read {}", without_query(what)), e))?;
-    if bytes.len() as u64 > ANSWER_MAX {
-        let name = without_query(what);
-        return Err(Error::corrupt(format!("{name} has more than {ANSWER_MAX} bytes, which none needs")));
+    if bytes.len() as u64 > limit.most() {
+        let (name, most) = (without_query(what), limit.most());
+        return Err(Error::corrupt(format!("{name} has more than {most} bytes, which none needs")));
     }
     Ok(bytes)
 }

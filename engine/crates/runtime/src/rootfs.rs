@@ -15,8 +15,7 @@ use std::path::{Path, PathBuf};
 
 /// fsconfig(2) takes strings of at most 255 bytes.
 const FSCONFIG_STRING_MAX: usize = 255;
-/// OVL_MAX_STACK (fs/overlayfs/params.c).
-const OVERLAY_LAYERS_MAX: usize = 500;
+const OVERLAY_LAYERS_MAX: usize = dhow_model::limits::LAYERS.most_here();
 /// As many symbolic links as the kernel follows in one path.
 const MAX_LINKS: usize = 40;
 

@@ -4,8 +4,9 @@
 //! only as regular files, read up to a bound, and a line that does not parse is no line. A number is a number
 //! even if some user has it as a name, and it is never more than 2³¹-1, so that it cannot wrap to root.
 
-use dhow_model::{Error, Result};
+use dhow_model::{Error, Result, limits};
 use dhow_sys::{Errno, openat2};
+use std::collections::{HashMap, HashSet};
 use std::ffi::CStr;
 use std::fs::File;
 use std::io::Read;
@@ -16,7 +17,7 @@ const MAX_FILE_BYTES: u64 = 16 << 20;
 /// The greatest id that we hand out, as Docker has it.
 const MAX_ID: u32 = i32::MAX.unsigned_abs();
 /// NGROUPS_MAX of the kernel.
-const MAX_GROUPS: usize = 65_536;
+const MAX_GROUPS: usize = limits::GROUPS.most_here();
 
 /// Where the two files are read from. A mount of the user's over one of them wins over the root filesystem.
 pub(crate) trait Files {
@@ -177,14 +178,24 @@ fn resolve_in(passwd: &str, group: &str, spec: &str, group_add: &[String]) -> Re
     } else {
         find_group(group, group_text)?
     };
+    limits::GROUPS.check_count(|| "the container".to_owned(), group_add.len())?;
+    // The file is read once, however many names are looked up.
+    let mut names: Option<HashMap<&str, u32>> = None;
     for text in group_add {
-        supplementary.push(find_group(group, text)?);
+        supplementary.push(match number_or_range(text)? {
+            Some(gid) => gid,
+            None => {
+                let names = names.get_or_insert_with(|| group_names(group));
+                names.get(text.as_str()).copied().ok_or_else(|| no_group(text))?
+            }
+        });
     }
     // The primary group too: without it, setgroups would take away an access that a file denies "others"
     // but the group list is asked for (CVE-2022-36109).
     let mut groups = vec![gid];
+    let mut known = HashSet::from([gid]);
     for id in supplementary {
-        if !groups.contains(&id) {
+        if known.insert(id) {
             groups.push(id);
         }
         if groups.len() >= MAX_GROUPS {
@@ -199,14 +210,39 @@ fn find_group(group: &str, text: &str) -> Result<u32> {
     if let Some(gid) = number_or_range(text)? {
         return Ok(gid);
     }
-    group_entries(group).find(|entry| entry.name == text).map(|entry| entry.gid).ok_or_else(|| {
-        Error::invalid(format!("unable to find group {text}: no matching entries in group file"))
-    })
+    group_entries(group).find(|entry| entry.name == text).map(|entry| entry.gid).ok_or_else(|| no_group(text))
+}
+
+fn no_group(text: &str) -> Error {
+    Error::invalid(format!("unable to find group {text}: no matching entries in group file"))
+}
+
+/// The file by name; the first of several.
+fn group_names(group: &str) -> HashMap<&str, u32> {
+    let mut names = HashMap::new();
+    for entry in group_entries(group) {
+        names.entry(entry.name).or_insert(entry.gid);
+    }
+    names
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn as_many_groups_as_the_kernel_takes_and_no_more() {
+        let most = limits::GROUPS.most_here();
+        // By name, each looked up in a file that has them all.
+        let file: String = (1..=most).map(|n| format!("g{n}:x:{n}:\n")).collect();
+        let mut names: Vec<String> = (1..most).map(|n| format!("g{n}")).collect();
+        assert_eq!(resolve_in("", &file, "0", &names).unwrap().groups.len(), most);
+        names.extend(["g1".to_owned(), "g2".to_owned()]);
+        let error = resolve_in("", &file, "0", &names).unwrap_err();
+        assert_eq!(error.to_string(), "the container has 65537 groups; at most 65536 are taken");
+        let error = resolve_in("", &file, "0", &["nobody".to_owned()]).unwrap_err();
+        assert_eq!(error.to_string(), "unable to find group nobody: no matching entries in group file");
+    }
 
     const PASSWD: &str = "root:x:0:0:root:/root:/bin/sh\n# note\nbob:x:1000:100:Bob:/home/bob:/bin/sh\n\
         1001:x:0:0::/:/bin/sh\nbad:x:4294967296:0::/:\nneg:x:-1:0::/:\nhalf:x\n";

@@ -18,7 +18,7 @@ use std::path::PathBuf;
 
 /// Manifests and configurations are kept small by those who write them; the distribution protocol's own limit
 /// for manifests is 4 MiB, configurations with long histories have been seen at 1 MiB. 16 MiB bounds memory.
-pub const SMALL_MAX: u64 = 16 << 20;
+pub const SMALL_MAX: u64 = dhow_model::limits::DOCUMENT_BYTES.most();
 
 /// The blobs below one root.
 #[derive(Debug, Clone)]

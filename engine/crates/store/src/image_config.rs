@@ -7,7 +7,7 @@
 mod health;
 
 use dhow_model::image::{History, Image, ImageConfig};
-use dhow_model::{Digest, Error, ErrorKind, Result, Timestamp, members};
+use dhow_model::{Digest, Error, ErrorKind, Result, Timestamp, limits, members};
 use health::HealthPart;
 use serde::{Deserialize, Deserializer, Serialize};
 use std::collections::BTreeMap;
@@ -50,6 +50,7 @@ pub fn parse(bytes: &[u8]) -> Result<ParsedConfig> {
             rootfs.kind
         )));
     }
+    limits::LAYERS.check_count(|| "the image configuration".to_owned(), rootfs.diff_ids.len())?;
     let diff_ids =
         rootfs.diff_ids.iter().map(|text| Digest::parse(text)).collect::<Result<_>>().map_err(|error| {
             Error::caused(ErrorKind::Corrupt, "the image configuration has a malformed diff id", error)

@@ -1,7 +1,7 @@
 //! Manifests and indexes as they come from registries and archives (image-spec: manifest.md, image-index.md,
 //! descriptor.md), with Docker's media types accepted beside OCI's.
 
-use dhow_model::{Digest, Error, ErrorKind, Result};
+use dhow_model::{Digest, Error, ErrorKind, Result, limits};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
@@ -159,6 +159,16 @@ impl Document {
         self.layers.is_some() && self.config.as_ref().is_some_and(|config| !is_image(config))
     }
 
+    /// Nothing is asked for, and no room made, by a claim that is too large.
+    fn check_claims(&self, name: &str) -> Result<()> {
+        let count = |list: &Option<Vec<Descriptor>>| list.as_ref().map_or(0, Vec::len);
+        limits::INDEX_ENTRIES.check_count(|| name.to_owned(), count(&self.manifests))?;
+        limits::LAYERS.check_count(|| name.to_owned(), count(&self.layers))?;
+        self.layers.iter().flatten().chain(&self.config).try_for_each(|blob| {
+            limits::LAYER_BYTES.check(|| format!("{name}: blob {}", blob.digest), blob.size)
+        })
+    }
+
     /// Configuration and layers of an image's manifest.
     ///
     /// # Errors
@@ -297,6 +307,7 @@ pub fn parse(name: &str, bytes: &[u8], said: Option<&str>) -> Result<Document> {
     let document: Document = serde_json::from_slice(bytes).map_err(|error| {
         Error::caused(ErrorKind::Corrupt, format!("{name} is not a valid manifest or index"), error)
     })?;
+    document.check_claims(name)?;
     let ambiguous = |why: &str| Err(Error::corrupt(format!("{name} is ambiguous: {why}")));
     if document.schema_version != 2 {
         return Err(Error::unsupported(format!(
@@ -330,6 +341,30 @@ pub fn parse(name: &str, bytes: &[u8], said: Option<&str>) -> Result<Document> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn claims_have_an_edge() {
+        let manifest = |layers: usize, size: u64| {
+            let layer = format!(r#"{{"digest":"sha256:x","size":{size}}}"#);
+            let layers = vec![layer; layers].join(",");
+            parse("x", format!(r#"{{"schemaVersion":2,"layers":[{layers}]}}"#).as_bytes(), None)
+        };
+        let (size, layers) = (limits::LAYER_BYTES.most(), limits::LAYERS.most_here());
+        assert!(manifest(1, size).is_ok());
+        let claimed = size + 1;
+        let text = format!("x: blob sha256:x has {claimed} bytes; at most {size} are taken");
+        assert_eq!(manifest(1, claimed).unwrap_err().to_string(), text);
+        assert!(manifest(1, u64::MAX).is_err());
+        assert!(manifest(layers, 1).is_ok());
+        let text = "x has 501 layers; at most 500 are taken";
+        assert_eq!(manifest(layers + 1, 1).unwrap_err().to_string(), text);
+        let index = |entries: usize| {
+            let entries = vec![r#"{"digest":"","size":1}"#; entries].join(",");
+            parse("x", format!(r#"{{"schemaVersion":2,"manifests":[{entries}]}}"#).as_bytes(), None)
+        };
+        assert!(index(limits::INDEX_ENTRIES.most_here()).is_ok());
+        assert!(index(limits::INDEX_ENTRIES.most_here() + 1).is_err());
+    }
 
     #[test]
     fn what_can_be_read_in_two_ways_is_refused() {

@@ -6,18 +6,18 @@ use crate::db::{KeptBlob, Referrer};
 use crate::manifest::{
     DOCKER_MANIFEST, Descriptor, MANIFEST, REFERENCE_DIGEST, REFERENCE_TYPE, parse, parse_remarks,
 };
-use dhow_model::{Digest, Error, Result};
+use dhow_model::{Digest, Error, Result, limits};
 use serde_json::{Map, Value, json};
 use std::collections::BTreeMap;
 
 /// How many may refer to one digest: an image with a few signatures, lists and attestations has ten.
-pub const PER_SUBJECT_MAX: usize = 100;
+pub const PER_SUBJECT_MAX: usize = limits::REFERRERS.most_here();
 /// The distribution protocol's own limit for manifests.
 pub const MANIFEST_MAX: u64 = 4 << 20;
 /// The list of what is in a large distribution has 20 MiB.
-const BLOB_MAX: u64 = 32 << 20;
+const BLOB_MAX: u64 = limits::REFERRER_BLOB_BYTES.most();
 /// Bytes of all that refers to what one pull brings, or to one image of an archive.
-pub const TOTAL_MAX: u64 = 128 << 20;
+pub const TOTAL_MAX: u64 = limits::REFERRERS_BYTES.most();
 /// What is said of single ones that are left out, before they are only counted.
 const REASONS_MAX: usize = 3;
 

@@ -7,7 +7,7 @@ use bollard_stubs::models as wire;
 use dhow_model::container::NetworkMode;
 use dhow_model::network::{DEFAULT_NETWORK, EndpointConfig, Mac, Pool, PortBinding, Protocol, Published};
 use dhow_model::{Error, Result};
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 /// What clients send for the default network.
@@ -212,10 +212,11 @@ pub(super) fn summary_ports(exposed: &[String], published: &[Published]) -> Vec<
             typ: Some(kind(port.protocol)),
         })
         .collect();
+    let known: HashSet<_> = published.iter().map(|port| (port.port, port.protocol)).collect();
     for text in exposed {
         let (number, protocol) = text.split_once('/').unwrap_or((text, "tcp"));
         let (Ok(number), Ok(protocol)) = (number.parse::<u16>(), Protocol::parse(protocol)) else { continue };
-        if !published.iter().any(|p| (p.port, p.protocol) == (number, protocol)) {
+        if !known.contains(&(number, protocol)) {
             ports.push(wire::PortSummary {
                 ip: None,
                 private_port: number,

@@ -9,7 +9,7 @@ use crate::install::{BlobSource, Place};
 use crate::layer::LayerSource;
 use crate::layer::stream::{Compression, decoder, read_start, source_error};
 use crate::tarball::{Kind, Reader};
-use dhow_model::{Error, ErrorKind, Result, ResultExt};
+use dhow_model::{Error, ErrorKind, Result, ResultExt, limits};
 use dhow_sys::Errno;
 use dhow_sys::fsat::{self, resolve};
 use std::collections::HashMap;
@@ -19,8 +19,6 @@ use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-/// More members than any image archive has: a hundred images of a hundred layers have thirty thousand.
-const MEMBERS_MAX: usize = 1 << 20;
 /// Old docker-archives name shared layers by symbolic links; nobody chains them.
 const LINKS_MAX: usize = 8;
 
@@ -194,9 +192,7 @@ fn index(archive: &File) -> Result<HashMap<String, Member>> {
             }
             _ => return Err(bad("is not a file, link or directory")),
         };
-        if members.len() >= MEMBERS_MAX {
-            return Err(Error::corrupt(format!("the archive has more than {MEMBERS_MAX} members")));
-        }
+        limits::ARCHIVE_MEMBERS.check_count(|| "the archive".to_owned(), members.len() + 1)?;
         if let Some(old) = members.get(&name) {
             let same = match (old, &member) {
                 (&Member::File { start: a, length: m }, &Member::File { start: b, length: n }) => {

@@ -4,7 +4,7 @@
 //! `path.Clean` does, which is what Docker applies), then its parent is opened with `RESOLVE_IN_ROOT` below the
 //! tree's own root, so that symbolic links that the layer itself made lead where they lead in a container.
 
-use dhow_model::{Error, Result, ResultExt};
+use dhow_model::{Error, Result, ResultExt, limits};
 use dhow_sys::Errno;
 use dhow_sys::fsat::{self, resolve};
 use std::collections::HashMap;
@@ -19,6 +19,8 @@ use std::rc::Rc;
 const OPEN_MAX: usize = 48;
 /// Paths from this length on are walked name by name: the kernel takes no longer ones (PATH_MAX).
 const PATH_MAX: usize = 4096;
+/// What of a name is told where it would be longer than anybody reads.
+const SHOWN_MAX: usize = 1024;
 /// Linux follows no more symbolic links in one path (path_resolution(7)).
 pub(super) const LINKS_MAX: usize = 40;
 
@@ -73,8 +75,13 @@ impl Clean {
         }
     }
 
+    /// No longer than the kernel takes from a container: longer ones cost memory for each directory on the way.
+    pub(super) fn check_length(&self) -> Result<()> {
+        limits::PATH_BYTES.check_count(|| "its name".to_owned(), self.0.len())
+    }
+
     pub(super) fn display(&self) -> String {
-        format!("{:?}", String::from_utf8_lossy(&self.0))
+        shown(&self.0)
     }
 }
 
@@ -163,7 +170,15 @@ impl Tree {
 
 /// The error for a name that leads out of the tree.
 pub(super) fn breakout(what: &str, name: &[u8]) -> Error {
-    Error::corrupt(format!("{what} {:?} leads out of the layer", String::from_utf8_lossy(name)))
+    Error::corrupt(format!("{what} {} leads out of the layer", shown(name)))
+}
+
+/// A name for people: quoted, and not all of it where it has kilobytes.
+pub(super) fn shown(name: &[u8]) -> String {
+    match name.get(..SHOWN_MAX) {
+        Some(start) => format!("{:?}…", String::from_utf8_lossy(start)),
+        None => format!("{:?}", String::from_utf8_lossy(name)),
+    }
 }
 
 #[cfg(test)]

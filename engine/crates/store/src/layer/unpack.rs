@@ -29,10 +29,10 @@ mod replace;
 mod workers;
 
 use super::split::{Payload, SplitWriter};
-use super::tree::{Clean, Tree, breakout, path};
+use super::tree::{Clean, Tree, breakout, path, shown};
 use super::{LayerInfo, room};
 use crate::tarball::{Entry, Kind, Mtime, Observer, Reader};
-use dhow_model::{Error, ErrorKind, Result, ResultExt};
+use dhow_model::{Error, ErrorKind, Result, ResultExt, limits};
 use dhow_sys::fsat::{self, Stat, Time};
 use dhow_sys::{Errno, xattr};
 use std::collections::HashMap;
@@ -48,9 +48,6 @@ use workers::{Job, Workers};
 
 pub use workers::WorkersPlan;
 
-/// A layer with more members is refused: the largest public images have some hundred thousand files, and each
-/// member costs us about a hundred bytes of memory until the layer is whole.
-const ENTRIES_MAX: u64 = 8_000_000;
 /// The room is looked at again after so many members.
 const CHECK_ENTRIES: u64 = 8192;
 /// Files from this size on are reserved in one piece before they are written.
@@ -126,6 +123,8 @@ struct Unpacker {
     /// By inode: names may change their meaning when links are replaced.
     directories: HashMap<u64, DirectoryTime>,
     implied: HashMap<u64, Clean>,
+    /// Bytes of the names that these and `payloads` have had.
+    name_bytes: u64,
     opaque_root: bool,
     payloads: Vec<Payload>,
     /// Payloads by inode; made when something is replaced for the first time.
@@ -148,6 +147,7 @@ impl Unpacker {
             kept: None,
             directories: HashMap::new(),
             implied: HashMap::new(),
+            name_bytes: 0,
             opaque_root: false,
             payloads: Vec::new(),
             by_inode: None,
@@ -187,13 +187,12 @@ impl Unpacker {
 
     fn member<R: BufRead>(&mut self, entry: &Entry, reader: &mut Reader<R, SplitWriter>) -> Result<()> {
         self.entries += 1;
-        if self.entries > ENTRIES_MAX {
-            return Err(Error::corrupt(format!("the layer has more than {ENTRIES_MAX} members")));
-        }
+        limits::LAYER_MEMBERS.check(|| "the layer".to_owned(), self.entries)?;
         if self.entries.is_multiple_of(CHECK_ENTRIES) {
             self.check_room(0)?;
         }
         let name = Clean::parse(&entry.path).ok_or_else(|| breakout("the name", &entry.path))?;
+        name.check_length()?;
         if name.as_bytes().split(|&b| b == b'/').any(is_aufs) {
             return match name.split() {
                 (parent, b".wh..wh..opq") if !parent.split(|&b| b == b'/').any(is_aufs) => {
@@ -267,6 +266,7 @@ impl Unpacker {
             if let Some(known) = &mut self.by_inode {
                 known.insert(stat.inode, self.payloads.len());
             }
+            self.keep_name(name.as_bytes().len())?;
             self.payloads.push(Payload { path: name.as_bytes().to_vec(), kept: false, inode: stat.inode });
         }
         self.size_bytes = self.size_bytes.saturating_add(entry.size);
@@ -278,6 +278,12 @@ impl Unpacker {
             self.wrote(bytes.len())?;
         }
         complete(out, &stat, entry, self.how.early_sync, &mut self.warnings)
+    }
+
+    /// One more name in memory until the layer is whole.
+    fn keep_name(&mut self, bytes: usize) -> Result<()> {
+        self.name_bytes += bytes as u64;
+        limits::LAYER_NAMES_BYTES.check(|| "the names of the layer's files".to_owned(), self.name_bytes)
     }
 
     /// Whether that file is for workers. Starts them when they are worth it.
@@ -338,6 +344,7 @@ impl Unpacker {
         }
         let stat = self.attributes_at_known(dir, last, entry)?;
         self.implied.remove(&stat.inode);
+        self.keep_name(name.as_bytes().len())?;
         self.directories.insert(stat.inode, DirectoryTime { name: name.clone(), mtime: entry.mtime });
         Ok(())
     }
@@ -353,6 +360,7 @@ impl Unpacker {
 
     fn hard_link(&mut self, dir: BorrowedFd<'_>, last: &[u8], entry: &Entry) -> Result<()> {
         let target = Clean::parse(&entry.link).ok_or_else(|| breakout("the link target", &entry.link))?;
+        target.check_length()?;
         if target.as_bytes().split(|&b| b == b'/').any(is_aufs) {
             return Err(Error::unsupported("a hard link into aufs's own directory is not supported"));
         }
@@ -519,7 +527,7 @@ fn time(mtime: Mtime) -> Time {
 }
 
 fn of_member(entry: &Entry, error: Error) -> Error {
-    Error::caused(error.kind(), format!("unpack {:?}", entry.display()), error)
+    Error::caused(error.kind(), format!("unpack {}", shown(&entry.path)), error)
 }
 
 fn unpacking() -> String {

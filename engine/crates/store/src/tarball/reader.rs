@@ -4,12 +4,12 @@ use super::entry::{Entry, Kind, Mtime, Segment};
 use super::header::{self, Block, Dialect};
 use super::pax::{self, lossy};
 use super::{BLOCK, sparse};
-use dhow_model::{Error, ErrorKind, Result};
+use dhow_model::{Error, ErrorKind, Result, limits};
 use std::io::{BufRead, BufReader, Read, Seek};
 
 /// An extended header larger than this is refused; Go's reader has the same limit. Linux lets a file have 64 KiB
 /// of extended attributes on most filesystems.
-const SPECIAL_MAX: u64 = 1 << 20;
+const SPECIAL_MAX: u64 = limits::HEADER_BYTES.most();
 
 /// Sees every byte of an archive that is not file data, in order.
 pub trait Observer {
@@ -150,9 +150,14 @@ impl<R: BufRead, O: Observer> Reader<R, O> {
                         b'K' => special.gnu_link = Some(header::text(&body).to_vec()),
                         b'g' => {
                             self.globals.extend(pax::parse_records(&body).map_err(|why| corrupt(at, &why))?);
-                            if self.globals.len() > 1 << 12 {
+                            if self.globals.len() as u64 > limits::GLOBAL_RECORDS.most() {
                                 return Err(corrupt(at, "more than 4096 global records"));
                             }
+                            let bytes = self.globals.iter().map(|(key, value)| key.len() + value.len()).sum();
+                            limits::HEADER_BYTES.check_count(
+                                || format!("corrupt tar at byte {at}: its global records"),
+                                bytes,
+                            )?;
                         }
                         _ => special.records = pax::parse_records(&body).map_err(|why| corrupt(at, &why))?,
                     }
@@ -445,6 +450,8 @@ struct Records {
     gid: Option<u64>,
     mtime: Option<Mtime>,
     xattrs: Vec<(Vec<u8>, Vec<u8>)>,
+    /// Bytes of their names.
+    xattr_names: usize,
     sparse: Option<SparseMap>,
     sparse_size: Option<u64>,
 }
@@ -524,7 +531,13 @@ impl Records {
             // libarchive writes both forms; they agree, and the plain one is exact.
             Some(known) if ours => known.1 = value,
             Some(_) => {}
-            None => self.xattrs.push((name, value)),
+            None => {
+                self.xattr_names += name.len() + 1;
+                if self.xattr_names as u64 > limits::ATTRIBUTE_NAMES_BYTES.most() {
+                    return Err("a member with more extended attributes than Linux lists".to_owned());
+                }
+                self.xattrs.push((name, value));
+            }
         }
         Ok(())
     }

@@ -13,7 +13,7 @@ use super::pax::{decimal, lossy};
 
 /// A map with more pieces than this is refused: GNU tar makes one piece for each stretch of data, and a file of
 /// 8 GiB with every second 4 KiB page missing has a million.
-pub(super) const SEGMENTS_MAX: usize = 1 << 21;
+pub(super) const SEGMENTS_MAX: usize = dhow_model::limits::SPARSE_PIECES.most_here();
 
 /// Adds the pairs of an old GNU map (24 bytes each) until one is empty.
 pub(super) fn push_old_pairs(pairs: &[u8], segments: &mut Vec<Segment>) -> Result<(), String> {

@@ -153,6 +153,33 @@ fn errors_say_where_and_why() {
 }
 
 #[test]
+fn attributes_and_records_for_all_have_an_edge() {
+    // Names of 16 bytes with their end: as many as Linux lists.
+    let with = |many: usize| {
+        let keys: Vec<String> = (0..many).map(|n| format!("SCHILY.xattr.user.{n:010}")).collect();
+        let records: Vec<(&str, &[u8])> = keys.iter().map(|key| (key.as_str(), &b"v"[..])).collect();
+        [&pax(&records)[..], &block("f", b'0', &octal(0)), &[0; 2 * BLOCK]].concat()
+    };
+    assert_eq!(read_all(&with(4096)).unwrap()[0].0.xattrs.len(), 4096);
+    let error = read_all(&with(4097)).unwrap_err().to_string();
+    assert!(error.contains("more extended attributes than Linux lists"), "{error}");
+    // A record for every later member costs as often as there are members.
+    let global = |value: usize| {
+        let value = vec![b'v'; value];
+        let mut header = pax(&[("comment", &value)]);
+        let mut first: [u8; BLOCK] = header[..BLOCK].try_into().unwrap();
+        first[156] = b'g';
+        header[..BLOCK].copy_from_slice(&sign(first));
+        header
+    };
+    let most = dhow_model::limits::HEADER_BYTES.most_here();
+    let twice = |value: usize| [global(value), global(value), vec![0; 2 * BLOCK]].concat();
+    assert!(read_all(&twice(most / 2 - 7)).is_ok());
+    let error = read_all(&twice(most / 2 - 6)).unwrap_err().to_string();
+    assert!(error.contains("its global records has 1048578 bytes; at most 1048576 are taken"), "{error}");
+}
+
+#[test]
 fn the_end_is_known_to_be_marked_or_not() {
     let good = block("a", b'0', &octal(0)).to_vec();
     for (tail, marked) in [(&END[..], true), (&END[..BLOCK], true), (&[], false)] {

@@ -8,16 +8,15 @@
 use crate::layer::tree::Clean;
 use crate::layer::unpack::{OPAQUE, is_aufs};
 use crate::tarball::{BLOCK, Entry, Kind, Mtime, Segment};
+use dhow_model::limits;
 use std::collections::{BTreeMap, BTreeSet};
 
 /// So many files are indexed at most: some 200 bytes of memory each until the index is written.
 const NODES_MAX: usize = 1 << 20;
 /// Bytes of names, targets, attributes and maps, all together.
 const BYTES_MAX: usize = 256 << 20;
-/// What Linux takes as one name (NAME_MAX).
-const NAME_MAX: usize = 255;
-/// What Linux takes as a link's target (PATH_MAX, with its end).
-const TARGET_MAX: usize = 4095;
+const NAME_MAX: usize = limits::NAME_BYTES.most_here();
+const TARGET_MAX: usize = limits::LINK_TARGET_BYTES.most_here();
 /// What Linux takes as an attribute's value (XATTR_SIZE_MAX is 65536, EROFS has 16 bits for it).
 const VALUE_MAX: usize = 65535;
 /// Bytes of attributes of one file: EROFS has 16 bits for their number of words.
@@ -144,6 +143,9 @@ impl Tree {
             }
             return self.describe(ROOT, entry);
         }
+        if name.as_bytes().len() as u64 > limits::PATH_BYTES.most() {
+            return Err(Unfit("a path is too long"));
+        }
         let (parent, last) = name.split();
         if last.len() > NAME_MAX {
             return Err(Unfit("a name is too long"));
@@ -219,8 +221,9 @@ impl Tree {
         if self.last.0 == name {
             return Ok(self.last.1);
         }
-        let mut here = ROOT;
+        let (mut here, mut length) = (ROOT, 0);
         for part in name.split(|&b| b == b'/').filter(|part| !part.is_empty()) {
+            length += part.len() + 1;
             here = match self.child(here, part) {
                 Some(id) if self.node(id).is_dir() => id,
                 Some(id) if self.node(id).is_whiteout() => {
@@ -232,7 +235,11 @@ impl Tree {
                     id
                 }
                 Some(_) => return Err(Unfit("a member lies below a link or a file")),
-                None => self.imply(here, part, mtime)?,
+                None => {
+                    // What is implied is listed by its whole name in the end.
+                    self.bytes += length;
+                    self.imply(here, part, mtime)?
+                }
             };
         }
         name.clone_into(&mut self.last.0);

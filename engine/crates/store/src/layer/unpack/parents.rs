@@ -37,13 +37,14 @@ impl Unpacker {
         let mut links = 0;
         while let Some(part) = todo.pop_front() {
             if part == b".." {
-                // Only from a link's target. What was walked has no links, so its parent is where it says.
+                // Only from a link's target. What was walked has no links and is moved by nobody, so its parent is
+                // where it says; and the root is its own.
                 done.pop();
-                here = self.root_again()?;
-                for part in &done {
-                    here = fsat::open_at(here.as_fd(), path(part), libc::O_PATH | libc::O_DIRECTORY, 0)
-                        .context(unpacking)?;
-                }
+                here = match done.is_empty() {
+                    true => self.root_again()?,
+                    false => fsat::open_at(here.as_fd(), path(b".."), libc::O_PATH | libc::O_DIRECTORY, 0)
+                        .context(unpacking)?,
+                };
                 continue;
             }
             let file = path(&part);
@@ -103,6 +104,8 @@ impl Unpacker {
             fsat::chmod_at(here.as_fd(), file, IMPLIED_MODE).context(unpacking)?;
         }
         let name = Clean::trusted(join(done, part));
+        name.check_length()?;
+        self.keep_name(2 * name.as_bytes().len())?;
         self.implied.insert(stat.inode, name.clone());
         self.directories.insert(stat.inode, DirectoryTime { name, mtime });
         Ok(stat.inode)
