@@ -22,6 +22,12 @@ pub(crate) fn cargo(arguments: &[&str]) -> Command {
     command
 }
 
+/// Whether a program of that name can be run.
+pub(crate) fn is_on_path(program: &str) -> bool {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    std::env::split_paths(&path).any(|directory| directory.join(program).is_file())
+}
+
 /// Runs it with this process's own input and output; an unsuccessful end is an error.
 pub(crate) fn run(command: &mut Command) -> Result {
     let shown = show(command);

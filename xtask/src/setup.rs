@@ -4,7 +4,7 @@ use crate::{Result, process};
 use std::process::Command;
 
 /// Package, and what it is for. dhow itself needs none of them.
-const PACKAGES: [(&str, &str); 31] = [
+const PACKAGES: [(&str, &str); 34] = [
     ("busybox-static", "the small image of most tests is made of it"),
     ("debootstrap", "makes the real Debian of the tests"),
     ("buildah", "makes images that dhow must load"),
@@ -35,6 +35,9 @@ const PACKAGES: [(&str, &str); 31] = [
     ("pkgconf", "tells them where libdhow is"),
     ("binutils", "lists what libdhow.so exports"),
     ("golang-go", "compiles and tests the Go package"),
+    ("python3-venv", "holds PyPI's docker, a client of `dhow serve` in the tests"),
+    ("nodejs", "runs npm's dockerode, another client"),
+    ("npm", "installs it"),
     ("valgrind", "runs them and looks at every access"),
 ];
 
@@ -79,7 +82,10 @@ fn missing() -> Result<Vec<&'static str>> {
         .output()
         .map_err(|e| format!("cannot run dpkg-query: {e}: tests run on Debian and its like only"))?;
     let known = String::from_utf8(known.stdout)?;
-    Ok(not_installed(&names, &known))
+    let mut missing = not_installed(&names, &known);
+    // Other makers' packages of Node.js hold npm, and exclude Debian's.
+    missing.retain(|name| *name != "npm" || !process::is_on_path("npm"));
+    Ok(missing)
 }
 
 /// Those of `names` without a line `installed NAME`.

@@ -50,10 +50,11 @@ pub fn restart(engine: &Engine, who: &str, signal: Option<Signal>, timeout: Opti
     Ok(())
 }
 
-/// Sends a signal to the first process.
+/// Sends a signal to the first process. SIGKILL ends the container: as with dockerd, the command returns when it has
+/// ended and is recorded, so that `kill` and then `rm` work.
 ///
 /// # Errors
-/// `NotFound`; `Conflict` when it does not run.
+/// `NotFound`; `Conflict` when it does not run; `Unavailable` when a killed process does not end.
 pub fn kill(engine: &Engine, who: &str, signal: Signal) -> Result<()> {
     let what = || format!("cannot kill container: {who}");
     let record = super::find_settled(engine, who).context(what)?;
@@ -70,7 +71,17 @@ pub fn kill(engine: &Engine, who: &str, signal: Signal) -> Result<()> {
     if ends {
         super::pause::go_on(engine, &record.id)?;
     }
+    if signal == Signal::KILL && !super::monitor_gone_within(engine.layout(), &record, KILL_PATIENCE)? {
+        return Err(did_not_end("kill", &record));
+    }
     Ok(())
+}
+
+fn did_not_end(verb: &str, record: &ContainerRecord) -> Error {
+    let id = record.id.short();
+    let why =
+        format!("cannot {verb} container {id}: its process did not end within {KILL_PATIENCE:?} of SIGKILL");
+    Error::new(ErrorKind::Unavailable, why)
 }
 
 fn is_alive(status: Status) -> bool {
@@ -100,13 +111,7 @@ fn stop_running(
     if ended {
         return Ok(());
     }
-    Err(Error::new(
-        ErrorKind::Unavailable,
-        format!(
-            "cannot stop container {}: its process did not end within {KILL_PATIENCE:?} of SIGKILL",
-            record.id.short()
-        ),
-    ))
+    Err(did_not_end("stop", record))
 }
 
 /// Ends the process of a record at once.

@@ -283,6 +283,44 @@ pub(crate) fn c_program(stem: &str, source: &str) -> PathBuf {
     program
 }
 
+/// The SDKs that the tests use, and their versions.
+const PYTHON_SDK: &str = "docker==7.1.0";
+const NODE_SDK: &str = "dockerode@4.0.9";
+
+/// A Python that has PyPI's docker. Takes the network the first time.
+pub(crate) fn python_sdk() -> PathBuf {
+    let made = directory().join(name("python-sdk", &[PYTHON_SDK], ""));
+    if !made.join("done").exists() {
+        // A Python's environment knows where it lies: it is made in its place.
+        let _ = fs::remove_dir_all(&made);
+        run(Command::new("/usr/bin/python3").args(["-m", "venv"]).arg(&made));
+        run(Command::new(made.join("bin/pip")).args([
+            "install",
+            "-q",
+            "--disable-pip-version-check",
+            PYTHON_SDK,
+        ]));
+        fs::write(made.join("done"), "").unwrap();
+    }
+    made.join("bin/python")
+}
+
+/// A directory of modules with npm's dockerode. Takes the network the first time.
+pub(crate) fn node_sdk() -> PathBuf {
+    let made = directory().join(name("node-sdk", &[NODE_SDK], ""));
+    if !made.exists() {
+        let scratch = tempfile::tempdir_in(directory()).unwrap();
+        let out = scratch.path().join("out");
+        fs::create_dir(&out).unwrap();
+        run(Command::new("npm")
+            .args(["install", "--silent", "--no-audit", "--no-fund", "--prefix"])
+            .arg(&out)
+            .arg(NODE_SDK));
+        fs::rename(&out, &made).unwrap();
+    }
+    made.join("node_modules")
+}
+
 /// A directory of a docker-archive by hand, with one layer: for archives that no tool would write.
 pub(crate) fn docker_archive(directory: &Path, layer: &Path, diff_id: &str) -> PathBuf {
     let tree = directory.join("archive");

@@ -11,6 +11,7 @@
 //! | `layers` | layers in both forms: the same to every verb, mounted once, gone with the last image |
 //! | `run` | the flags of `run`, seen from inside the container |
 //! | `lifecycle` | create to rm, names, `ps`, `logs`, `wait`, `events`, restart policies |
+//! | `sdk` | PyPI's docker and npm's dockerode, as they come |
 //! | `streams` | attach and exec on a bare connection, and over a WebSocket |
 //! | `server` | a real server: logs, exec, graceful stop, restart, and the docker command line |
 //! | `files` | diff, export, commit: a container's files from outside |
@@ -114,6 +115,7 @@ mod run;
 mod runtimes;
 mod sandbox;
 mod scale;
+mod sdk;
 mod security;
 mod server;
 mod settings;
