@@ -5,7 +5,7 @@ use super::carrier::{self, Firewall, Lock};
 use dhow_model::network::{Endpoint, Network, PortBinding, Protocol, Published, option};
 use dhow_model::{ContainerId, Error, ErrorKind, Layout, Result};
 use dhow_net::forward::{Reserved, reserve};
-use dhow_net::holder;
+use dhow_net::{conntrack, holder};
 use dhow_store::db::{ContainerRecord, StateDb};
 use std::collections::HashSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -57,7 +57,9 @@ pub(crate) fn publish(
     }
     let _lock = carrier::lock(layout, Lock::Shared)?;
     db.write(|txn| published.iter().try_for_each(|port| txn.insert_published(port)))?;
-    firewall.table(db)?.publish(&published)?;
+    let table = firewall.table(db)?;
+    table.publish(&published)?;
+    conntrack::forget_earlier(table, &published)?;
     Ok(forwarded)
 }
 
@@ -88,7 +90,9 @@ pub(crate) fn redirect(
     let mut firewall = Firewall::default();
     let table = firewall.table(db)?;
     table.withdraw(&before)?;
-    table.publish(&now)
+    table.publish(&now)?;
+    conntrack::forget_redirected(table, &before)?;
+    conntrack::forget_earlier(table, &now)
 }
 
 /// Where what comes to an address of the host is sent: to the container's address of the same family.

@@ -11,7 +11,7 @@ use dhow_model::network::{Driver, Endpoint, EndpointConfig, Network, option};
 use dhow_model::{ContainerId, Layout, Result};
 use dhow_net::link::Links;
 use dhow_net::wire::{Carrier, Interface};
-use dhow_net::{namespace, wire};
+use dhow_net::{conntrack, namespace, wire};
 use dhow_store::db::{ContainerRecord, StateDb, Txn};
 use std::net::IpAddr;
 use std::os::fd::AsFd;
@@ -231,7 +231,9 @@ pub(crate) fn disconnect(
         return Ok(None);
     }
     let lock = carrier::lock(layout, Lock::Shared)?;
-    firewall.table(db)?.withdraw(&published)?;
+    let table = firewall.table(db)?;
+    table.withdraw(&published)?;
+    conntrack::forget_redirected(table, &published)?;
     Ok(Some(lock))
 }
 

@@ -73,6 +73,7 @@ mod causes;
 mod check;
 mod completion;
 mod connections;
+mod conntrack;
 mod cp;
 mod crash;
 mod crowd;

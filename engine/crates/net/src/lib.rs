@@ -3,6 +3,7 @@
 //! ```text
 //!   verbs ──► wire (links, addresses, routes) ──┐
 //!         ──► nft (one table: chains, sets, maps)├──► netlink: one sendmsg for each batch
+//!         ──► conntrack (connections that lead to what has moved)
 //!         ──► ipam (which address is free; pure) ┘
 //!   monitor ─► service: dns (127.0.0.11 inside the container), forward (what the table cannot redirect)
 //! ```
@@ -15,6 +16,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod conntrack;
 pub mod dns;
 pub mod forward;
 pub mod holder;

@@ -81,6 +81,10 @@ impl Table {
         Ok(Self { socket: Socket::netfilter()?, name: name.to_owned() })
     }
 
+    pub(crate) fn socket(&self) -> &Socket {
+        &self.socket
+    }
+
     /// Its name.
     pub fn name(&self) -> &str {
         &self.name
