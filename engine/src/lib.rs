@@ -36,6 +36,7 @@ pub mod settings;
 mod structs;
 pub mod system;
 pub mod trace;
+mod visible;
 pub mod volume;
 
 pub use api::embed;

@@ -3,6 +3,7 @@
 //! Each start writes them anew, so they lie below the state directory: a tmpfs makes and removes files ten times
 //! as fast as a disk.
 
+use crate::visible;
 use dhow_model::container::{ContainerConfig, HOST_GATEWAY, NetworkMode};
 use dhow_model::network::{Endpoint, Network};
 use dhow_model::{Result, ResultExt};
@@ -28,7 +29,7 @@ pub(crate) fn write(
     let host_resolv_conf = host_resolv_conf();
     let file = |name: &str, text: String| {
         let path = directory.join(name);
-        std::fs::write(&path, text).context(|| format!("write {}", path.display()))?;
+        visible::write_file(&path, &text).context(|| format!("write {}", path.display()))?;
         Ok::<_, dhow_model::Error>(path)
     };
     let resolv_conf = if resolves {

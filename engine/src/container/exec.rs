@@ -233,7 +233,9 @@ fn launch(
         probe: None,
         external: None,
     };
-    let (report, pidfd) = spawn_monitor(engine.helper(), &monitor, clients, streams)?.wait_started()?;
+    let place = dhow_runtime::cgroup::monitors::place(&engine.facts()?.cgroup)?;
+    let (report, pidfd) =
+        spawn_monitor(engine.helper(), &monitor, clients, streams, &place)?.wait_started()?;
     match report {
         Report::Started { pid, .. } => Ok((pid, pidfd)),
         Report::Failed { kind, message, .. } => Err(Error::new(kind, message)),

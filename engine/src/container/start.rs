@@ -10,7 +10,7 @@
 
 use super::streams::{MonitorEnds, Started, WantedStreams};
 use crate::network::carrier::Firewall;
-use crate::{Engine, volume};
+use crate::{Engine, visible, volume};
 use dhow_model::image::Image;
 use dhow_model::mount::MountSource;
 use dhow_model::network::Network;
@@ -169,7 +169,8 @@ fn launch(
         probe: super::health::plan(engine, record)?,
         external: super::oci::external(engine, record)?,
     };
-    spawn_monitor(engine.helper(), &monitor, clients, streams)?.wait_started()
+    let place = dhow_runtime::cgroup::monitors::place(&engine.facts()?.cgroup)?;
+    spawn_monitor(engine.helper(), &monitor, clients, streams, &place)?.wait_started()
 }
 
 fn launch_spec(engine: &Engine, record: &ContainerRecord, image: &Image) -> Result<LaunchSpec> {
@@ -266,7 +267,7 @@ fn check_bind(path: &Path, create: bool) -> Result<()> {
             path.display()
         )));
     }
-    std::fs::create_dir_all(path).context(|| format!("create bind source {}", path.display()))
+    visible::make_directories(path).context(|| format!("create bind source {}", path.display()))
 }
 
 /// Makes the container's own directories; existing ones are fine.
@@ -284,10 +285,7 @@ pub(crate) fn make_directories(engine: &Engine, record: &ContainerRecord) -> Res
     private(directory.clone())?;
     private(directory.join("work"))?;
     // The upper directory is the container's `/` once mounted: its mode is what processes inside see.
-    DirBuilder::new()
-        .recursive(true)
-        .mode(0o755)
-        .create(directory.join("upper"))
+    visible::make_directory(&directory.join("upper"))
         .context(|| format!("create {}", directory.join("upper").display()))?;
     super::storage::enforce(engine.layout(), record)
 }

@@ -8,6 +8,7 @@
 //! A name is put aside within the transaction that takes its row away: so nobody deletes what another has just made,
 //! however many create and remove one name at the same time.
 
+use crate::visible;
 use dhow_model::{Layout, Result, ResultExt};
 use nix::fcntl::{Flock, FlockArg};
 use std::fs::{self, DirBuilder, File};
@@ -27,11 +28,7 @@ pub(crate) fn make(path: &Path) -> Result<()> {
         .create(parent)
         .context(|| format!("create {}", parent.display()))?;
     // The data directory is what containers see: open to their users, as in Docker.
-    DirBuilder::new()
-        .recursive(true)
-        .mode(0o755)
-        .create(path)
-        .context(|| format!("create {}", path.display()))
+    visible::make_directory(path).context(|| format!("create {}", path.display()))
 }
 
 /// Puts what lies in a volume's place aside, if there is something.

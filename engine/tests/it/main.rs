@@ -58,6 +58,7 @@
 //! | `volume_content` | what they hold: from images, archives, other volumes, within their limits |
 //! | `tty` | terminals: size, resize, keys, job control, detaching |
 //! | `trace` | exactly the events of the containers that were asked for, losses, privileges |
+//! | `inherited` | what a caller has and no container gets: limits, niceness, umask, cgroups and all else that fork and exec keep |
 //! | `security` | the rows of known attacks that apply |
 //!
 //! `sandbox` is the fixture that all use: it checks after every test that nothing is left. `fixtures` makes
@@ -91,6 +92,7 @@ mod hello;
 mod http;
 mod image_mounts;
 mod images;
+mod inherited;
 mod lan;
 mod layers;
 mod leaks;

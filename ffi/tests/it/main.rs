@@ -152,6 +152,38 @@ fn the_go_package_walks_too() {
     sandbox.check_nothing_is_left();
 }
 
+/// A host whose umask, limits, niceness and all else that fork and exec hand on are as odd as can be: its containers have
+/// what those of any host have. The engine's own tests have the table (`engine/tests/it/inherited.rs`).
+#[test]
+fn a_container_inherits_nothing_of_its_host() {
+    let stage = Stage::get();
+    let sandbox = Sandbox::new();
+    let tree = sandbox.path().join("tree");
+    fs::create_dir_all(tree.join("bin")).unwrap();
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("../engine/tests/programs/inherited.c");
+    let program = tree.join("bin/inherited");
+    run(Command::new("cc").args(["-static", "-O1", "-o"]).args([&program, &source]));
+    let tar = sandbox.path().join("tree.tar");
+    run(Command::new("tar").arg("-C").arg(&tree).arg("-cf").arg(&tar).arg("."));
+    let mut import = Command::new(stage.helper());
+    import.args(["--root".as_ref(), sandbox.root().as_os_str()]);
+    import.args(["--state".as_ref(), sandbox.state().as_os_str(), "import".as_ref()]);
+    run(import.arg(&tar).arg("program"));
+    let host = stage.compile_example(&sandbox, "run");
+    let show = |mut command: Command| {
+        command.args(["program", "/bin/inherited", "show"]);
+        run(command.env("DHOW_ROOT", sandbox.root()).env("DHOW_STATE", sandbox.state()))
+    };
+    let usual = show(Command::new(&host));
+    for row in ["umask: 022", "nice: 0", "root: 755 0:0", "hosts: 644 0:0", "oom_score_adj: 0"] {
+        assert!(usual.lines().any(|line| line == row), "{row}: {usual}");
+    }
+    let mut odd = Command::new(&program);
+    odd.arg("set").arg(&host);
+    assert_eq!(show(odd), usual);
+    sandbox.check_nothing_is_left();
+}
+
 /// The functions that the header declares.
 fn declared() -> BTreeSet<String> {
     let header = Path::new(env!("CARGO_MANIFEST_DIR")).join("../include/dhow.h");

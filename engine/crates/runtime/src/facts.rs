@@ -18,7 +18,7 @@ pub struct HostFacts {
     pub bounding_capabilities: u64,
     /// Capabilities that this process has itself.
     pub effective_capabilities: u64,
-    /// This process's own resource limits.
+    /// This process's own resource limits, as far as a monitor of its has them.
     pub rlimits: Vec<RlimitFact>,
 }
 
@@ -41,7 +41,7 @@ impl KernelVersion {
     }
 }
 
-/// One resource limit of this process.
+/// One resource limit of this process, no higher than a monitor's.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RlimitFact {
     /// Lower-case without `RLIMIT_`.
@@ -80,6 +80,7 @@ pub fn probe() -> Result<HostFacts> {
         .iter()
         .filter_map(|(name, resource)| {
             let (soft, hard) = dhow_sys::rlimit::get(*resource).ok()?;
+            let hard = dhow_sys::birth::hard_limit(*resource, hard);
             Some(RlimitFact { name: (*name).to_owned(), soft, hard })
         })
         .collect();

@@ -98,9 +98,7 @@ pub fn of_stopped(
         return assemble_stopped(rootfs, volumes, access, ids, scratch);
     }
     in_thread(|| {
-        process::unshare(clone::NEWNS)
-            .and_then(|()| mount::set_root_propagation(mount::PRIVATE))
-            .context(|| "make a mount namespace".to_owned())?;
+        own_mounts()?;
         volume_fs::mount_all(&filesystems, Stay::Short)?;
         assemble_stopped(rootfs, volumes, access, ids, scratch)
     })?
@@ -155,9 +153,7 @@ fn assemble_stopped(
     let place = c_path(scratch)?;
     let trees = volumes.iter().map(|volume| source(volume, mapping, scratch)).collect::<Result<Vec<_>>>()?;
     let assemble = || -> Result<OwnedFd> {
-        process::unshare(clone::NEWNS)
-            .and_then(|()| mount::set_root_propagation(mount::PRIVATE))
-            .context(|| "make a mount namespace".to_owned())?;
+        own_mounts()?;
         mount::open_path(&place)
             .and_then(|place| mount::attach(root.as_fd(), place.as_fd()))
             .context(|| format!("mount the root filesystem on {}", scratch.display()))?;
@@ -184,9 +180,7 @@ pub fn of_volume(place: &Path, filesystem: Option<&VolumeFilesystem>) -> Result<
     let path = c_path(place)?;
     let Some(filesystem) = filesystem else { return mount::open_path(&path).context(what) };
     in_thread(|| {
-        process::unshare(clone::NEWNS)
-            .and_then(|()| mount::set_root_propagation(mount::PRIVATE))
-            .context(|| "make a mount namespace".to_owned())?;
+        own_mounts()?;
         volume_fs::mount_all(&[filesystem], Stay::Short)?;
         mount::open_tree(None, &path, OPEN_TREE_CLONE | RECURSIVE).context(what)
     })?
@@ -232,9 +226,7 @@ pub(crate) fn part_of(whole: &OwnedFd, subpath: &str, scratch: &Path) -> Result<
         Error::new(dhow_model::ErrorKind::StartFailed, format!("cannot access path {subpath}: {reason}"))
     };
     in_thread(|| {
-        process::unshare(clone::NEWNS)
-            .and_then(|()| mount::set_root_propagation(mount::PRIVATE))
-            .context(|| "make a mount namespace".to_owned())?;
+        own_mounts()?;
         mount::open_path(&c_path(scratch)?)
             .and_then(|place| mount::attach(whole.as_fd(), place.as_fd()))
             .context(|| format!("mount an image on {}", scratch.display()))?;
@@ -317,6 +309,16 @@ fn place(root: BorrowedFd<'_>, target: &Target, is_directory: bool) -> Result<Ow
         }
     }
     openat2::open_in_root(root, &target.path, O_PATH, 0).context(making)
+}
+
+/// Gives the calling thread, one of [`in_thread`], a mount namespace of its own. With it goes a umask of its own
+/// (unshare(2)): what is made in a container has the modes that a start gives, whatever the program's umask is.
+fn own_mounts() -> Result<()> {
+    process::unshare(clone::NEWNS)
+        .and_then(|()| mount::set_root_propagation(mount::PRIVATE))
+        .context(|| "make a mount namespace".to_owned())?;
+    process::umask(0o022);
+    Ok(())
 }
 
 /// Runs something in a thread that ends with it: what it does to its own namespaces ends there too.

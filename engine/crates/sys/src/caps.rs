@@ -40,13 +40,39 @@ pub fn set(mask: u64) -> Result<()> {
 /// # Errors
 /// Never on a working kernel.
 pub(crate) fn raise_permitted() -> Result<()> {
+    change(|half| half.effective = half.permitted)
+}
+
+/// Empties the inheritable set, and with it the ambient one, which is never larger.
+///
+/// # Errors
+/// Never on a working kernel.
+pub(crate) fn clear_inheritable() -> Result<()> {
+    change(|half| half.inheritable = 0)
+}
+
+/// Whether the effective set has capability `number`.
+///
+/// # Errors
+/// Never on a working kernel.
+pub(crate) fn is_effective(number: u32) -> Result<bool> {
+    let halves = get()?;
+    let half = usize::try_from(number / 32).unwrap_or(usize::MAX);
+    Ok(halves.get(half).is_some_and(|half| half.effective & 1 << (number % 32) != 0))
+}
+
+fn get() -> Result<[Data; 2]> {
     let header = Header { version: VERSION, pid: 0 };
     let mut data = [Data { effective: 0, permitted: 0, inheritable: 0 }; 2];
     // SAFETY: header and two data structures are what version 3 fills.
     check(unsafe { libc::syscall(libc::SYS_capget, &raw const header, data.as_mut_ptr()) })?;
-    for half in &mut data {
-        half.effective = half.permitted;
-    }
+    Ok(data)
+}
+
+fn change(half: impl Fn(&mut Data)) -> Result<()> {
+    let header = Header { version: VERSION, pid: 0 };
+    let mut data = get()?;
+    data.iter_mut().for_each(half);
     // SAFETY: header and two data structures are what version 3 reads.
     check(unsafe { libc::syscall(libc::SYS_capset, &raw const header, data.as_ptr()) })?;
     Ok(())

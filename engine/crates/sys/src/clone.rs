@@ -3,7 +3,8 @@
 use crate::error::{Errno, Result, check};
 use crate::mount::owned;
 use crate::{process, signal};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd, OwnedFd};
+use std::ffi::c_void;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, IntoRawFd, OwnedFd, RawFd};
 
 /// New mount namespace.
 pub const NEWNS: u64 = 0x0002_0000;
@@ -25,6 +26,8 @@ pub const NEWTIME: u64 = 0x0000_0080;
 /// The working directory and the umask, for unshare(2).
 pub const FS: u64 = 0x0000_0200;
 
+const CLONE_VM: u64 = 0x0000_0100;
+const CLONE_VFORK: u64 = 0x0000_4000;
 const CLONE_FILES: u64 = 0x0000_0400;
 const CLONE_PIDFD: u64 = 0x0000_1000;
 const CLONE_CLEAR_SIGHAND: u64 = 0x1_0000_0000;
@@ -90,6 +93,80 @@ pub fn fork_unseen(flags: u64, child: impl FnOnce() -> std::convert::Infallible)
     });
     signal::restore_mask(&mask);
     made
+}
+
+/// A vfork that runs `program` on a stack of its own: this thread waits until that has ended or become another program.
+/// The child is born in the v2 cgroup `cgroup` if given, has a copy of the descriptors, and sends no signal at its end.
+/// Its pidfd is put into `pidfd`.
+///
+/// # Errors
+/// As clone3(2).
+///
+/// # Safety
+/// `program` runs on the caller's memory: it may touch only what was prepared for it, and must not return. `stack` is
+/// the lowest address and the size of memory that nobody else uses, aligned to 16 bytes.
+pub(crate) unsafe fn vfork_into(
+    cgroup: Option<RawFd>,
+    stack: (*mut c_void, usize),
+    program: extern "C" fn(*mut c_void) -> !,
+    argument: *mut c_void,
+    pidfd: *mut RawFd,
+) -> Result<i32> {
+    let mut arguments = CloneArgs {
+        flags: CLONE_VM | CLONE_VFORK | CLONE_PIDFD,
+        pidfd: pidfd as u64,
+        stack: stack.0 as u64,
+        stack_size: stack.1 as u64,
+        ..CloneArgs::default()
+    };
+    if let Some(cgroup) = cgroup {
+        arguments.flags |= CLONE_INTO_CGROUP;
+        arguments.cgroup = u64::from(cgroup.unsigned_abs());
+    }
+    // The child comes back from the call on its own stack, where there is nothing to return to: so the call and the
+    // jump are one piece.
+    // SAFETY: the parent leaves as from any system call; the child never leaves, by the contract of this function.
+    let made: libc::c_long = unsafe {
+        let made: libc::c_long;
+        #[cfg(target_arch = "x86_64")]
+        std::arch::asm!(
+            "syscall",
+            "test rax, rax",
+            "jnz 2f",
+            "xor ebp, ebp",
+            "mov rdi, r12",
+            "call r13",
+            "ud2",
+            "2:",
+            inlateout("rax") libc::SYS_clone3 => made,
+            in("rdi") &raw mut arguments,
+            in("rsi") size_of::<CloneArgs>(),
+            in("r12") argument,
+            in("r13") program,
+            lateout("rcx") _,
+            lateout("r11") _,
+        );
+        #[cfg(target_arch = "aarch64")]
+        std::arch::asm!(
+            "svc 0",
+            "cbnz x0, 2f",
+            "mov x29, xzr",
+            "mov x0, x20",
+            "blr x21",
+            "brk 1",
+            "2:",
+            in("x8") libc::SYS_clone3,
+            inlateout("x0") &raw mut arguments => made,
+            in("x1") size_of::<CloneArgs>(),
+            in("x20") argument,
+            in("x21") program,
+        );
+        made
+    };
+    if made < 0 {
+        return Err(Errno::from_raw(i32::try_from(-made).unwrap_or(libc::EINVAL)));
+    }
+    i32::try_from(made).map_err(|_| Errno::EINVAL)
 }
 
 /// An exit signal that is none (clone(2)).

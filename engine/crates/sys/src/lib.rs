@@ -7,6 +7,7 @@
 
 #![allow(unsafe_code, reason = "this is the crate that holds it, for all others")]
 
+pub mod birth;
 pub mod bpf;
 pub mod caps;
 pub mod clock;

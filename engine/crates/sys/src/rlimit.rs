@@ -32,9 +32,17 @@ pub fn number(name: &str) -> Option<u32> {
 /// # Errors
 /// `EINVAL` for an unknown number.
 pub fn get(resource: u32) -> Result<(u64, u64)> {
+    get_of(0, resource)
+}
+
+/// Soft and hard limit of process `pid`; 0 is this one.
+///
+/// # Errors
+/// `EPERM` for a foreign process without CAP_SYS_RESOURCE in its user namespace; as [`get`].
+pub fn get_of(pid: i32, resource: u32) -> Result<(u64, u64)> {
     let mut limit = libc::rlimit64 { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: a null new limit is allowed; the old one is what the call fills.
-    check(unsafe { libc::syscall(libc::SYS_prlimit64, 0, resource, 0usize, &raw mut limit) })?;
+    check(unsafe { libc::syscall(libc::SYS_prlimit64, pid, resource, 0usize, &raw mut limit) })?;
     Ok((limit.rlim_cur, limit.rlim_max))
 }
 

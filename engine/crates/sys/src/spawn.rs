@@ -1,7 +1,7 @@
 //! Starting a detached program from a process that may have threads.
 //!
 //! ```text
-//! caller ── clone(VM|VFORK|FILES) ──► middle ── clone(VM|VFORK|PIDFD) ──► program (setsid, execveat)
+//! caller ── clone(VM|VFORK|FILES) ──► middle ── clone3(VM|VFORK|PIDFD) ──► program (cgroups, birth, setsid, execveat)
 //!    │ waits for middle (reaped here)      └ exits at once
 //!    └ keeps the program's pidfd, which landed in the shared descriptor table
 //! ```
@@ -12,12 +12,12 @@
 //! every signal blocked, as posix_spawn does.
 
 use crate::error::{Errno, Error, OnErrno, check};
-use crate::{mount, signal};
+use crate::{birth, clone, mount, openat2, process, signal};
 use std::ffi::{CStr, CString, OsStr, c_char, c_int, c_void};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
-use std::sync::atomic::{AtomicI32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, Ordering};
 
 /// Bytes of stack for each of the two short-lived contexts.
 const STACK_BYTES: usize = 64 * 1024;
@@ -38,13 +38,30 @@ struct Job {
     /// (descriptor to copy, number in the program); sources lie above every target.
     fds: Vec<(RawFd, RawFd)>,
     first_unused: RawFd,
+    /// The lowest address of the program's stack, before exec.
     program_stack: *mut c_void,
+    tasks: Vec<RawFd>,
+    unified: Option<RawFd>,
     program_pid: AtomicI32,
     program_pidfd: AtomicI32,
     errno: AtomicI32,
+    /// Not so when entering the cgroups failed.
+    is_in_place: AtomicBool,
+    /// It was not born in the version 2 cgroup.
+    enters_unified: AtomicBool,
 }
 
-/// Starts `exe` in a session of its own: default signals, empty mask, working directory `/`, standard streams
+/// The cgroups that a program is born in; without any, its caller's.
+#[derive(Debug, Default)]
+pub struct Place {
+    /// `tasks` files of version 1 hierarchies, open for writing.
+    pub tasks: Vec<OwnedFd>,
+    /// A directory of the version 2 hierarchy.
+    pub unified: Option<OwnedFd>,
+}
+
+/// Starts `exe` in a session of its own, in the cgroups of `place`, with the attributes of [`birth`] in place of the
+/// caller's: default signals, empty mask, working directory `/`, standard streams
 /// on `/dev/null` unless listed, and no descriptors but those in `fds` (descriptor, its number there). Returns
 /// after `execve` has succeeded.
 ///
@@ -59,6 +76,7 @@ pub fn spawn_detached(
     argv: &[impl AsRef<OsStr>],
     env: &[impl AsRef<OsStr>],
     fds: &[(OwnedFd, RawFd)],
+    place: &Place,
 ) -> Result<Spawned, Error> {
     let exe_name =
         CString::new(exe.as_os_str().as_bytes()).map_err(|_| Errno::EINVAL).on("execve", exe.display())?;
@@ -104,10 +122,14 @@ pub fn spawn_detached(
         envp: pointers(&env_strings),
         fds: lifted.iter().map(|(fd, target)| (fd.as_raw_fd(), *target)).collect(),
         first_unused,
-        program_stack: program_stack.as_mut_ptr_range().end.cast(),
+        program_stack: program_stack.as_mut_ptr().cast(),
+        tasks: place.tasks.iter().map(AsRawFd::as_raw_fd).collect(),
+        unified: place.unified.as_ref().map(AsRawFd::as_raw_fd),
         program_pid: AtomicI32::new(-1),
         program_pidfd: AtomicI32::new(-1),
         errno: AtomicI32::new(0),
+        is_in_place: AtomicBool::new(true),
+        enters_unified: AtomicBool::new(false),
     };
 
     let blocked = signal::block_all().on("sigprocmask", "block")?;
@@ -130,6 +152,9 @@ pub fn spawn_detached(
     let pidfd = (pidfd >= 0).then(|| unsafe { OwnedFd::from_raw_fd(pidfd) });
     match (job.errno.load(Ordering::Relaxed), pidfd) {
         (0, Some(pidfd)) => Ok(Spawned { pid: job.program_pid.load(Ordering::Relaxed), pidfd }),
+        (errno, _) if !job.is_in_place.load(Ordering::Relaxed) => {
+            Err(Errno::from_raw(errno)).on("write", "the tasks of a cgroup")
+        }
         (errno, _) => Err(Errno::from_raw(errno)).on("execve", exe.display()),
     }
 }
@@ -174,25 +199,49 @@ extern "C" fn middle(job: *mut c_void) -> c_int {
     // SAFETY: the pointer is to the `Job` on the suspended caller's stack; all changed fields are atomics.
     let job = unsafe { &*job.cast::<Job>() };
     let mut pidfd: c_int = -1;
-    // SAFETY: as for `middle` itself; without FILES, so that the program arranges its own descriptors.
-    let pid = unsafe {
-        libc::clone(
+    // SAFETY: as for `middle` itself; without FILES, so that the program arranges its own descriptors. `program` never
+    // returns, and its stack is this live allocation.
+    let made = unsafe {
+        clone::vfork_into(
+            job.unified,
+            (job.program_stack, STACK_BYTES),
             program,
-            job.program_stack,
-            libc::CLONE_VM | libc::CLONE_VFORK | libc::CLONE_PIDFD,
             (&raw const *job).cast_mut().cast(),
             &raw mut pidfd,
         )
     };
-    if pid < 0 {
-        job.errno.store(Errno::last_raw(), Ordering::Relaxed);
+    // Under valgrind, and some filters, there is no clone3: then it enters its cgroup by itself, which waits for a grace
+    // period of the kernel's.
+    let made = match made {
+        Err(Errno::ENOSYS) => {
+            job.enters_unified.store(true, Ordering::Relaxed);
+            // SAFETY: as above; clone(2) wants the aligned end of the stack.
+            check(c_long_of(unsafe {
+                libc::clone(
+                    program_of_clone,
+                    job.program_stack.cast::<u8>().add(STACK_BYTES).cast(),
+                    libc::CLONE_VM | libc::CLONE_VFORK | libc::CLONE_PIDFD,
+                    (&raw const *job).cast_mut().cast(),
+                    &raw mut pidfd,
+                )
+            }))
+            .and_then(|pid| i32::try_from(pid).map_err(|_| Errno::EINVAL))
+        }
+        other => other,
+    };
+    match made {
+        Ok(pid) => job.program_pid.store(pid, Ordering::Relaxed),
+        Err(errno) => job.errno.store(errno as i32, Ordering::Relaxed),
     }
-    job.program_pid.store(pid, Ordering::Relaxed);
     job.program_pidfd.store(pidfd, Ordering::Relaxed);
     0
 }
 
-extern "C" fn program(job: *mut c_void) -> c_int {
+extern "C" fn program_of_clone(job: *mut c_void) -> c_int {
+    program(job)
+}
+
+extern "C" fn program(job: *mut c_void) -> ! {
     // SAFETY: as in `middle`.
     let job = unsafe { &*job.cast::<Job>() };
     let errno = match become_program(job) {
@@ -205,6 +254,9 @@ extern "C" fn program(job: *mut c_void) -> c_int {
 }
 
 fn become_program(job: &Job) -> Result<(), Errno> {
+    birth::before_moving();
+    enter_cgroups(job).inspect_err(|_| job.is_in_place.store(false, Ordering::Relaxed))?;
+    birth::before_exec();
     // SAFETY: plain calls on numbers and on strings prepared by the caller, all of which outlive this.
     unsafe {
         check(libc::syscall(libc::SYS_setsid))?;
@@ -214,7 +266,7 @@ fn become_program(job: &Job) -> Result<(), Errno> {
         }
         check(libc::syscall(libc::SYS_chdir, c"/".as_ptr()))?;
         // The executable's descriptor is above and closes itself at exec.
-        crate::process::close_range_cloexec(job.first_unused.unsigned_abs())?;
+        process::close_range_cloexec(job.first_unused.unsigned_abs())?;
         signal::unblock_all();
         check(libc::syscall(
             libc::SYS_execveat,
@@ -226,6 +278,21 @@ fn become_program(job: &Job) -> Result<(), Errno> {
         ))?;
     }
     Ok(())
+}
+
+fn enter_cgroups(job: &Job) -> Result<(), Errno> {
+    // SAFETY: the descriptors of the caller's `Place`, which are open in this process too, outlive this.
+    let borrowed = |fd: RawFd| unsafe { BorrowedFd::borrow_raw(fd) };
+    for tasks in &job.tasks {
+        process::write_once(borrowed(*tasks), b"0")?;
+    }
+    match job.unified {
+        Some(unified) if job.enters_unified.load(Ordering::Relaxed) => {
+            let processes = openat2::open_in_root(borrowed(unified), c"cgroup.procs", libc::O_WRONLY, 0)?;
+            process::write_once(processes.as_fd(), b"0")
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Borrows the standard streams, for callers that want to hand on their own.
@@ -245,9 +312,14 @@ mod tests {
         let (mut ours, theirs) = UnixStream::pair().unwrap();
         let script =
             "echo $A; ls /proc/self/fd | tr '\\n' ' '; pwd; readlink /proc/$$/fd/0; cat /proc/$$/stat";
-        let spawned =
-            spawn_detached(Path::new("/bin/sh"), &["sh", "-c", script], &["A=b"], &[(theirs.into(), 1)])
-                .unwrap();
+        let spawned = spawn_detached(
+            Path::new("/bin/sh"),
+            &["sh", "-c", script],
+            &["A=b"],
+            &[(theirs.into(), 1)],
+            &Place::default(),
+        )
+        .unwrap();
         let mut text = String::new();
         ours.read_to_string(&mut text).unwrap();
         let lines: Vec<&str> = text.lines().collect();
@@ -266,7 +338,7 @@ mod tests {
         let program = dir.path().join("sleep");
         std::fs::copy("/bin/busybox", &program).expect("busybox-static is installed");
         let none: [&str; 0] = [];
-        let spawned = spawn_detached(&program, &["sleep", "100"], &none, &[]).unwrap();
+        let spawned = spawn_detached(&program, &["sleep", "100"], &none, &[], &Place::default()).unwrap();
         let exe = std::fs::File::open(format!("/proc/{}/exe", spawned.pid)).unwrap();
         crate::process::pidfd_send_signal(spawned.pidfd.as_fd(), libc::SIGKILL).unwrap();
         let again = format!("/proc/self/fd/{}", exe.as_raw_fd());
@@ -289,9 +361,10 @@ mod tests {
     #[test]
     fn a_missing_program_is_an_error_and_leaves_nothing() {
         let none: [&str; 0] = [];
-        let error = spawn_detached(Path::new("/nowhere"), &["x"], &none, &[]).unwrap_err();
+        let error = spawn_detached(Path::new("/nowhere"), &["x"], &none, &[], &Place::default()).unwrap_err();
         assert_eq!(error.errno, Errno::ENOENT);
-        let error = spawn_detached(Path::new("/etc/passwd"), &["x"], &none, &[]).unwrap_err();
+        let error =
+            spawn_detached(Path::new("/etc/passwd"), &["x"], &none, &[], &Place::default()).unwrap_err();
         assert_eq!(error.to_string(), "execve /etc/passwd: permission denied");
     }
 }

@@ -69,6 +69,7 @@ pub(in crate::api) fn parse(mut body: Value, machine: &Machine) -> Result<(Creat
     if spec.image.is_empty() {
         return Err(Error::invalid("no image specified: Config.Image is empty"));
     }
+    machine.caller.warn(&spec.host.security, &mut warnings);
     Ok((spec, warnings))
 }
 

@@ -1,8 +1,11 @@
-//! What a request is checked against: how many CPUs and memory nodes this machine has, and which limits.
+//! What a request is checked against: how many CPUs and memory nodes this machine has, which limits, and what this
+//! process cannot keep from a container.
 
 use crate::Engine;
 use dhow_model::Result;
+use dhow_model::security::{CAPABILITIES, Security, capability_bit};
 use dhow_runtime::cgroup::support::Support;
+use dhow_sys::birth::Irreversible;
 use std::collections::BTreeSet;
 
 /// The machine's CPUs and memory nodes.
@@ -14,6 +17,61 @@ pub(in crate::api) struct Machine {
     pub(super) nodes: String,
     /// Limits that the kernel has.
     pub(super) support: Support,
+    /// What of this process reaches containers against its will.
+    pub(super) caller: Caller,
+}
+
+/// What this process hands on to its containers, because the kernel lets nobody undo it.
+#[derive(Debug, Clone, Default)]
+pub(in crate::api) struct Caller {
+    /// Attributes.
+    pub(super) irreversible: Irreversible,
+    /// Capabilities that it cannot give.
+    pub(super) missing_capabilities: u64,
+}
+
+/// The way out of all of them.
+const ANOTHER: &str = "Ask a process without that restriction, such as a dhow serve of the system's";
+
+impl Caller {
+    fn probe(engine: &Engine) -> Result<Self> {
+        let facts = engine.facts()?;
+        Ok(Self {
+            irreversible: Irreversible::of_this_process(),
+            missing_capabilities: !(facts.bounding_capabilities & facts.effective_capabilities),
+        })
+    }
+
+    /// What will be otherwise in a container than it should be. Who asks for everything gets all there is, as in Docker.
+    pub(super) fn warn(&self, security: &Security, warnings: &mut Vec<String>) {
+        let Irreversible { no_new_privileges, seccomp, no_writable_code, securebits, nice } =
+            self.irreversible;
+        for (is_so, what) in [
+            (
+                no_new_privileges && !security.no_new_privileges,
+                "no_new_privs: setuid programs gain nothing in it",
+            ),
+            (seccomp, "seccomp filter: it refuses in it what it refuses here"),
+            (no_writable_code, "memory-deny-write-execute: compilers that run what they make fail in it"),
+            (securebits, "locked securebits: they change what its users may do"),
+            (nice, "niceness: it has no right to lower it"),
+        ] {
+            if is_so {
+                warnings.push(format!("The container has its caller's {what}. {ANOTHER}"));
+            }
+        }
+        let wants_all = security.privileged || security.cap_add.iter().any(|name| name == "ALL");
+        let missing = security.capability_mask() & self.missing_capabilities;
+        let missing: Vec<&str> = CAPABILITIES
+            .into_iter()
+            .filter(|name| !wants_all && capability_bit(name).is_some_and(|bit| missing & bit != 0))
+            .collect();
+        if !missing.is_empty() {
+            let missing = missing.join(", ");
+            warnings
+                .push(format!("The container is without {missing}: its caller has none to give. {ANOTHER}"));
+        }
+    }
 }
 
 impl Machine {
@@ -30,6 +88,7 @@ impl Machine {
             cpus: read("/sys/devices/system/cpu/online"),
             nodes: read("/sys/devices/system/node/online"),
             support: Support::probe(&engine.facts()?.cgroup),
+            caller: Caller::probe(engine)?,
         })
     }
 

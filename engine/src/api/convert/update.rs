@@ -133,12 +133,18 @@ fn put(body: &wire::ContainerUpdateBody, into: &mut wire::HostConfig) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::api::convert::machine::Caller;
     use dhow_model::resources::Resources;
     use dhow_runtime::cgroup::support::Support;
     use serde_json::{Value, json};
 
     fn updated(own: Resources, body: Value) -> Result<(HostConfig, Vec<String>)> {
-        let machine = Machine { cpus: "0-1".into(), nodes: "0".into(), support: Support::all() };
+        let machine = Machine {
+            cpus: "0-1".into(),
+            nodes: "0".into(),
+            support: Support::all(),
+            caller: Caller::default(),
+        };
         let config = HostConfig { resources: own, auto_remove: true, ..HostConfig::default() };
         apply(&serde_json::from_value(body).unwrap(), &config, &machine)
     }

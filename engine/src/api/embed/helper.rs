@@ -3,6 +3,7 @@
 
 use super::VERSION;
 use dhow_model::{Error, ErrorKind, Result, ResultExt};
+use dhow_sys::spawn::{Place, spawn_detached};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use std::io::Read;
@@ -30,8 +31,9 @@ pub(super) fn check(helper: &Path) -> Result<()> {
     let (mut answer, theirs) = std::io::pipe().context(what)?;
     let nothing: [&str; 0] = [];
     // As a monitor is started: it is nobody's child, so a program that reaps its children never meets it.
-    dhow_sys::spawn::spawn_detached(helper, &["dhow", "--version"], &nothing, &[(OwnedFd::from(theirs), 1)])
-        .map_err(missing)?;
+    let (fds, place) = ([(OwnedFd::from(theirs), 1)], Place::default());
+    spawn_detached(helper, &["dhow", "--version"], &nothing, &fds, &place).map_err(missing)?;
+    drop(fds);
     let deadline = Instant::now() + PATIENCE;
     let mut text = Vec::new();
     let mut piece = [0; ANSWER_MAX];

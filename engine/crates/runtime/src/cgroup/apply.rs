@@ -129,7 +129,7 @@ fn thaw_leftover(leaf: &Path) {
     }
 }
 
-fn ignore_existing(result: io::Result<()>) -> io::Result<()> {
+pub(super) fn ignore_existing(result: io::Result<()>) -> io::Result<()> {
     match result {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
         other => other,
@@ -138,7 +138,7 @@ fn ignore_existing(result: io::Result<()>) -> io::Result<()> {
 
 /// A v1 cpuset is born empty, and an empty one takes no process. With `clone_children` the container's
 /// copies this one's, so this one copies its own parent's.
-fn prepare_v1_parent(v1: &V1Path, parent: &Path) -> Result<()> {
+pub(super) fn prepare_v1_parent(v1: &V1Path, parent: &Path) -> Result<()> {
     if !v1.controllers.iter().any(|c| c == "cpuset") {
         return Ok(());
     }

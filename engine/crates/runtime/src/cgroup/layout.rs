@@ -13,6 +13,8 @@ use std::path::{Path, PathBuf};
 pub struct CgroupLayout {
     /// v1 hierarchies with at least one controller.
     pub v1: Vec<V1Hierarchy>,
+    /// Mount points of v1 hierarchies without controllers (`name=systemd`): they only group processes.
+    pub named: Vec<PathBuf>,
     /// Mount point of the v2 hierarchy.
     pub unified: Option<PathBuf>,
     /// Controllers that the v2 hierarchy offers; empty on a hybrid machine.
@@ -81,6 +83,10 @@ impl CgroupLayout {
                         .filter(|o| V1_CONTROLLERS.contains(o))
                         .map(str::to_owned)
                         .collect();
+                    if options.split(',').any(|option| option.starts_with("name=")) {
+                        layout.named.push(mount_point);
+                        continue;
+                    }
                     let known = layout.v1.iter().any(|h| h.controllers == controllers);
                     if !controllers.is_empty() && !known {
                         layout.v1.push(V1Hierarchy { controllers, mount_point });
@@ -133,6 +139,7 @@ mod tests {
     fn hybrid() {
         let layout = CgroupLayout::parse(HYBRID);
         assert_eq!(layout.v1.len(), 2);
+        assert_eq!(layout.named, [Path::new("/sys/fs/cgroup/systemd")]);
         assert!(layout.has("cpuacct") && layout.has("memory") && !layout.has("pids") && !layout.is_v2());
         let paths = layout.paths_for("/dhow", "abc");
         assert_eq!(paths.v1[0].path, Path::new("/sys/fs/cgroup/cpu,cpuacct/dhow/abc"));

@@ -4,6 +4,7 @@ mod apply;
 mod device_rules;
 pub mod layout;
 pub mod limits;
+pub mod monitors;
 pub mod support;
 pub mod usage;
 

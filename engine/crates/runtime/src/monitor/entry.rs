@@ -12,7 +12,7 @@ use crate::log::LogSink;
 use crate::timeline::{self, Actor};
 use dhow_model::health::HealthTimes;
 use dhow_model::{Error, ErrorKind, Result, ResultExt};
-use dhow_sys::{inherited, process, signal};
+use dhow_sys::{birth, inherited, process, signal};
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -124,6 +124,7 @@ fn prepare(source: File) -> Result<(MonitorSpec, Vec<Arrival>, File)> {
     let what = || "prepare the monitor".to_owned();
     signal::block_all().context(what)?;
     process::set_name(c"dhow-monitor").context(what)?;
+    birth::after_exec();
     let spec = read_spec(&source)?;
     if spec.clients > CLIENTS_MAX || spec.streams.len() > STREAMS_MAX {
         return Err(Error::internal(format!("{}: {} clients", what(), spec.clients)));

@@ -20,6 +20,7 @@ use crate::plan::Scene;
 use dhow_model::health::{HealthStatus, HealthTimes, OUTPUT_MAX, ProbeResult, go_duration};
 use dhow_model::{ContainerId, Result, ResultExt, Timestamp};
 use dhow_sys::process::pidfd_signal_group;
+use dhow_sys::spawn::Place;
 use std::fs::File;
 use std::io::{ErrorKind, Read, Write};
 use std::os::fd::{AsFd, OwnedFd};
@@ -228,7 +229,14 @@ fn spawn(source: &File, run: &Run, id: &ContainerId) -> Result<(UnixStream, Moni
         external: None,
     };
     // Our own executable, also when the file was replaced since.
-    let handle = spawn_monitor(Path::new("/proc/self/exe"), &spec, vec![theirs.into()], Vec::new())?;
+    // It is born where this monitor lives.
+    let handle = spawn_monitor(
+        Path::new("/proc/self/exe"),
+        &spec,
+        vec![theirs.into()],
+        Vec::new(),
+        &Place::default(),
+    )?;
     Ok((ours, handle))
 }
 

@@ -2,6 +2,7 @@
 
 use super::spec::{BareStream, MonitorSpec, Report};
 use dhow_model::{Error, ErrorKind, Result, ResultExt};
+use dhow_sys::spawn::Place;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
@@ -18,7 +19,8 @@ pub(super) const STREAMS_MAX: usize = 3;
 
 /// Starts a monitor. `exe` is the dhow executable; `clients` are the monitor's ends of socket pairs, as many
 /// as the spec says, each with the client's hello already in it; `streams` are the monitor's ends of what the
-/// spec calls its bare streams, in that order.
+/// spec calls its bare streams, in that order; `place` is where monitors live
+/// ([`crate::cgroup::monitors::place`]).
 ///
 /// The monitor is not a child of this process: it is adopted by pid 1 or the nearest subreaper, which reaps
 /// it. It lives on whatever happens here, the loss of the handle included.
@@ -30,6 +32,7 @@ pub fn spawn_monitor(
     spec: &MonitorSpec,
     clients: Vec<OwnedFd>,
     streams: Vec<(BareStream, OwnedFd)>,
+    place: &Place,
 ) -> Result<MonitorHandle> {
     let what = || format!("start the monitor of {}", spec.id.short());
     let count = u32::try_from(clients.len()).unwrap_or(u32::MAX);
@@ -51,7 +54,7 @@ pub fn spawn_monitor(
     // The id is for whoever reads `ps`.
     let argv = ["dhow", "monitor", spec.id.short()];
     let environment: [&str; 0] = [];
-    let spawned = dhow_sys::spawn::spawn_detached(exe, &argv, &environment, &fds).context(what)?;
+    let spawned = dhow_sys::spawn::spawn_detached(exe, &argv, &environment, &fds, place).context(what)?;
     Ok(MonitorHandle { pid: spawned.pid, report: ours })
 }
 

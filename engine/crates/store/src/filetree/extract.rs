@@ -169,9 +169,13 @@ impl Extractor<'_> {
         let (above, last) = split(full);
         let above = self.open_directory(above).map_err(leaves)?;
         match fsat::mkdir_at(above.as_fd(), path(last), IMPLIED_MODE) {
-            Err(error) if error.errno == Errno::EEXIST => Ok(()),
-            other => other.map_err(full_disk),
+            Err(error) if error.errno == Errno::EEXIST => return Ok(()),
+            other => other.map_err(full_disk)?,
         }
+        // The umask is that of whoever runs this. By descriptor: the container may put a link in its place.
+        let flags = libc::O_RDONLY | libc::O_DIRECTORY | libc::O_NOFOLLOW;
+        let made = fsat::open_at(above.as_fd(), path(last), flags, 0).context(extracting)?;
+        fsat::chmod(made.as_fd(), IMPLIED_MODE).context(extracting)
     }
 
     /// Removes what is in the way; true if a directory is there and stays.

@@ -1,11 +1,12 @@
 //! Requests as clients send them.
 
 use super::*;
+use crate::api::convert::machine::Caller;
 use dhow_model::ErrorKind;
 use dhow_runtime::cgroup::support::Support;
 
 fn machine() -> Machine {
-    Machine { cpus: "0-1".into(), nodes: "0".into(), support: Support::all() }
+    Machine { cpus: "0-1".into(), nodes: "0".into(), support: Support::all(), caller: Caller::default() }
 }
 
 fn parsed(body: Value) -> Result<(CreateSpec, Vec<String>)> {

@@ -1,6 +1,7 @@
 //! `HostConfig` in both directions: what a client sends, and that `inspect` gives back what was kept.
 
 use super::*;
+use crate::api::convert::machine::Caller;
 use dhow_model::ErrorKind;
 use dhow_model::mount::{Mount, MountSource, MountSyntax, Propagation, ReadonlyBelow, VolumeDetails};
 use dhow_model::resources::{Device, DeviceRate, DeviceWeight, RateKind, Resources, Ulimit};
@@ -11,7 +12,7 @@ use serde_json::{Value, json};
 use std::collections::BTreeMap;
 
 fn machine() -> Machine {
-    Machine { cpus: "0-3".into(), nodes: "0".into(), support: Support::all() }
+    Machine { cpus: "0-3".into(), nodes: "0".into(), support: Support::all(), caller: Caller::default() }
 }
 
 fn some_ports() -> bollard_stubs::models::PortMap {

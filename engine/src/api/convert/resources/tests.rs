@@ -1,11 +1,12 @@
 //! Limits, and the words in which they are refused.
 
 use super::*;
+use crate::api::convert::machine::Caller;
 use dhow_runtime::cgroup::support::Support;
 use serde_json::{Value, json};
 
 fn machine() -> Machine {
-    Machine { cpus: "0-1".into(), nodes: "0".into(), support: Support::all() }
+    Machine { cpus: "0-1".into(), nodes: "0".into(), support: Support::all(), caller: Caller::default() }
 }
 
 fn parsed(value: Value) -> Result<(Resources, Vec<String>)> {
