@@ -4,10 +4,10 @@
 //! others while a container's ports are recorded and redirected, or withdrawn and forgotten: so no element is lost to a
 //! table that was read from the database before it, and none that was just withdrawn comes back.
 
-use super::default;
+use super::{default, forwarding};
 use dhow_model::network::{DEFAULT_NETWORK, Driver, Network, Published, option};
 use dhow_model::{Error, ErrorKind, Layout, Result, ResultExt};
-use dhow_net::link::{BRIDGE_GROUP, BridgeSpec, LinkInfo, Links, SubMode, forward};
+use dhow_net::link::{BRIDGE_GROUP, BridgeSpec, LinkInfo, Links, SubMode};
 use dhow_net::nft::{Bridge, Table};
 use dhow_store::db::StateDb;
 use nix::fcntl::{Flock, FlockArg};
@@ -92,11 +92,11 @@ fn contents(db: &mut StateDb) -> Result<(Vec<Bridge>, Vec<Published>)> {
 }
 
 /// Writes the table as the database has it. The lock is held alone.
-fn write_table(db: &mut StateDb, firewall: &mut Firewall) -> Result<()> {
+fn write_table(layout: &Layout, db: &mut StateDb, firewall: &mut Firewall) -> Result<()> {
     let (bridges, published) = contents(db)?;
     firewall
         .table(db)?
-        .replace(&bridges, &published)
+        .replace(&bridges, &published, forwarding::load(layout)?)
         .context(|| "write the firewall's table (nftables)".to_owned())
 }
 
@@ -114,21 +114,22 @@ pub(crate) fn has_elements(layout: &Layout, db: &mut StateDb, links: &Links, tab
             bridges.push(bridge);
         }
     }
-    table.has_elements(&bridges, &published)
+    table.has_elements(&bridges, &published, forwarding::load(layout)?)
 }
 
-/// Writes the table anew after networks have changed; takes it away when there is nothing for it to do.
+/// Writes the table anew after networks have changed; takes it away when there is nothing for it to do. While the machine
+/// passes packets on for our sake, there is.
 pub(crate) fn refresh(layout: &Layout, db: &mut StateDb, links: &Links) -> Result<()> {
     let _lock = lock(layout, Lock::Alone)?;
     let mut firewall = Firewall::default();
     let networks = db.read(|txn| txn.networks())?;
-    let mut used = false;
+    let mut used = forwarding::load(layout)?.any();
     for network in
         networks.iter().filter(|n| n.config.driver == Driver::Bridge && !n.config.interface.is_empty())
     {
         used = used || !network.is_predefined() || links.index(&network.config.interface)?.is_some();
     }
-    if used { write_table(db, &mut firewall) } else { firewall.table(db)?.delete() }
+    if used { write_table(layout, db, &mut firewall) } else { firewall.table(db)?.delete() }
 }
 
 /// The number of a network's bridge. Makes the bridge, and the table, when they are not there.
@@ -176,7 +177,12 @@ pub(crate) fn set_up_bridge(
     let owner = owner(db, network)?;
     let _lock = lock(layout, Lock::Alone)?;
     let index = make_bridge(links, network, owner)?;
-    write_table(db, firewall)?;
+    let missing = forwarding::missing(network)?;
+    if missing.any() {
+        forwarding::save(layout, forwarding::load(layout)?.and(missing))?;
+    }
+    write_table(layout, db, firewall)?;
+    forwarding::switch_on(missing)?;
     Ok(index)
 }
 
@@ -202,13 +208,6 @@ fn make_bridge(links: &Links, network: &Network, owner: String) -> Result<u32> {
     let hosts =
         |pool: &dhow_model::network::Pool| pool.gateway.map(|address| (address, pool.subnet.prefix()));
     let addresses: Vec<_> = config.pools.iter().filter_map(hosts).collect();
-    if !config.internal {
-        for v6 in [false, true] {
-            if addresses.iter().any(|(address, _)| address.is_ipv6() == v6) {
-                forward(v6)?;
-            }
-        }
-    }
     let spec = BridgeSpec {
         name: &config.interface,
         addresses,

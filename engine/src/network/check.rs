@@ -1,7 +1,7 @@
 //! Whether the kernel still has what the database says of networks: another program's reload of the firewall takes
 //! every table away, ours too.
 
-use super::{carrier, list};
+use super::{carrier, forwarding, list};
 use crate::Engine;
 use dhow_model::Result;
 use dhow_net::link::Links;
@@ -26,7 +26,7 @@ pub(crate) fn find(engine: &Engine) -> Result<Vec<Fault>> {
     })?;
     let links = Links::open()?;
     let mut faults = Vec::new();
-    let mut needs_table = false;
+    let mut needs_table = forwarding::load(engine.layout())?.any();
     for network in networks.iter().filter(|network| list::has_bridge(network)) {
         let is_there = links.index(&network.config.interface)?.is_some();
         needs_table = needs_table || is_there;

@@ -10,6 +10,7 @@
 //! | `publish.rs` | ports: taken on the host, recorded, redirected |
 //! | `companion.rs` | forwarder and name server, in the monitor |
 //! | `carrier.rs` | the bridge and the firewall's table, made when somebody needs them |
+//! | `forwarding.rs` | the machine passes packets on, and not between its other networks |
 //! | `watch.rs` | a server mends what others took from the firewall |
 //! | `start.rs` | what a monitor does before the program runs and after its end |
 //!
@@ -22,6 +23,7 @@ pub(crate) mod check;
 pub(crate) mod companion;
 pub mod create;
 pub(crate) mod default;
+mod forwarding;
 pub mod join;
 mod lease;
 pub mod list;

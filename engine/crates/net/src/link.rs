@@ -552,16 +552,25 @@ fn conf(family: &str, interface: &str, key: &str) -> String {
     format!("/proc/sys/net/{family}/conf/{interface}/{key}")
 }
 
-/// Lets the machine pass packets on, if it does not yet.
+fn forwarding(v6: bool) -> &'static str {
+    if v6 { "/proc/sys/net/ipv6/conf/all/forwarding" } else { "/proc/sys/net/ipv4/ip_forward" }
+}
+
+/// Whether the machine passes packets of a family on.
+///
+/// # Errors
+/// When `/proc/sys` cannot be read.
+pub fn is_forwarding(v6: bool) -> Result<bool> {
+    let path = forwarding(v6);
+    let text = std::fs::read_to_string(path).context(|| format!("read {path}"))?;
+    Ok(text.trim() != "0")
+}
+
+/// Lets the machine pass packets on. Writing resets other settings of the interfaces: only when it must be.
 ///
 /// # Errors
 /// When `/proc/sys` cannot be written.
 pub fn forward(v6: bool) -> Result<()> {
-    let path = if v6 { "/proc/sys/net/ipv6/conf/all/forwarding" } else { "/proc/sys/net/ipv4/ip_forward" };
-    let what = || format!("switch forwarding on: write {path}");
-    // Writing resets other settings of the interfaces: only when it must be.
-    if std::fs::read_to_string(path).context(what)?.trim() == "0" {
-        std::fs::write(path, "1").context(what)?;
-    }
-    Ok(())
+    let path = forwarding(v6);
+    std::fs::write(path, "1").context(|| format!("switch forwarding on: write {path}"))
 }

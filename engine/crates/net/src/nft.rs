@@ -6,9 +6,13 @@
 //!   forward ── known connection, or within one bridge: accept
 //!           ── from or to an internal network: drop
 //!           ── to a bridge: accept what was published, drop the rest
+//!           ── between others, of a family that this machine passes on for our sake alone: drop
+//!   input ── from an internal network: accept known connections and neighbour discovery, drop the rest
 //!   postrouting ── back into the bridge that it came from, by a published port: masquerade (the answer must pass here)
 //!               ── from a bridge to anywhere else than a bridge: masquerade
 //! ```
+//! Bridges of other engines of ours count as ours where others are dropped: they are known by their group.
+//!
 //! An `accept` here is the end of this table alone: what another table of the host's drops stays dropped.
 //!
 //! The table belongs to one engine and carries the name of its default bridge. It is written as a whole, in one
@@ -21,6 +25,7 @@ mod watch;
 
 pub use watch::Watch;
 
+use crate::link::BRIDGE_GROUP;
 use crate::netlink::{ACK, APPEND, Batch, CREATE, DUMP, EXCL, Socket, Writer};
 use dhow_model::network::Published;
 use dhow_model::{ErrorKind, Result};
@@ -63,6 +68,28 @@ pub struct Bridge {
     pub masquerade: bool,
     /// Containers on it reach each other.
     pub icc: bool,
+}
+
+/// Which of the two families of addresses something is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Families {
+    /// IPv4.
+    pub v4: bool,
+    /// IPv6.
+    pub v6: bool,
+}
+
+impl Families {
+    /// Whether it is about any.
+    pub fn any(self) -> bool {
+        self.v4 || self.v6
+    }
+
+    /// Those of either.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        Self { v4: self.v4 || other.v4, v6: self.v6 || other.v6 }
+    }
 }
 
 /// A table of the firewall.
@@ -134,11 +161,11 @@ impl Table {
         Ok(self.rules()? == wanted.rules)
     }
 
-    /// Writes all of it anew.
+    /// Writes all of it anew. What is of a closed family passes from or to bridges alone.
     ///
     /// # Errors
     /// What the kernel says; then nothing has changed.
-    pub fn replace(&self, bridges: &[Bridge], published: &[Published]) -> Result<()> {
+    pub fn replace(&self, bridges: &[Bridge], published: &[Published], closed: Families) -> Result<()> {
         let mut batch = Transaction::new(&self.name);
         batch.drop_table();
         batch.table();
@@ -146,6 +173,8 @@ impl Table {
         batch.chains();
         batch.bridges(bridges);
         batch.ports(NEW_ELEMENT, published);
+        let (set, elements) = element::of_families(closed);
+        batch.elements(NEW_ELEMENT, set, &elements);
         self.socket.run(&batch.end())
     }
 
@@ -266,10 +295,11 @@ impl<'a> Transaction<'a> {
     }
 
     fn sets(&mut self) {
-        use data_type::{INTERFACE, IPV4, IPV6, PORT, PROTOCOL};
+        use data_type::{FAMILY, INTERFACE, IPV4, IPV6, PORT, PROTOCOL};
         for name in ["bridges", "internal", "masqueraded"] {
             self.set(name, &[INTERFACE], None);
         }
+        self.set("closed", &[FAMILY], None);
         self.set("within", &[INTERFACE, INTERFACE], None);
         self.set("loopback", &[IPV4, PROTOCOL, PORT], None);
         self.set("ports4_at", &[IPV4, PROTOCOL, PORT], Some(&[IPV4, PORT]));
@@ -302,7 +332,7 @@ impl<'a> Transaction<'a> {
     }
 
     fn chains(&mut self) {
-        // Hooks: prerouting 0, forward 2, output 3, postrouting 4. Priorities: destination translation -100, source
+        // Hooks: prerouting 0, input 1, forward 2, output 3, postrouting 4. Priorities: destination translation -100, source
         // translation 100, filtering 0, before all of them -300.
         let from_elsewhere = Rule::default().ipv4().loopback4().comes_from_elsewhere();
         self.chain("guard", Some(("filter", 0, -300)), &[from_elsewhere.port_at_in("loopback").drop()]);
@@ -332,8 +362,23 @@ impl<'a> Transaction<'a> {
                 Rule::default().goes_to("internal").drop(),
                 Rule::default().goes_to("bridges").redirected().accept(),
                 Rule::default().goes_to("bridges").drop(),
+                Rule::default()
+                    .comes_from_none_of("bridges")
+                    .avoids_group(BRIDGE_GROUP)
+                    .family_in("closed")
+                    .drop(),
             ],
         );
+        self.chain(
+            "inside",
+            None,
+            &[
+                Rule::default().known_connection().accept(),
+                Rule::default().neighbour_discovery().accept(),
+                Rule::default().drop(),
+            ],
+        );
+        self.chain("input", Some(("filter", 1, 0)), &[Rule::default().comes_from("internal").jump("inside")]);
         self.chain(
             "postrouting",
             Some(("nat", 4, 100)),

@@ -6,7 +6,7 @@
 use dhow_model::ContainerId;
 use dhow_model::network::{Mac, Protocol, Published};
 use dhow_net::link::{BRIDGE_GROUP, BridgeSpec, Links};
-use dhow_net::nft::{self, Bridge, Table};
+use dhow_net::nft::{self, Bridge, Families, Table};
 use dhow_net::wire::{Carrier, Interface};
 use dhow_net::{namespace, wire};
 use dhow_sys::{clone, process};
@@ -48,14 +48,21 @@ fn the_table_is_written_changed_and_deleted() {
             port("::", 8080, Protocol::Tcp, "fd00::2"),
             port("fd01::1", 53, Protocol::Sctp, "fd00::2"),
         ];
-        table.replace(&[bridge("br-a", false), bridge("br-b", true)], &ports[..1]).unwrap();
+        table
+            .replace(&[bridge("br-a", false), bridge("br-b", true)], &ports[..1], Families::default())
+            .unwrap();
+        let both = Families { v4: true, v6: true };
+        assert!(!table.has_elements(&[], &[], both).unwrap());
         assert!(table.exists().unwrap());
         table.publish(&ports[1..]).unwrap();
         table.withdraw(&ports).unwrap();
         table.withdraw(&ports).unwrap();
         // Thousands of ports do not fit into one message.
         let many: Vec<Published> = (1..3000).map(|n| port("0.0.0.0", n, Protocol::Tcp, "10.0.0.2")).collect();
-        table.replace(&[bridge("br-a", false)], &many).unwrap();
+        table.replace(&[bridge("br-a", false)], &many, both).unwrap();
+        assert!(
+            table.is_whole().unwrap() && table.has_elements(&[bridge("br-a", false)], &many, both).unwrap()
+        );
         table.withdraw(&many[..3]).unwrap();
         table.publish(&many[..3]).unwrap();
         // What only the forwarder serves is no element: nothing is sent, and nothing waited for.

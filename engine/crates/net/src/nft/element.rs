@@ -1,6 +1,6 @@
 //! Elements of the table's sets and maps: what they are for bridges and published ports, and whether the kernel has them.
 
-use super::{Bridge, FAMILY_INET, GET_ELEMENT, Table, expression, header, kind};
+use super::{Bridge, FAMILY_INET, Families, GET_ELEMENT, Table, expression, header, kind};
 use crate::netlink::{Batch, DUMP, attributes};
 use dhow_model::network::Published;
 use dhow_model::{ErrorKind, Result};
@@ -39,6 +39,15 @@ pub(super) fn of_bridges(bridges: &[Bridge]) -> Vec<Wanted> {
         ("masqueraded", keys(&|b| b.masquerade && !b.internal)),
         ("within", pairs.map(|b| (interface_key(&b.name).repeat(2), None)).collect()),
     ]
+}
+
+/// What the table says of families.
+pub(super) fn of_families(closed: Families) -> Wanted {
+    let families = [(closed.v4, expression::PROTO_IPV4), (closed.v6, expression::PROTO_IPV6)];
+    (
+        "closed",
+        families.into_iter().filter(|(is_closed, _)| *is_closed).map(|(_, f)| (vec![f], None)).collect(),
+    )
 }
 
 /// What the table says of published ports.
@@ -98,8 +107,14 @@ impl Table {
     ///
     /// # Errors
     /// What the kernel says.
-    pub fn has_elements(&self, bridges: &[Bridge], published: &[Published]) -> Result<bool> {
-        for (set, wanted) in of_bridges(bridges).into_iter().chain(of_ports(published)) {
+    pub fn has_elements(
+        &self,
+        bridges: &[Bridge],
+        published: &[Published],
+        closed: Families,
+    ) -> Result<bool> {
+        let sets = of_bridges(bridges).into_iter().chain(of_ports(published));
+        for (set, wanted) in sets.chain([of_families(closed)]) {
             if wanted.is_empty() {
                 continue;
             }

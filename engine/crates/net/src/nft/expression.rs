@@ -8,6 +8,7 @@ pub(super) const INTERFACE_BYTES: usize = 16;
 
 /// What `nft list` shows elements as (nftables, datatype.h). The kernel does not look at it.
 pub(super) mod data_type {
+    pub(crate) const FAMILY: u32 = 2;
     pub(crate) const IPV4: u32 = 7;
     pub(crate) const IPV6: u32 = 8;
     pub(crate) const PROTOCOL: u32 = 12;
@@ -20,8 +21,11 @@ pub(super) fn concatenation(types: &[u32]) -> u32 {
     types.iter().fold(0, |number, one| number << 6 | one)
 }
 
-/// Bytes of a key or value: each part is rounded up to four.
+/// Bytes of a key or value: each part is rounded up to four, but a family alone.
 pub(super) fn bytes_of(types: &[u32]) -> u32 {
+    if types == [data_type::FAMILY] {
+        return 1;
+    }
     let one = |kind: &u32| match *kind {
         data_type::IPV6 | data_type::INTERFACE => 16,
         _ => 4,
@@ -39,6 +43,8 @@ const META_IIFNAME: u32 = 6;
 const META_OIFNAME: u32 = 7;
 const META_NFPROTO: u32 = 15;
 const META_L4PROTO: u32 = 16;
+const META_IIFGROUP: u32 = 21;
+const META_OIFGROUP: u32 = 22;
 const CT_STATE: u32 = 0;
 const CT_STATUS: u32 = 2;
 /// established, related.
@@ -49,8 +55,10 @@ const BASE_NETWORK: u32 = 1;
 const BASE_TRANSPORT: u32 = 2;
 const EQUAL: u32 = 0;
 const NOT_EQUAL: u32 = 1;
-const PROTO_IPV4: u8 = 2;
-const PROTO_IPV6: u8 = 10;
+const AT_MOST: u32 = 3;
+const AT_LEAST: u32 = 5;
+pub(super) const PROTO_IPV4: u8 = 2;
+pub(super) const PROTO_IPV6: u8 = 10;
 const VERDICT_DROP: i32 = 0;
 const VERDICT_ACCEPT: i32 = 1;
 const VERDICT_JUMP: i32 = -3;
@@ -220,6 +228,35 @@ impl Rule {
     pub(super) fn port_at_in(self, set: &'static str) -> Self {
         let address = self.payload(BASE_NETWORK, 16, 4, WORDS);
         address.port_key(WORDS + 1).lookup(set, WORDS, None, false)
+    }
+
+    pub(super) fn comes_from_none_of(self, set: &'static str) -> Self {
+        self.meta(META_IIFNAME, WIDE).lookup(set, WIDE, None, true)
+    }
+
+    /// Neither from nor to an interface of a group.
+    pub(super) fn avoids_group(self, group: u32) -> Self {
+        let not =
+            |rule: Self, key| rule.meta(key, WIDE).compare(WIDE, NOT_EQUAL, group.to_ne_bytes().to_vec());
+        not(not(self, META_IIFGROUP), META_OIFGROUP)
+    }
+
+    pub(super) fn family_in(self, set: &'static str) -> Self {
+        self.meta(META_NFPROTO, WIDE).lookup(set, WIDE, None, false)
+    }
+
+    /// Who asks for a neighbour's link-layer address, and who answers: without it nobody is reached by IPv6, and connection
+    /// tracking does not know it.
+    pub(super) fn neighbour_discovery(self) -> Self {
+        const ICMPV6: u8 = 58;
+        const SOLICITATION: u8 = 135;
+        const ADVERTISEMENT: u8 = 136;
+        self.ipv6()
+            .meta(META_L4PROTO, WIDE)
+            .compare(WIDE, EQUAL, vec![ICMPV6])
+            .payload(BASE_TRANSPORT, 0, 1, WIDE)
+            .compare(WIDE, AT_LEAST, vec![SOLICITATION])
+            .compare(WIDE, AT_MOST, vec![ADVERTISEMENT])
     }
 
     pub(super) fn leaves_all_of(self, set: &'static str) -> Self {
