@@ -78,6 +78,7 @@ impl Engine {
         let absolute =
             |path: PathBuf| std::path::absolute(&path).context(|| format!("resolve {}", path.display()));
         let layout = Layout::new(absolute(config.root)?, absolute(config.state)?);
+        dhow_store::trust::ensure(&layout)?;
         let db = StateDb::open(&layout)?;
         let engine = Self(Arc::new(Services {
             content: Content::open(&layout)?,

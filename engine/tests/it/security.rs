@@ -1,10 +1,10 @@
 //! Known attacks, one test for each row of the list that applies to what there is.
 
-mod filter;
-mod network;
-
 mod claims;
 mod credentials;
+mod filter;
+mod network;
+mod trusted_root;
 
 use crate::fixtures::{self, Tar};
 use crate::sandbox::{DHOW, Sandbox, assert_none, finish, names_in};

@@ -35,4 +35,5 @@ pub mod output;
 pub mod partial;
 pub mod referrers;
 pub mod tarball;
+pub mod trust;
 pub mod watch;
