@@ -1,5 +1,6 @@
 //! `dhow monitor`: from inherited descriptors to a running event loop.
 
+use super::confine;
 use super::door::{self, Door};
 use super::event_loop::{Monitor, Settings};
 use super::launcher::{ExternalLauncher, KernelLauncher, Launcher, read_spec};
@@ -50,6 +51,8 @@ pub fn run<R: Recorder>(recorder_from: impl FnOnce(&MonitorSpec) -> Result<R>) -
         timeline::begin(Actor::Monitor, Some(since));
         timeline::mark("load and read the plan");
     }
+    // It goes on with what it has if the kernel refuses: no container is worse off.
+    let _ = confine::before_launch(&spec.plan);
     let is_external = spec.external.is_some();
     let (plan, rest, times) = split(spec);
     // One more descriptor, and only where there is something to check.

@@ -178,6 +178,7 @@ impl<'a> Monitor<'a> {
                     let pidfd = self.run.as_ref().map(|run| run.pidfd.as_fd());
                     timeline::mark("record that it runs");
                     tell(Report::Started { pid, start_ticks, timeline: timeline::take() }, pidfd);
+                    self.launcher.confine();
                     while self.run.as_ref().is_some_and(|run| run.ended.is_none()) {
                         self.turn(None)?;
                     }

@@ -1,5 +1,6 @@
 //! Where the monitored process comes from: the kernel for real, an ordinary child in tests.
 
+use super::confine;
 use super::recorder::NextRun;
 use super::spec::MonitorSpec;
 use crate::cgroup::Cgroup;
@@ -23,6 +24,9 @@ pub(super) trait Launcher {
     /// Starts it; its program runs when this returns. Calls `meanwhile` with the new process's number while
     /// it waits for that; an error of it is the launch's.
     fn launch(&mut self, stdio: ChildStdio, meanwhile: &mut dyn FnMut(i32) -> Result<()>) -> Result<Process>;
+
+    /// The program runs, and whoever waited for that knows: gives up the rights that no further launch takes.
+    fn confine(&self) {}
 
     /// Nothing happens for a while, or the last run is over: gives back what the start took of the machine's memory.
     fn settle(&self) {}
@@ -79,6 +83,8 @@ pub(super) struct KernelLauncher {
     plan: Option<LaunchPlan>,
     next: Option<NextRun>,
     settled: bool,
+    /// An exec session or a health probe: it is over when its process is.
+    launches_once: bool,
     /// Of the container's indexed layers.
     tars: Vec<PathBuf>,
 }
@@ -89,7 +95,8 @@ impl KernelLauncher {
             Scene::Container { rootfs, .. } => layers::tars_of(rootfs),
             Scene::Exec { .. } => Vec::new(),
         };
-        Self { source, plan: Some(plan), next: None, settled: false, tars }
+        let launches_once = matches!(plan.scene, Scene::Exec { .. });
+        Self { source, plan: Some(plan), next: None, settled: false, launches_once, tars }
     }
 }
 
@@ -122,6 +129,13 @@ impl Launcher for KernelLauncher {
             pty: launched.pty,
             group: launched.cgroup.map(|cgroup| Box::new(cgroup) as Box<dyn Group>),
         })
+    }
+
+    fn confine(&self) {
+        if self.launches_once {
+            // It goes on with what it has if the kernel refuses: no container is worse off.
+            let _ = confine::after_last_launch();
+        }
     }
 
     fn settle(&self) {

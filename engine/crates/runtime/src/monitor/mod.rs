@@ -36,6 +36,7 @@
 
 mod client;
 mod clients;
+mod confine;
 mod door;
 mod entry;
 mod event_loop;
