@@ -1,12 +1,9 @@
 //! Known attacks, one test for each row of the list that applies to what there is.
 
-mod filter;
-mod monitor;
-mod network;
-
 mod claims;
 mod credentials;
 mod filter;
+mod monitor;
 mod network;
 mod trusted_root;
 
