@@ -149,6 +149,13 @@ impl Engine {
         Ok(Connection { db: Some(db), pool: &self.0.connections })
     }
 
+    /// Closes the connections that nobody uses. When none is left SQLite closes all files: it keeps those of closed
+    /// connections while any holds a lock, because the process's locks would go with them (fcntl(2)).
+    pub(crate) fn close_idle_connections(&self) {
+        let idle = std::mem::take(&mut *locked(&self.0.connections));
+        drop(idle);
+    }
+
     /// What this machine and kernel offer. Probed once.
     ///
     /// # Errors
@@ -212,6 +219,9 @@ impl Drop for Connection<'_> {
         let mut pool = locked(self.pool);
         if pool.len() < IDLE_CONNECTIONS {
             pool.extend(self.db.take());
+        } else {
+            // More were in use at once than are kept.
+            crate::tidy::request();
         }
     }
 }

@@ -35,6 +35,7 @@ pub mod serve;
 pub mod settings;
 mod structs;
 pub mod system;
+mod tidy;
 pub mod trace;
 mod visible;
 pub mod volume;

@@ -7,7 +7,7 @@
 //! Who may connect is decided by the file system: a socket is made with mode 0660, in a directory that is left
 //! as it is. Whoever may connect is root on this machine, as with Docker.
 
-use crate::{Config, Engine, api, network, recover};
+use crate::{Config, Engine, api, network, recover, tidy};
 use dhow_model::{Error, ErrorKind, Result, ResultExt};
 use nix::fcntl::{Flock, FlockArg};
 use nix::sys::stat::{Mode, umask};
@@ -42,6 +42,8 @@ pub fn serve(config: Config, hosts: &[String]) -> Result<()> {
     } else {
         hosts.iter().map(|host| parse_host(host)).collect::<Result<Vec<_>>>()?
     };
+    // Before there are threads.
+    dhow_sys::memory::shape_heap_for_a_long_life();
     // Opened first: it makes the directory in which the default socket lies.
     let engine = Engine::open(config)?;
     // Before there are threads: making a socket sets the process's umask for a moment.
@@ -92,6 +94,7 @@ async fn run(engine: Engine, sockets: Vec<Socket>) -> Result<()> {
     }
     drop(stopping);
     let guarding = tokio::spawn(network::watch::keep(engine.clone()));
+    let tidying = tokio::spawn(tidy::keep(engine.clone()));
     // Clients are served while containers start: one that hangs must not lock its user out.
     let booting = tokio::task::spawn_blocking(move || recover::boot(&engine));
     let booted = async {
@@ -107,6 +110,7 @@ async fn run(engine: Engine, sockets: Vec<Socket>) -> Result<()> {
         failed = booted => failed,
     };
     guarding.abort();
+    tidying.abort();
     drop(kept);
     drop(stop);
     // Each listener ends with its connections, each connection with its request.

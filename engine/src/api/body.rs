@@ -1,6 +1,7 @@
 //! Bodies: JSON in, JSON out, and bridges between a blocking verb's `Read`/`Write` and a streamed body.
 
 use super::blocking;
+use super::place::Place;
 use super::sorted;
 use super::status::{ApiError, ApiResult};
 use crate::handed;
@@ -18,6 +19,9 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use std::fs::File;
 use std::io::{self, BufReader, Read, Write};
+use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::task::Poll;
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::sync::{Semaphore, mpsc};
 
 /// A JSON body larger than this is refused: the largest honest one holds a seccomp profile (16 KiB) and a
@@ -132,15 +136,16 @@ pub(super) fn typed(content_type: &'static str, body: Body) -> Response {
 pub(super) struct BodyReader {
     chunks: mpsc::Receiver<io::Result<Bytes>>,
     current: Bytes,
+    place: Place,
 }
 
 impl BodyReader {
-    /// Starts to forward the body. It stops soon after the reader is dropped.
-    pub(super) fn new(body: Body) -> Self {
-        Self::from_stream(body.into_data_stream())
+    /// Takes a place and starts to forward the body. It stops soon after the reader is dropped.
+    pub(super) async fn new(body: Body) -> Self {
+        Self::from_stream(Place::take().await, body.into_data_stream())
     }
 
-    fn from_stream(mut stream: BodyDataStream) -> Self {
+    fn from_stream(place: Place, mut stream: BodyDataStream) -> Self {
         let (sender, chunks) = mpsc::channel(CHUNKS_IN_FLIGHT);
         tokio::spawn(async move {
             let mut unread = 0;
@@ -156,7 +161,7 @@ impl BodyReader {
                 }
             }
         });
-        Self { chunks, current: Bytes::new() }
+        Self { chunks, current: Bytes::new(), place }
     }
 }
 
@@ -169,10 +174,10 @@ pub(super) enum Input {
 impl Input {
     /// # Errors
     /// As [`handed::take`].
-    pub(super) fn of(request: Request) -> Result<Self> {
+    pub(super) async fn of(request: Request) -> Result<Self> {
         Ok(match handed::take(request.headers())? {
             Some(file) => Self::Handed(BufReader::with_capacity(HANDED_BYTES, file)),
-            None => Self::Body(BodyReader::new(request.into_body())),
+            None => Self::Body(BodyReader::new(request.into_body()).await),
         })
     }
 }
@@ -189,7 +194,11 @@ impl Read for Input {
 impl Read for BodyReader {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         while self.current.is_empty() {
-            match self.chunks.blocking_recv() {
+            let chunk = match self.chunks.try_recv() {
+                Ok(chunk) => Some(chunk),
+                Err(_) => self.place.wait_for_client(self.chunks.recv()).ok_or_else(stalled)?,
+            };
+            match chunk {
                 None => return Ok(0),
                 Some(chunk) => self.current = chunk?,
             }
@@ -200,17 +209,38 @@ impl Read for BodyReader {
     }
 }
 
+fn stalled() -> io::Error {
+    io::Error::new(io::ErrorKind::TimedOut, "the client did nothing, and another one needed its place")
+}
+
 /// A blocking writer whose bytes become a response's body.
 struct BodyWriter {
     chunks: mpsc::Sender<io::Result<Bytes>>,
     gathered: BytesMut,
+    /// None for one that never waits.
+    place: Option<Place>,
+    /// Weak: the client is gone when its side has let go.
+    unread: Weak<Mutex<Chunks>>,
 }
 
 impl BodyWriter {
     fn send(&mut self, chunk: io::Result<Bytes>) -> io::Result<()> {
-        self.chunks
-            .blocking_send(chunk)
-            .map_err(|_| io::Error::new(io::ErrorKind::BrokenPipe, "the client went away"))
+        let gone = || io::Error::new(io::ErrorKind::BrokenPipe, "the client went away");
+        let chunk = match (self.chunks.try_send(chunk), &self.place) {
+            (Ok(()), _) => return Ok(()),
+            (Err(TrySendError::Full(chunk)), Some(_)) => chunk,
+            (Err(_), _) => return Err(gone()),
+        };
+        let Some(place) = &self.place else { return Err(gone()) };
+        match place.wait_for_client(self.chunks.send(chunk)) {
+            Some(sent) => sent.map_err(|_| gone()),
+            None => {
+                if let Some(unread) = self.unread.upgrade() {
+                    unread.lock().unwrap_or_else(PoisonError::into_inner).cut();
+                }
+                Err(stalled())
+            }
+        }
     }
 }
 
@@ -239,11 +269,16 @@ impl Output for BodyWriter {}
 ///
 /// # Errors
 /// The verb's; as [`handed::take`].
-pub(super) async fn write_to<F>(headers: &HeaderMap, content_type: &'static str, verb: F) -> ApiResult
+pub(super) async fn write_to<F>(
+    place: Place,
+    headers: &HeaderMap,
+    content_type: &'static str,
+    verb: F,
+) -> ApiResult
 where
     F: FnOnce(&mut (dyn Output + Send)) -> Result<()> + Send + 'static,
 {
-    let Some(file) = handed::take(headers)? else { return stream_from(content_type, verb).await };
+    let Some(file) = handed::take(headers)? else { return stream_from(place, content_type, verb).await };
     let written = move || {
         let mut out = FileOutput::new(file);
         verb(&mut out)?;
@@ -258,11 +293,11 @@ where
 /// # Errors
 /// The verb's, if it fails before the first chunk. After that an error can only cut the body short, which
 /// the client sees as a broken transfer.
-pub(super) async fn stream_from<F>(content_type: &'static str, verb: F) -> ApiResult
+pub(super) async fn stream_from<F>(place: Place, content_type: &'static str, verb: F) -> ApiResult
 where
     F: FnOnce(&mut (dyn Output + Send)) -> Result<()> + Send + 'static,
 {
-    stream_in_flight(CHUNKS_IN_FLIGHT, content_type, verb).await
+    stream_in_flight(CHUNKS_IN_FLIGHT, Some(place), content_type, verb).await
 }
 
 /// The same for a verb that must not wait for its client; what it writes is bounded by other means.
@@ -270,16 +305,24 @@ pub(super) async fn stream_without_waiting<F>(content_type: &'static str, verb: 
 where
     F: FnOnce(&mut (dyn Output + Send)) -> Result<()> + Send + 'static,
 {
-    stream_in_flight(Semaphore::MAX_PERMITS, content_type, verb).await
+    stream_in_flight(Semaphore::MAX_PERMITS, None, content_type, verb).await
 }
 
-async fn stream_in_flight<F>(chunks: usize, content_type: &'static str, verb: F) -> ApiResult
+async fn stream_in_flight<F>(
+    chunks: usize,
+    place: Option<Place>,
+    content_type: &'static str,
+    verb: F,
+) -> ApiResult
 where
     F: FnOnce(&mut (dyn Output + Send)) -> Result<()> + Send + 'static,
 {
-    let (sender, mut chunks) = mpsc::channel::<io::Result<Bytes>>(chunks);
+    let (sender, chunks) = mpsc::channel::<io::Result<Bytes>>(chunks);
+    let chunks = Arc::new(Mutex::new(Chunks { receiver: chunks, is_cut: false }));
+    let unread = Arc::downgrade(&chunks);
     let work = tokio::task::spawn_blocking(move || {
-        let mut writer = BodyWriter { chunks: sender, gathered: BytesMut::with_capacity(CHUNK_BYTES) };
+        let gathered = BytesMut::with_capacity(CHUNK_BYTES);
+        let mut writer = BodyWriter { chunks: sender, gathered, place, unread };
         let result = verb(&mut writer).and_then(|()| {
             writer.flush().map_err(|e| Error::caused(dhow_model::ErrorKind::Unavailable, "send the body", e))
         });
@@ -289,10 +332,10 @@ where
         }
         result
     });
-    match chunks.recv().await {
+    match next(&chunks).await {
         Some(Ok(first)) => {
-            let rest = futures_util::stream::unfold(chunks, |mut chunks| async move {
-                chunks.recv().await.map(|chunk| (chunk, chunks))
+            let rest = futures_util::stream::unfold(chunks, |chunks| async move {
+                next(&chunks).await.map(|chunk| (chunk, chunks))
             });
             let all = futures_util::stream::once(async { Ok(first) }).chain(rest);
             Ok(typed(content_type, Body::from_stream(all)))
@@ -306,6 +349,31 @@ where
     }
 }
 
+/// What was written and not yet sent.
+struct Chunks {
+    receiver: mpsc::Receiver<io::Result<Bytes>>,
+    /// The verb was ended: what comes is not the end of the body.
+    is_cut: bool,
+}
+
+impl Chunks {
+    fn cut(&mut self) {
+        self.is_cut = true;
+        while self.receiver.try_recv().is_ok() {}
+    }
+}
+
+async fn next(chunks: &Mutex<Chunks>) -> Option<io::Result<Bytes>> {
+    std::future::poll_fn(|context| {
+        let mut chunks = chunks.lock().unwrap_or_else(PoisonError::into_inner);
+        if std::mem::take(&mut chunks.is_cut) {
+            return Poll::Ready(Some(Err(stalled())));
+        }
+        chunks.receiver.poll_recv(context)
+    })
+    .await
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -317,9 +385,11 @@ mod tests {
     #[test]
     fn a_verb_that_fails_early_fails_the_request() {
         runtime().block_on(async {
-            let error = stream_from("application/x-tar", |_| Err(Error::not_found("No such image: x")))
-                .await
-                .unwrap_err();
+            let error = stream_from(Place::take().await, "application/x-tar", |_| {
+                Err(Error::not_found("No such image: x"))
+            })
+            .await
+            .unwrap_err();
             assert_eq!(error.into_response().status(), 404);
         });
     }
@@ -327,7 +397,7 @@ mod tests {
     #[test]
     fn what_a_verb_writes_arrives_whole() {
         runtime().block_on(async {
-            let response = stream_from("application/x-tar", |out| {
+            let response = stream_from(Place::take().await, "application/x-tar", |out| {
                 for _ in 0..1000 {
                     out.write_all(&[7; 1000]).map_err(|e| Error::internal(e.to_string()))?;
                 }
@@ -343,7 +413,7 @@ mod tests {
     #[test]
     fn a_late_failure_cuts_the_body_short() {
         runtime().block_on(async {
-            let response = stream_from("application/x-tar", |out| {
+            let response = stream_from(Place::take().await, "application/x-tar", |out| {
                 out.write_all(&[0; CHUNK_BYTES]).map_err(|e| Error::internal(e.to_string()))?;
                 Err(Error::corrupt("bad layer"))
             })
@@ -361,7 +431,7 @@ mod tests {
                 Ok(Bytes::new()),
                 Ok(Bytes::from("defg")),
             ]);
-            let mut reader = BodyReader::new(Body::from_stream(chunks));
+            let mut reader = BodyReader::new(Body::from_stream(chunks)).await;
             let text = tokio::task::spawn_blocking(move || {
                 let mut text = String::new();
                 let mut small = [0; 2];

@@ -17,6 +17,7 @@ pub mod embed;
 mod fetch;
 mod hijack;
 mod params;
+mod place;
 mod router;
 mod routes;
 mod server;

@@ -57,6 +57,7 @@
 //! | `volumes` | filesystems of their own, parts, labels, sources of every nasty kind |
 //! | `volume_content` | what they hold: from images, archives, other volumes, within their limits |
 //! | `tty` | terminals: size, resize, keys, job control, detaching |
+//! | `unread` | clients that do not read or send: whom they hold up, what they leave; memory after a load |
 //! | `trace` | exactly the events of the containers that were asked for, losses, privileges |
 //! | `inherited` | what a caller has and no container gets: limits, niceness, umask, cgroups and all else that fork and exec keep |
 //! | `security` | the rows of known attacks that apply |
@@ -129,6 +130,7 @@ mod top;
 mod trace;
 mod transcript;
 mod tty;
+mod unread;
 mod update;
 mod userns;
 mod volume_content;

@@ -33,6 +33,24 @@ pub fn shape_heap_for_a_short_life() {
     }
 }
 
+/// Makes the heap that of a process that lives long and is small most of the time (mallopt(3), glibc): few arenas, each
+/// of which keeps what its busiest moment took, and large pieces mapped by themselves, which go back when they are
+/// freed. Without a fixed threshold glibc takes pieces of up to 32 MiB from the heap once one was freed. To be called
+/// before there are threads.
+pub fn shape_heap_for_a_long_life() {
+    /// What is larger is mapped by itself.
+    const MAPPED_BYTES: libc::c_int = 256 << 10;
+    #[cfg(target_env = "gnu")]
+    for (option, value) in [
+        (libc::M_ARENA_MAX, 2),
+        (libc::M_MMAP_THRESHOLD, MAPPED_BYTES),
+        (libc::M_TRIM_THRESHOLD, 4 * MAPPED_BYTES),
+    ] {
+        // SAFETY: the allocator takes its own locks; no pointer is involved. What it refuses stays as it was.
+        unsafe { libc::mallopt(option, value) };
+    }
+}
+
 /// Numbers that a process shares with the children it clones (mmap(2), MAP_SHARED). All 0 at first.
 #[derive(Debug)]
 pub struct SharedNumbers {

@@ -3,6 +3,7 @@
 use crate::Engine;
 use crate::api::body::{Input, ok_json, stream_from, write_to};
 use crate::api::params::Params;
+use crate::api::place::Place;
 use crate::api::status::ApiResult;
 use crate::api::{blocking, convert};
 use crate::container::copy::{self, ExtractOptions, PathStat};
@@ -19,11 +20,12 @@ pub(in crate::api) async fn export(
     Path(id): Path<String>,
     headers: HeaderMap,
 ) -> ApiResult {
+    let place = Place::take().await;
     let opened = {
         let engine = engine.clone();
         blocking(move || export::prepare(&engine, &id)).await?
     };
-    write_to(&headers, "application/octet-stream", move |out| opened.write(&engine, out)).await
+    write_to(place, &headers, "application/octet-stream", move |out| opened.write(&engine, out)).await
 }
 
 /// `GET /containers/{id}/changes`: `null` when there are none, as Docker answers.
@@ -71,11 +73,12 @@ pub(in crate::api) async fn archive(
     params: Params,
 ) -> ApiResult {
     let path = path_of(&params)?;
+    let place = Place::take().await;
     let (stat, archive) = {
         let engine = engine.clone();
         blocking(move || copy::archive(&engine, &id, &path)).await?
     };
-    let mut answer = stream_from("application/x-tar", move |out| archive.write(&engine, out)).await?;
+    let mut answer = stream_from(place, "application/x-tar", move |out| archive.write(&engine, out)).await?;
     answer.headers_mut().insert(STAT_HEADER, stat_header(&stat)?);
     Ok(answer)
 }
@@ -92,7 +95,7 @@ pub(in crate::api) async fn extract(
         keep_kinds: params.flag("noOverwriteDirNonDir"),
         as_user: params.flag("copyUIDGID"),
     };
-    let mut body = Input::of(request)?;
+    let mut body = Input::of(request).await?;
     blocking(move || copy::extract(&engine, &id, &path, options, &mut body)).await?;
     Ok(StatusCode::OK.into_response())
 }

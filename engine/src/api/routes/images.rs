@@ -3,6 +3,7 @@
 use crate::Engine;
 use crate::api::body::{BodyReader, Input, ok_json, ok_struct, typed, write_to};
 use crate::api::params::Params;
+use crate::api::place::Place;
 use crate::api::status::{ApiError, ApiResult};
 use crate::api::{Version, blocking, convert, fetch};
 use crate::filters::Filters;
@@ -157,7 +158,7 @@ async fn save(engine: Engine, headers: &HeaderMap, names: Vec<String>) -> ApiRes
     if names.is_empty() {
         return Err(Error::invalid("no image names given").into());
     }
-    write_to(headers, "application/x-tar", move |out| {
+    write_to(Place::take().await, headers, "application/x-tar", move |out| {
         image::save::prepare(&engine, &names)?.write(&engine, out)
     })
     .await
@@ -172,7 +173,7 @@ pub(in crate::api) async fn load(
     if params.text("platform").is_some() {
         return Err(Error::unsupported("not supported by dhow yet: load --platform").into());
     }
-    let input = Input::of(request)?;
+    let input = Input::of(request).await?;
     let loaded = blocking(move || {
         let mut body = match input {
             Input::Handed(file) => return image::load::load(&engine, file.into_inner()),
@@ -217,7 +218,7 @@ pub(in crate::api) async fn create(
         }
         (None, Some(source)) => {
             let import = parse_import(&params)?;
-            import_from(engine, source, import, Input::of(request)?).await
+            import_from(engine, source, import, Input::of(request).await?).await
         }
         (None, None) => Err(Error::invalid("neither fromImage nor fromSrc is given").into()),
     }
@@ -251,7 +252,9 @@ async fn import_from(engine: Engine, source: &str, mut import: ImportRequest, in
         if import.message.is_empty() {
             import.message = format!("Imported from {source}");
         }
-        Input::Body(BodyReader::new(fetch::get(source).await?))
+        // One request, one place.
+        drop(input);
+        Input::Body(BodyReader::new(fetch::get(source).await?).await)
     };
     let id = blocking(move || image::import::import(&engine, &mut reader, &import)).await?;
     lines.push_str(&status_line(id.as_str()));

@@ -3,6 +3,7 @@
 use crate::Engine;
 use crate::api::body::{Json, ok_json, stream_from, typed};
 use crate::api::params::Params;
+use crate::api::place::Place;
 use crate::api::status::{ApiError, ApiResult};
 use crate::api::{blocking, convert};
 use crate::image;
@@ -169,7 +170,7 @@ fn registries(engine: &Engine, headers: &HeaderMap) -> Result<Registries> {
 /// Runs a transfer, and streams what it says. A failure after the first word is a word, too: the answer's status is
 /// with the client already.
 async fn stream(verb: impl FnOnce(&Lines<'_>) -> Result<()> + Send + 'static) -> ApiResult {
-    stream_from("application/json", move |out| {
+    stream_from(Place::take().await, "application/json", move |out| {
         let lines = Lines { out: Mutex::new(out), any: AtomicBool::new(false), gone: AtomicBool::new(false) };
         match verb(&lines) {
             Err(error) if lines.any.load(Ordering::Relaxed) => {

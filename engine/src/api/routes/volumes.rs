@@ -3,6 +3,7 @@
 use crate::Engine;
 use crate::api::body::{Input, OptionalJson, json, ok_json, ok_struct, write_to};
 use crate::api::params::Params;
+use crate::api::place::Place;
 use crate::api::status::ApiResult;
 use crate::api::{blocking, convert};
 use crate::filters::Pattern;
@@ -80,8 +81,9 @@ pub(in crate::api) async fn export(
     Path(name): Path<String>,
     headers: HeaderMap,
 ) -> ApiResult {
+    let place = Place::take().await;
     let opened = blocking(move || transfer::export(&engine, &name)).await?;
-    write_to(&headers, "application/x-tar", move |out| opened.write(out)).await
+    write_to(place, &headers, "application/x-tar", move |out| opened.write(out)).await
 }
 
 /// `POST /volumes/{name}/import`, with the archive as the body. Ours.
@@ -90,7 +92,7 @@ pub(in crate::api) async fn import(
     Path(name): Path<String>,
     request: Request,
 ) -> ApiResult {
-    let mut body = Input::of(request)?;
+    let mut body = Input::of(request).await?;
     blocking(move || transfer::import(&engine, &name, &mut body)).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
