@@ -38,14 +38,16 @@ pub(crate) struct Args {
 pub(crate) const RULES: Rules = Rules { stop_at_first: false, refused: &[] };
 
 pub(crate) async fn execute(context: &Context, args: Args) -> Outcome {
-    let template =
-        match args.format.as_deref() {
-            None | Some("") => None,
-            Some("json") => Some(parse_template("{{json .}}")?),
-            Some(text) => Some(Template::parse(text).map_err(|why| {
+    let template = match args.format.as_deref() {
+        None | Some("") => None,
+        Some("json") => Some(parse_template("{{json .}}")?),
+        Some(text) => {
+            crate::cli::output::print_as_it_is();
+            Some(Template::parse(text).map_err(|why| {
                 Failure::new(format!("Error parsing format: {why}")).with_code(BAD_TEMPLATE)
-            })?),
-        };
+            })?)
+        }
+    };
     let since = args.since.as_deref().map(|t| moment::parse("since", t)).transpose()?;
     let until = args.until.as_deref().map(|t| moment::parse("until", t)).transpose()?;
     let filters = (!args.filter.is_empty()).then(|| serde_json::to_string(&filter_map(&args.filter)));

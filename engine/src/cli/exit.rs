@@ -13,6 +13,7 @@
 //! The engine's errors arrive as an HTTP status and a message, local or remote alike, so the table from kind
 //! to exit code is read here from the status and the message, as Docker's client does.
 
+use crate::cli::output::for_stderr;
 use dhow_model::Error;
 use std::fmt;
 use std::io::Write;
@@ -100,10 +101,10 @@ impl Failure {
         // Nobody is left to tell when standard error is gone.
         if !self.message.is_empty() {
             let name = if self.bare { "" } else { "dhow: " };
-            let _ = writeln!(error, "{name}{}", self.message.trim_end());
+            let _ = writeln!(error, "{name}{}", for_stderr(self.message.trim_end()));
         }
         if let Some(hint) = &self.hint {
-            let _ = writeln!(error, "{hint}");
+            let _ = writeln!(error, "{}", for_stderr(hint));
         }
     }
 }

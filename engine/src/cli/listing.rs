@@ -1,6 +1,7 @@
 //! Lists of objects: `--filter`, `--format` (a table, JSON lines or a template), and rows to show.
 
 use crate::cli::exit::{Failure, Outcome};
+use crate::cli::output::print_as_it_is;
 use crate::cli::table::align_text;
 use crate::cli::template::{Data, Template, html_safe};
 use serde_json::{Map, Value};
@@ -129,8 +130,12 @@ impl Format {
         let plain = |text: &str| text.replace("\\t", "\t").replace("\\n", "\n");
         match text {
             None | Some("" | "table") => Ok(Self::Table(parse_row(default_table)?)),
-            Some("json") => Ok(Self::Json),
+            Some("json") => {
+                print_as_it_is();
+                Ok(Self::Json)
+            }
             Some(text) => {
+                print_as_it_is();
                 match text.strip_prefix("table").filter(|rest| rest.starts_with([' ', '\t', '{', '\\'])) {
                     Some(rest) => Ok(Self::Table(parse_row(plain(rest).trim())?)),
                     None => Ok(Self::Lines(parse_row(&plain(text.trim_matches(' ')))?)),
@@ -217,6 +222,7 @@ fn parse_row(text: &str) -> Outcome<Template> {
 
 /// Parses a template, or says in Docker's words why not.
 pub(crate) fn parse_template(text: &str) -> Outcome<Template> {
+    print_as_it_is();
     Template::parse(text)
         .map_err(|why| Failure::new(format!("template parsing error: {why}")).with_code(BAD_TEMPLATE))
 }

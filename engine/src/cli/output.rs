@@ -3,8 +3,10 @@
 use crate::cli::exit::{Failure, Outcome};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::stat::{SFlag, fstat};
-use std::io::{self, ErrorKind, Write};
+use std::borrow::Cow;
+use std::io::{self, ErrorKind, IsTerminal, Write};
 use std::os::fd::AsFd;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// 128 + SIGPIPE: whoever read our output went away, and has no use for an error message.
 const BROKEN_PIPE: i32 = 141;
@@ -20,8 +22,51 @@ pub(crate) enum Sink {
     Stderr,
 }
 
-/// Prints text.
+/// Whether what is printed was asked for by a template, so that it stays as it is.
+static AS_IT_IS: AtomicBool = AtomicBool::new(false);
+
+/// From now on, standard output gets what a template of the person's own makes, whatever is in it.
+pub(crate) fn print_as_it_is() {
+    AS_IT_IS.store(true, Ordering::Relaxed);
+}
+
+/// Prints text. Names and words in it may be an image's or a container's: a terminal is not to act on them.
 pub(crate) fn print(text: &str) -> Outcome<()> {
+    if io::stdout().is_terminal() && !AS_IT_IS.load(Ordering::Relaxed) {
+        return print_raw(&escaped(text));
+    }
+    print_raw(text)
+}
+
+/// The text with what steers a terminal, or turns the order of what is read, in a form that only shows: control
+/// characters (C0 without tab and newline, C1) and marks of writing direction (Unicode annex 9).
+pub(crate) fn escaped(text: &str) -> Cow<'_, str> {
+    let steers = |c: char| match c {
+        '\t' | '\n' => false,
+        '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => true,
+        c => c.is_control(),
+    };
+    if !text.chars().any(steers) {
+        return Cow::Borrowed(text);
+    }
+    let mut out = String::with_capacity(text.len() + 16);
+    for c in text.chars() {
+        match (steers(c), u32::from(c)) {
+            (false, _) => out.push(c),
+            (true, number @ ..0x100) => out.push_str(&format!("\\x{number:02x}")),
+            (true, number) => out.push_str(&format!("\\u{{{number:x}}}")),
+        }
+    }
+    Cow::Owned(out)
+}
+
+/// The same for a line or lines on standard error.
+pub(crate) fn for_stderr(text: &str) -> Cow<'_, str> {
+    if io::stderr().is_terminal() { escaped(text) } else { Cow::Borrowed(text) }
+}
+
+/// Prints what holds sequences of our own that move a terminal's cursor.
+pub(crate) fn print_raw(text: &str) -> Outcome<()> {
     let mut out = io::stdout().lock();
     out.write_all(text.as_bytes()).and_then(|()| out.flush()).map_err(|e| output_failure(&e))
 }
@@ -33,7 +78,7 @@ pub(crate) fn print_line(text: &str) -> Outcome<()> {
 
 /// Prints a line on standard error, beside the work: nothing depends on it.
 pub(crate) fn warn_line(text: &str) {
-    let _ = writeln!(io::stderr().lock(), "{text}");
+    let _ = writeln!(io::stderr().lock(), "{}", for_stderr(text));
 }
 
 pub(crate) fn output_failure(error: &io::Error) -> Failure {
@@ -123,5 +168,23 @@ fn wait_writable(sink: Sink) -> io::Result<()> {
     match sink {
         Sink::Stdout => wait(io::stdout().as_fd()),
         Sink::Stderr => wait(io::stderr().as_fd()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_steers_a_terminal_only_shows() {
+        for (text, shown) in [
+            ("plain\ttext\n", "plain\ttext\n"),
+            ("\u{1b}[2J\r\u{7f}", "\\x1b[2J\\x0d\\x7f"),
+            ("\u{9b}31m", "\\x9b31m"),
+            ("user\u{202e}gpj.exe", "user\\u{202e}gpj.exe"),
+            ("größer …", "größer …"),
+        ] {
+            assert_eq!(escaped(text), shown);
+        }
     }
 }

@@ -167,7 +167,7 @@ impl Display {
         }
         match self.show {
             Show::Nothing => Ok(()),
-            Show::Stdout => crate::cli::output::print(text),
+            Show::Stdout => crate::cli::output::print_raw(text),
             Show::Stderr => {
                 // Nothing depends on it.
                 let _ = std::io::stderr().lock().write_all(text.as_bytes());

@@ -81,7 +81,7 @@ pub(crate) async fn execute(context: &Context, args: Args) -> Outcome {
         if redraw {
             let clear = if first { format!("{HOME}{CLEAR_BELOW}") } else { HOME.to_owned() };
             let lines: String = picture.lines().map(|line| format!("{line}{CLEAR_LINE}\n")).collect();
-            output::print(&format!("{clear}{lines}{CLEAR_BELOW}"))?;
+            output::print_raw(&format!("{clear}{lines}{CLEAR_BELOW}"))?;
         } else {
             output::print(&picture)?;
         }

@@ -5,6 +5,7 @@ mod credentials;
 mod filter;
 mod monitor;
 mod network;
+mod terminal;
 mod trusted_root;
 
 use crate::fixtures::{self, Tar};
