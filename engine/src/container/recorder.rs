@@ -139,7 +139,8 @@ impl Recorder for ContainerRecorder {
         let companion = self.companion.take();
         // What fails here is one service less: the container itself runs on.
         self.companion =
-            network::start::rejoin(&self.layout, &mut db, &self.id, companion).unwrap_or_default();
+            network::start::rejoin(&self.layout, &mut db, &self.id, companion, &mut self.firewall)
+                .unwrap_or_default();
     }
 
     fn started(&mut self, pid: i32, start_ticks: u64) -> Result<()> {

@@ -144,7 +144,7 @@ pub(crate) fn ensure_bridge(
     network: &Network,
 ) -> Result<u32> {
     if let Some(found) = existing_bridge(links, &network.config.interface)?
-        && firewall.table(db)?.exists()?
+        && firewall.table(db)?.stands()?
     {
         return Ok(found.index);
     }

@@ -33,16 +33,19 @@ impl Companion {
         if forwarded.is_empty() && !resolves {
             return Ok(None);
         }
-        let mut service = Service::new()?;
-        for (reserved, target) in forwarded {
-            service.forward(reserved, target)?;
-        }
+        let service = Service::new()?;
         let names = KnownNames { layout: layout.clone(), id: record.id.clone(), db: None };
         let mut companion = Self { service, names };
+        companion.forward(forwarded)?;
         if resolves {
             companion.answer(record, namespace)?;
         }
         Ok(Some(companion))
+    }
+
+    /// Forwards further ports.
+    pub(crate) fn forward(&mut self, forwarded: Vec<Forwarded>) -> Result<()> {
+        forwarded.into_iter().try_for_each(|(reserved, target)| self.service.forward(reserved, target))
     }
 
     /// Answers for names from now on, if it does not yet.

@@ -111,7 +111,7 @@ fn check_places(host: &HostConfig, network: &Network) -> Result<()> {
     Ok(())
 }
 
-fn held(txn: &Txn<'_>, id: &ContainerId) -> Result<Vec<(Network, Endpoint)>> {
+pub(super) fn held(txn: &Txn<'_>, id: &ContainerId) -> Result<Vec<(Network, Endpoint)>> {
     let mut held = Vec::new();
     for endpoint in txn.endpoints_of(id)? {
         if let Some(network) = txn.network(&endpoint.network)? {

@@ -7,6 +7,7 @@
 //! | `default.rs` | what the default bridge is, from the settings |
 //! | `request.rs` | what a container asks for, checked when it is made |
 //! | `lease.rs` | addresses and ports in the database, before a start and after an end |
+//! | `links.rs` | containers with links to one that was started again learn its address |
 //! | `publish.rs` | ports: taken on the host, recorded, redirected |
 //! | `companion.rs` | forwarder and name server, in the monitor |
 //! | `carrier.rs` | the bridge and the firewall's table, made when somebody needs them |
@@ -26,6 +27,7 @@ pub(crate) mod default;
 mod forwarding;
 pub mod join;
 mod lease;
+mod links;
 pub mod list;
 mod publish;
 pub mod remove;

@@ -2,7 +2,7 @@
 
 use super::carrier::{self, Firewall, Held, Lock};
 use super::companion::Companion;
-use super::{lease, publish};
+use super::{lease, links, publish};
 use crate::container::etc;
 use crate::events;
 use dhow_model::container::NetworkMode;
@@ -37,6 +37,10 @@ pub(crate) fn connect(
         Ok((lease::take_all(txn, record)?, gateway, others))
     })?;
     etc::write_hosts(&layout.container_state(&record.id), &record.config, &taken, gateway, &others)?;
+    links::note(layout, &others)?;
+    if record.state.started_at.is_some() {
+        links::tell(layout, db, &record.id)?;
+    }
     if taken.is_empty() {
         return Ok(None);
     }
@@ -51,7 +55,7 @@ pub(crate) fn connect(
     Companion::open(layout, record, &taken, forwarded, container.as_fd())
 }
 
-/// A container that had no name server may need one since it joined a network.
+/// A container that had no name server may need one since it joined a network, and its ports may be reached since then.
 ///
 /// # Errors
 /// What the kernel refuses.
@@ -60,6 +64,7 @@ pub(crate) fn rejoin(
     db: &mut StateDb,
     id: &ContainerId,
     mut companion: Option<Companion>,
+    firewall: &mut Firewall,
 ) -> Result<Option<Companion>> {
     let (record, taken) = db.read(|txn| {
         let record = txn.container(id)?.ok_or_else(|| crate::container::no_such(id.as_str()))?;
@@ -74,14 +79,28 @@ pub(crate) fn rejoin(
     if let Some(companion) = &mut companion {
         companion.redirect(&taken);
     }
-    if !record.state.status.has_process() || !taken.iter().any(|(network, _)| network.resolves_names()) {
+    if !record.state.status.has_process() {
+        return Ok(companion);
+    }
+    // It was on no network that leads outside when it began.
+    let is_published = !db.read(|txn| txn.published_by(id))?.is_empty();
+    // A port that somebody else has is one service less.
+    let forwarded = if is_published {
+        Vec::new()
+    } else {
+        publish::publish(layout, db, &record, &taken, firewall).unwrap_or_default()
+    };
+    if forwarded.is_empty() && !taken.iter().any(|(network, _)| network.resolves_names()) {
         return Ok(companion);
     }
     let namespace = namespace::of_process(record.state.pid)?;
     match companion {
-        None => Companion::open(layout, &record, &taken, Vec::new(), namespace.as_fd()),
+        None => Companion::open(layout, &record, &taken, forwarded, namespace.as_fd()),
         Some(mut companion) => {
-            companion.answer(&record, namespace.as_fd())?;
+            companion.forward(forwarded)?;
+            if taken.iter().any(|(network, _)| network.resolves_names()) {
+                companion.answer(&record, namespace.as_fd())?;
+            }
             Ok(Some(companion))
         }
     }

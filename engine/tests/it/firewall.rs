@@ -209,3 +209,34 @@ fn an_emptied_set_is_noticed_and_repaired() {
 fn kind_of(set: &str) -> &'static str {
     if set.starts_with("ports") { "map" } else { "set" }
 }
+
+#[test]
+fn an_emptied_table_is_written_anew_by_the_next_start() {
+    let lan = Lan::new();
+    let sandbox = Sandbox::with_busybox();
+    serve(&sandbox, &lan, "8080:80");
+    let rules = || lan.host.sh("nft list ruleset").ok().matches("drop").count();
+    let whole = rules();
+    for loss in ["flush table", "delete table"] {
+        lan.host.sh(&format!("nft {loss} inet {}", table_of(&sandbox).name())).ok();
+        assert_eq!(rules(), 0, "{loss}");
+        lan.host.run(&sandbox.command(["run", "--rm", "busybox", "true"])).ok();
+        assert_eq!(rules(), whole, "{loss}");
+        eventually("the port answers", || answers(&lan.neighbour, HOST, 8080));
+    }
+}
+
+#[test]
+fn ports_of_a_running_container_are_published_when_it_joins_a_network_that_leads_outside() {
+    let lan = Lan::new();
+    let sandbox = Sandbox::with_busybox();
+    let dhow = |arguments: &[&str]| lan.host.run(&sandbox.command(arguments)).ok();
+    dhow(&["network", "create", "--internal", "closed"]);
+    let run = ["run", "-d", "--init", "--name", "web", "--network", "closed", "-p", "8080:80", "busybox"];
+    dhow(&[&run[..], &SERVER].concat());
+    assert_eq!(dhow(&["port", "web"]), "");
+    dhow(&["network", "connect", "bridge", "web"]);
+    eventually("the port answers", || answers(&lan.neighbour, HOST, 8080));
+    eventually("by loopback, too", || answers(&lan.host, "127.0.0.1", 8080));
+    assert!(dhow(&["port", "web"]).contains("80/tcp -> 0.0.0.0:8080"));
+}

@@ -329,6 +329,15 @@ fn links_and_host_gateway() {
     ] {
         assert!(seen.contains(&part), "{part}: {seen}");
     }
+    // Who runs learns the address of one that is started again.
+    sandbox.ok(["run", "-d", "--name", "client", "--link", "db:sql", "busybox", "sleep", "1000"]);
+    sandbox.ok(["restart", "-t", "0", "db"]);
+    let next = address(&sandbox, "db", "bridge", "IPAddress");
+    assert_ne!(next, own);
+    let hosts = sandbox.ok(["exec", "client", "cat", "/etc/hosts"]);
+    assert!(hosts.contains(&format!("{next}\tsql")) && !hosts.contains(&format!("{own}\t")), "{hosts}");
+    sandbox.ok(["exec", "client", "ping", "-c", "1", "-W", "3", "sql"]);
+    sandbox.ok(["rm", "-f", "client"]);
     // A link is taken away by either command line; both containers stay.
     let server = sandbox.serve();
     let links = ["run", "-d", "--name", "web", "--link", "db:one", "--link", "db:two"];

@@ -26,7 +26,7 @@ mod watch;
 pub use watch::Watch;
 
 use crate::link::BRIDGE_GROUP;
-use crate::netlink::{ACK, APPEND, Batch, CREATE, DUMP, EXCL, Socket, Writer};
+use crate::netlink::{ACK, APPEND, Batch, CREATE, DUMP, EXCL, Socket, Writer, attributes};
 use dhow_model::network::Published;
 use dhow_model::{ErrorKind, Result};
 use element::Element;
@@ -41,6 +41,7 @@ const NEW_TABLE: u16 = 0;
 const GET_TABLE: u16 = 1;
 const DELETE_TABLE: u16 = 2;
 const NEW_CHAIN: u16 = 3;
+const GET_CHAIN: u16 = 4;
 const NEW_RULE: u16 = 6;
 const GET_RULE: u16 = 7;
 const DELETE_RULE: u16 = 8;
@@ -54,6 +55,8 @@ const SET_IS_MAP: u32 = 8;
 /// What nft keeps with a set to know how to show its keys (NFTNL_UDATA_SET_KEYBYTEORDER in libnftnl's udata.h): names of
 /// interfaces are in the machine's order. Without it they are shown as nothing.
 const HOST_ORDER: [u8; 6] = [0, 4, 1, 0, 0, 0];
+/// Rules of the chain `forward`.
+const FORWARD_RULES: u32 = 7;
 /// Elements in one message: an attribute holds at most 64 KiB.
 const ELEMENTS_PER_MESSAGE: usize = 500;
 
@@ -132,6 +135,30 @@ impl Table {
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
             Err(error) => Err(error),
         }
+    }
+
+    /// Whether it is there and its chain of what passes has its rules: another's flush may have emptied it. Costs as much as
+    /// [`Table::exists`], for each start.
+    ///
+    /// # Errors
+    /// What the kernel says.
+    pub fn stands(&self) -> Result<bool> {
+        const USE: u16 = 6;
+        let mut batch = Batch::default();
+        batch.add(format!("look at chain forward of table {}", self.name), kind(GET_CHAIN), ACK, |w| {
+            header(w, FAMILY_INET, 0);
+            w.text(1, &self.name);
+            w.text(3, "forward");
+        });
+        let answers = match self.socket.ask(&batch) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(false),
+            answers => answers?,
+        };
+        let rules = |answer: &crate::netlink::Answer| {
+            let (_, value) = attributes(answer.body.get(4..)?).find(|(kind, _)| *kind == USE)?;
+            value.try_into().ok().map(u32::from_be_bytes)
+        };
+        Ok(answers.iter().filter_map(rules).any(|rules| rules >= FORWARD_RULES))
     }
 
     /// How many rules it has; none when it is not there.

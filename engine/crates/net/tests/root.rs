@@ -53,7 +53,7 @@ fn the_table_is_written_changed_and_deleted() {
             .unwrap();
         let both = Families { v4: true, v6: true };
         assert!(!table.has_elements(&[], &[], both).unwrap());
-        assert!(table.exists().unwrap());
+        assert!(table.exists().unwrap() && table.stands().unwrap());
         table.publish(&ports[1..]).unwrap();
         table.withdraw(&ports).unwrap();
         table.withdraw(&ports).unwrap();
@@ -68,7 +68,7 @@ fn the_table_is_written_changed_and_deleted() {
         // What only the forwarder serves is no element: nothing is sent, and nothing waited for.
         table.publish(&[port("127.0.0.1", 9, Protocol::Tcp, "10.0.0.2")]).unwrap();
         table.delete().unwrap();
-        assert!(!table.exists().unwrap());
+        assert!(!table.exists().unwrap() && !table.stands().unwrap());
         nft::redirect_names("127.0.0.11".parse().unwrap(), 40000, 40001).unwrap();
     });
 }
