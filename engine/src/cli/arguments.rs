@@ -147,8 +147,10 @@ fn explain(error: &clap::Error, command: &Command, name: &str, rules: Rules) -> 
     match error.kind() {
         ErrorKind::DisplayHelp | ErrorKind::DisplayHelpOnMissingArgumentOrSubcommand => {
             // From the command as declared: switches without their optional values.
-            print_help(&mut command.clone());
-            Failure::silent(0)
+            match output::print(&command.clone().render_help().to_string()) {
+                Ok(()) => Failure::silent(0),
+                Err(failure) => failure,
+            }
         }
         ErrorKind::UnknownArgument if invalid.starts_with('-') => unknown_flag(&invalid, name, rules),
         ErrorKind::UnknownArgument | ErrorKind::MissingRequiredArgument | ErrorKind::TooManyValues => {
@@ -232,11 +234,6 @@ fn flag_names(command: &Command, shown: &str) -> String {
         Some((None, Some(long))) => format!("--{long}"),
         _ => bare.to_owned(),
     }
-}
-
-#[allow(clippy::print_stdout, reason = "help that was asked for is output")]
-fn print_help(command: &mut Command) {
-    print!("{}", command.render_help());
 }
 
 #[cfg(test)]

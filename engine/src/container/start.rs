@@ -159,7 +159,7 @@ fn launch(
         tty: config.tty,
         open_stdin: config.open_stdin,
         stdin_once: config.stdin_once,
-        console_size: None,
+        console_size: config.host.console_size,
         log,
         attach_socket: state_dir.join("attach.sock"),
         lock_file: state_dir.join("monitor.lock"),

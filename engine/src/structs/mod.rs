@@ -77,7 +77,7 @@ const STRUCTS: &[(&str, &str)] = &[
     (
         "Config",
         "Hostname s, Domainname s, User s, AttachStdin b, AttachStdout b, AttachStderr b, ExposedPorts? -, Tty b, \
-         OpenStdin b, StdinOnce b, Env -, Cmd -, Healthcheck? -, ArgsEscaped? b, Image s, Volumes -, WorkingDir s, \
+         OpenStdin b, StdinOnce b, Env -, Cmd -, Healthcheck? *Healthcheck, ArgsEscaped? b, Image s, Volumes -, WorkingDir s, \
          Entrypoint -, NetworkDisabled? b, MacAddress? s, OnBuild -, Labels -, StopSignal? s, StopTimeout? -, Shell? -",
     ),
     (
@@ -101,8 +101,9 @@ const STRUCTS: &[(&str, &str)] = &[
     (
         "ImageConfig",
         "User? s, ExposedPorts? -, Env? -, Entrypoint? -, Cmd? -, Volumes? -, WorkingDir? s, Labels? -, StopSignal? s, \
-         ArgsEscaped? b, Healthcheck? -, OnBuild? -, Shell? -",
+         ArgsEscaped? b, Healthcheck? *Healthcheck, OnBuild? -, Shell? -",
     ),
+    ("Healthcheck", "Test? -, Interval? n, Timeout? n, StartPeriod? n, StartInterval? n, Retries? n"),
     ("RootFS", "Type? s, Layers? -"),
     ("Metadata", "LastTagTime? s"),
     (

@@ -11,11 +11,12 @@ use std::fmt;
 pub(crate) struct KeyOrders(HashMap<Vec<String>, Vec<String>>);
 
 /// Structs of Docker's that people print as a whole, with fields that JSON leaves out when they are empty.
-const STRUCTS: [&[&str]; 6] = [
+const STRUCTS: [&[&str]; 7] = [
     &["Name", "MaximumRetryCount"],
     &["Type", "Config"],
     &["HostIp", "HostPort"],
     &["Type", "Layers"],
+    &["Test", "Interval", "Timeout", "StartPeriod", "StartInterval", "Retries"],
     &["Type", "Name", "Source", "Destination", "Driver", "Mode", "RW", "Propagation"],
     &[
         "Status",
@@ -38,6 +39,7 @@ pub(crate) fn struct_fields(object: &Map<String, Value>) -> Option<&'static [&'s
     // By what is never left out: the name of the first field, and one that no other has.
     STRUCTS.into_iter().find(|fields| match fields.len() {
         2 => object.len() == 2 && fields.iter().all(|field| object.contains_key(*field)),
+        6 => object.len() == 6 && fields.iter().all(|field| object.contains_key(*field)),
         8 => object.contains_key("Destination") && object.contains_key("RW"),
         _ => object.contains_key("OOMKilled") && object.contains_key("FinishedAt"),
     })

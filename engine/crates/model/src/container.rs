@@ -168,6 +168,9 @@ pub struct HostConfig {
     pub restart: RestartPolicy,
     /// Remove the container when it ends.
     pub auto_remove: bool,
+    /// Rows and columns that its terminal begins with; `None`: it has no size until somebody says it.
+    #[serde(default)]
+    pub console_size: Option<(u16, u16)>,
     /// Limits.
     pub resources: Resources,
     /// Capabilities, seccomp, namespaces shared with the host, masked paths.

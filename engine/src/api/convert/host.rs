@@ -62,6 +62,7 @@ pub(super) fn parse(
         links: super::network::parse_links(host.links.as_deref().unwrap_or_default())?,
         restart,
         auto_remove,
+        console_size: super::exec::console_size(host.console_size.as_ref())?,
         resources: resources::parse(host, machine, warnings)?,
         security,
         readonly_rootfs: host.readonly_rootfs.unwrap_or(false),
@@ -244,7 +245,10 @@ pub(super) fn show(config: &HostConfig) -> wire::HostConfig {
         restart_policy: Some(show_restart(config.restart)),
         auto_remove: Some(config.auto_remove),
         volume_driver: Some(String::new()),
-        console_size: Some(vec![0, 0]),
+        console_size: {
+            let (rows, columns) = config.console_size.unwrap_or_default();
+            Some(vec![usize::from(rows), usize::from(columns)])
+        },
         annotations: (!config.annotations.is_empty()).then(|| unsorted(&config.annotations)),
         storage_opt: (!config.storage.is_empty()).then(|| unsorted(&config.storage)),
         volumes_from: some_list(&config.volumes_from),

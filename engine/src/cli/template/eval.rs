@@ -3,7 +3,7 @@
 use super::Data;
 use super::functions::{call, truth};
 use super::parser::{Command, Node, Operand, Parsed, Pipeline};
-use super::print::show;
+use super::print::{duration, is_duration, show};
 use serde_json::Value;
 
 /// How deep templates may use each other. Go's limit is that of its memory; ours is that of a stack.
@@ -86,7 +86,7 @@ impl<'a> Scope<'a> {
                 }
                 let value = self.pipeline(pipeline, dot)?;
                 if pipeline.variables.is_empty() {
-                    let text = if value.is_null() { show_null(pipeline) } else { show(&value) };
+                    let text = self.shown(pipeline, &value, dot);
                     self.text.push_str(&text);
                 } else {
                     self.assign(pipeline, value);
@@ -116,6 +116,39 @@ impl<'a> Scope<'a> {
             Node::Range(pipeline, body, otherwise) => return self.range(pipeline, body, otherwise, dot),
         }
         Ok(Flow::Next)
+    }
+
+    /// A value that is printed, as Go shows one of its type.
+    fn shown(&self, pipeline: &Pipeline, value: &Value, dot: &Dot) -> String {
+        let command = match pipeline.commands.as_slice() {
+            [command] => command,
+            _ => return show(value),
+        };
+        match (value, command.operands.as_slice()) {
+            (Value::Null, _) => show_null(pipeline),
+            // An entry of a set.
+            (Value::Object(fields), [Operand::Function(name), map, ..])
+                if fields.is_empty()
+                    && name == "index"
+                    && last_name(map).and_then(map_named) == Some(Held::Nothing) =>
+            {
+                "{}".to_owned()
+            }
+            (Value::Object(fields), [Operand::Field(path, _)])
+                if fields.is_empty() && path.is_empty() && matches!(dot, Dot::Value(_)) =>
+            {
+                "{}".to_owned()
+            }
+            (Value::Number(nanoseconds), [Operand::Field(path, _)]) => {
+                let of_check = path.last().is_some_and(|name| is_duration(name))
+                    && (path.iter().any(|name| name == "Healthcheck") || matches!(dot, Dot::Value(_)));
+                match nanoseconds.as_i64().filter(|_| of_check) {
+                    Some(nanoseconds) => duration(nanoseconds),
+                    None => show(value),
+                }
+            }
+            _ => show(value),
+        }
     }
 
     /// Another template, which sees nothing but what it is given.
@@ -219,6 +252,9 @@ impl<'a> Scope<'a> {
                 last.ok_or_else(|| fault(format!("wrong number of args for {name}: want at least 1 got 0")))
             }
             Operand::Function(name) => match (name.as_str(), args()?.as_slice(), self.data.orders()) {
+                ("index", [map, Value::String(key)], _) if let Some(missing) = missing(rest, map, key) => {
+                    Ok(missing)
+                }
                 ("json", [value], Some(orders)) => Ok(orders.json(value).into()),
                 // A row of a list makes its own JSON, which Go escapes. No part of one is an object.
                 ("json", [value @ Value::Object(_)], None) if self.data.type_name().is_some() => {
@@ -271,6 +307,27 @@ impl<'a> Scope<'a> {
             .map_err(|why| (*at, why)),
         };
         found.map_err(|(at, why)| Fault::new(operand, at, why))
+    }
+}
+
+/// What `index` gives for a key that is not in a map: the zero value of what the map holds, which the map's name tells.
+fn missing(operands: &[Operand], map: &Value, key: &str) -> Option<Value> {
+    let absent = match map {
+        Value::Object(entries) => !entries.contains_key(key),
+        other => other.is_null(),
+    };
+    match map_named(operands.first().and_then(last_name)?)? {
+        Held::Text if absent => Some("".into()),
+        Held::Nothing if absent => Some(Value::Object(serde_json::Map::new())),
+        _ => None,
+    }
+}
+
+/// The last name of a path of fields.
+fn last_name(operand: &Operand) -> Option<&str> {
+    match operand {
+        Operand::Field(path, _) | Operand::Variable(_, path, _) => path.last().map(String::as_str),
+        _ => None,
     }
 }
 
@@ -406,15 +463,40 @@ fn show_null(pipeline: &Pipeline) -> String {
     text.to_owned()
 }
 
-/// Without a copy of the whole: only of the part that is asked for.
+/// What a map holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Held {
+    Text,
+    /// Empty structs: the map is a set.
+    Nothing,
+    /// Structs, pointers or lists.
+    Other,
+}
+
+/// Docker's maps with somebody's own keys, by the name of the field that has them.
+fn map_named(name: &str) -> Option<Held> {
+    Some(match name {
+        "Annotations" | "Attributes" | "AuxiliaryAddresses" | "DriverOpts" | "Labels" | "Options"
+        | "StorageOpt" | "Sysctls" | "Tmpfs" => Held::Text,
+        "ExposedPorts" | "Volumes" => Held::Nothing,
+        "Containers" | "Networks" | "PortBindings" | "Ports" | "Runtimes" | "Services" => Held::Other,
+        _ => return None,
+    })
+}
+
+/// Without a copy of the whole: only of the part that is asked for. A map's missing entry is no fault, and neither is
+/// any field of it (`missingkey=default`, Go's `text/template`); a struct's missing field is one.
 fn walk(value: &Value, path: &[String]) -> Result<Value, String> {
     let mut at = value;
     for (depth, name) in path.iter().enumerate() {
+        let in_map = depth.checked_sub(1).and_then(|above| map_named(&path[above])).is_some();
         at = match at {
             Value::Object(fields) => match fields.get(name).or_else(|| fields.get(go_name(name))) {
                 Some(value) => value,
+                None if in_map => return Ok(Value::Null),
                 None => return Err(format!("map has no entry for key {name:?}")),
             },
+            Value::Null if in_map => return Ok(Value::Null),
             Value::Null => return Err(format!("nil pointer evaluating .{}", path[..=depth].join("."))),
             _ => return Err(format!("can't evaluate field {name} in type interface {{}}")),
         };

@@ -155,3 +155,42 @@ proptest::proptest! {
         let _ = fill(&format!("{{{{{text}}}}}"));
     }
 }
+
+#[test]
+fn a_key_that_a_map_does_not_have_is_no_fault() {
+    let data = json!({
+        "Actor": {"Attributes": {"name": "n"}},
+        "Config": {"Labels": {"a.b": "1"}, "Volumes": {"/v": {}}},
+        "Bare": {"Labels": null},
+        "NetworkSettings": {"Networks": {"bridge": {"IPAddress": "10.0.0.1"}}},
+    });
+    for (text, want) in [
+        ("[{{index .Config.Labels \"zz\"}}]{{index .Config.Labels \"a.b\"}}", "[]1"),
+        ("{{eq (index .Config.Labels \"zz\") \"\"}}", "true"),
+        ("{{json (index .Config.Labels \"zz\")}}", "\"\""),
+        ("[{{index .Bare.Labels \"zz\"}}]", "[]"),
+        ("{{.Config.Labels.zz}} {{.Bare.Labels.zz}}", "<no value> <no value>"),
+        ("{{.NetworkSettings.Networks.nonet.IPAddress}}", "<no value>"),
+        ("{{with .NetworkSettings.Networks.nonet}}x{{else}}none{{end}}", "none"),
+        ("{{index .Config.Volumes \"/v\"}}", "{}"),
+        ("{{with .Actor.Attributes.exitCode}}x{{end}}{{.Actor.Attributes.name}}", "n"),
+    ] {
+        assert_eq!(Template::parse(text).unwrap().execute(&data).unwrap(), want, "{text}");
+    }
+}
+
+#[test]
+fn times_of_a_health_check() {
+    for (nanoseconds, want) in [
+        (0, "0s"),
+        (30_000_000_000_i64, "30s"),
+        (90_500_000_000, "1m30.5s"),
+        (3_600_000_000_000, "1h0m0s"),
+        (1_500_000, "1.5ms"),
+        (250_000_000, "250ms"),
+    ] {
+        let data = json!({"Config": {"Healthcheck": {"Interval": nanoseconds}}});
+        let template = Template::parse("{{.Config.Healthcheck.Interval}}").unwrap();
+        assert_eq!(template.execute(&data).unwrap(), want);
+    }
+}

@@ -101,6 +101,8 @@ struct Run {
     /// OOM kills that are recorded.
     oom_kills: u64,
     oom_killed: bool,
+    /// When the count is read again, and how often still: cgroup v1 gives notice before it counts the kill.
+    oom_again: Option<(Instant, u8)>,
     ended: Option<Ended>,
     /// It was asked to end: when it is made to.
     kill_at: Option<Instant>,
@@ -276,6 +278,7 @@ impl<'a> Monitor<'a> {
             oom_event,
             oom_kills,
             oom_killed: false,
+            oom_again: None,
             ended: None,
             kill_at: None,
             first_output: None,
@@ -313,10 +316,11 @@ impl<'a> Monitor<'a> {
         let terminal_at = self.run.as_ref().and_then(|run| run.terminal_again);
         let door_at = self.door.as_ref().and(self.door_again);
         let kill_at = self.run.as_ref().and_then(|run| run.kill_at);
+        let oom_at = self.run.as_ref().and_then(|run| run.oom_again).map(|(at, _)| at);
         let log_at = self.log.as_ref().and_then(LogSink::wakes_at);
         let probe_at = self.probes.as_ref().and_then(Probes::wakes_at);
-        let wakes =
-            [until, idle_at, terminal_at, door_at, kill_at, probe_at, log_at, self.clients.patience_ends()];
+        let patience_at = self.clients.patience_ends();
+        let wakes = [until, idle_at, terminal_at, door_at, kill_at, oom_at, probe_at, log_at, patience_at];
         let wake_at = wakes.into_iter().flatten().min();
         let mut idle = true;
         for ready in self.poller.wait(wake_at.map(|at| at.saturating_duration_since(now)))? {
@@ -371,7 +375,7 @@ impl<'a> Monitor<'a> {
                 if let Some(event) = self.run.as_ref().and_then(|run| run.oom_event.as_ref()) {
                     let _ = nix::unistd::read(event, &mut [0; 4096]);
                 }
-                self.notice_oom();
+                self.expect_oom();
             }
             Token::Output(index) => {
                 self.pump(index);

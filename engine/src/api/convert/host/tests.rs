@@ -308,6 +308,7 @@ proptest! {
             links: vec![("db".into(), "sql".into())],
             restart: if flags[1] { RestartPolicy::No } else { RestartPolicy::OnFailure { max_retries: 2 } },
             auto_remove: flags[1],
+            console_size: flags[1].then_some((28, 113)),
             resources,
             security,
             readonly_rootfs: flags[2],

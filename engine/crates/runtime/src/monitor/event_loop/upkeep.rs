@@ -14,6 +14,12 @@ const FIRST_OUTPUT_AFTER: Duration = Duration::from_secs(1);
 /// How often the number of lost entries is recorded.
 const LOST_EVERY: Duration = Duration::from_secs(1);
 
+/// cgroup v1 gives notice that memory ran out before it chooses and counts whom it kills (`mem_cgroup_oom_notify` in
+/// Linux's `mm/memcontrol.c`): the count is read again so often, the first time after this, then each time after twice as
+/// long: 2 seconds in all.
+const OOM_LOOKS: u8 = 10;
+const OOM_FIRST_WAIT: Duration = Duration::from_millis(2);
+
 impl Monitor<'_> {
     /// Probes when it is time to, ends by force what was asked to end, records what nobody was in a hurry for.
     pub(super) fn keep_up(&mut self) {
@@ -26,6 +32,11 @@ impl Monitor<'_> {
         {
             run.kill_at = None;
             let _ = pidfd_send_signal(run.pidfd.as_fd(), KILL);
+        }
+        if let Some((_, left)) =
+            self.run.as_ref().and_then(|run| run.oom_again).filter(|(at, _)| *at <= Instant::now())
+        {
+            self.look_for_oom(left);
         }
         if let Some(log) = &mut self.log
             && log.wakes_at().is_some_and(|at| at <= Instant::now())
@@ -107,15 +118,30 @@ impl Monitor<'_> {
         }
     }
 
-    /// Compares the OOM killer's count with what is recorded.
-    pub(super) fn notice_oom(&mut self) {
-        let Some(run) = &mut self.run else { return };
-        let Some(Ok(kills)) = run.group.as_ref().map(|group| group.oom_kills()) else { return };
-        if kills > run.oom_kills {
+    /// The kernel gave notice that memory ran out: looks for the kill now and a few times more.
+    pub(super) fn expect_oom(&mut self) {
+        self.look_for_oom(OOM_LOOKS);
+    }
+
+    fn look_for_oom(&mut self, left: u8) {
+        let found = self.notice_oom();
+        if let Some(run) = &mut self.run {
+            let wait = OOM_FIRST_WAIT * (1 << u32::from(OOM_LOOKS - left.min(OOM_LOOKS)));
+            run.oom_again = (!found && left > 0).then(|| (Instant::now() + wait, left - 1));
+        }
+    }
+
+    /// Compares the OOM killer's count with what is recorded; true when it has grown.
+    pub(super) fn notice_oom(&mut self) -> bool {
+        let Some(run) = &mut self.run else { return false };
+        let Some(Ok(kills)) = run.group.as_ref().map(|group| group.oom_kills()) else { return false };
+        let grown = kills > run.oom_kills;
+        if grown {
             run.oom_kills = kills;
             run.oom_killed = true;
             // The exit record says it too.
             let _ = self.recorder.oom();
         }
+        grown
     }
 }
