@@ -40,6 +40,7 @@
 //! | `network_crowd` | many containers with ports on one bridge, and nothing of them left |
 //! | `endpoints` | what a container is on a network: `none`, link-local addresses, its interface |
 //! | `networks` | addresses, names, routes, joining and leaving |
+//! | `own_files` | what the engine puts into a root, over whatever the image has there |
 //! | `parents` | macvlan and ipvlan, with one subnet or several |
 //! | `nfs` | a volume of another machine's |
 //! | `namespaces` | the host's, and those of other containers |
@@ -106,6 +107,7 @@ mod neighbour;
 mod network_crowd;
 mod networks;
 mod nfs;
+mod own_files;
 mod parents;
 mod pause;
 mod ports;

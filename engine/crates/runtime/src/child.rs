@@ -4,6 +4,8 @@
 //! So there are only system calls on what `prepare.rs` made ready. Each operation is one step of the plan; the
 //! first that fails is reported to the parent as {step, errno, detail} and ends the child.
 
+mod place;
+
 use crate::rootfs::Target;
 use crate::step::Place;
 use dhow_sys::memory::SharedNumbers;
@@ -39,6 +41,8 @@ pub(crate) enum Op {
         name: CString,
         target: CString,
     },
+    /// `/.dockerenv`.
+    MarkContainer,
     Console {
         number: CString,
         target: Target,
@@ -273,13 +277,18 @@ impl<'a> State<'a> {
             Op::AttachRoot => mount::attach(self.root()?, mount::open_path(c"/")?.as_fd())?,
             Op::Mount(mount) => self.mount(mount)?,
             Op::Symlink { directory, name, target } => self.symlink(directory, name, target)?,
+            Op::MarkContainer => match openat2::create_at(self.root()?, c".dockerenv", 0o755) {
+                // The image's own, or a root filesystem that cannot be written to.
+                Ok(()) | Err(Errno::EEXIST | Errno::EROFS) => {}
+                Err(errno) => return Err(errno.into()),
+            },
             Op::Console { number, target } => self.console(number, target)?,
             Op::Sysctl { path, value } => self.write_below_proc(path, value)?,
             Op::Mask(path) => self.mask(path)?,
             Op::ReadOnlyPath(path) => self.make_read_only(path)?,
             Op::HostName(name) => process::sethostname(name)?,
             Op::DomainName(name) => process::setdomainname(name)?,
-            Op::EnsureDirectory(target) => drop(place_of(self.root()?, target, true)?),
+            Op::EnsureDirectory(target) => drop(place::of_user(self.root()?, target, true)?),
             Op::ReadOnlyRoot => mount::set_attributes(self.root()?, mount::ATTR_RDONLY, 0, 0, false)?,
             Op::PivotRoot => self.pivot()?,
             Op::OomScore(score) => self.write_below_proc(c"self/oom_score_adj", score)?,
@@ -323,8 +332,9 @@ impl<'a> State<'a> {
         let root = self.root()?;
         let place = match op.place {
             // A link here would put the container's own view somewhere else (CVE-2019-19921 and others).
-            Place::Own => own_place(root, &op.target)?,
-            Place::User | Place::UserOnProc => place_of(root, &op.target, op.is_directory)?,
+            Place::Own => place::own(root, &op.target)?,
+            Place::OwnFile => place::own_file(root, &op.target)?,
+            Place::User | Place::UserOnProc => place::of_user(root, &op.target, op.is_directory)?,
         };
         if op.place == Place::User && mount::filesystem_magic(place.as_fd())? == libc::PROC_SUPER_MAGIC {
             return Err(Failed(Errno::EPERM, ON_PROC));
@@ -349,7 +359,11 @@ impl<'a> State<'a> {
         let directory =
             match openat2::open_in_root(self.root()?, directory, libc::O_PATH | libc::O_DIRECTORY, 0) {
                 Ok(directory) => directory,
-                // An image without /etc needs no link there.
+                // An image without /etc gets one: the name goes to the root's own descriptor, one level deep.
+                Err(Errno::ENOENT) if directory.to_bytes() == b"/etc" => {
+                    openat2::mkdir_at(self.root()?, c"etc", 0o755)?;
+                    openat2::open_in_root(self.root()?, directory, libc::O_PATH | libc::O_DIRECTORY, 0)?
+                }
                 Err(Errno::ENOENT | Errno::ENOTDIR) => return Ok(()),
                 Err(errno) => return Err(errno),
             };
@@ -364,7 +378,7 @@ impl<'a> State<'a> {
     fn console(&self, number: &CStr, target: &Target) -> Result<()> {
         let devpts = self.devpts.ok_or(Errno::ENXIO)?;
         let resolve = openat2::IN_ROOT | openat2::NO_SYMLINKS;
-        let place = place_with(self.root()?, target, false, libc::O_NOFOLLOW, resolve)?;
+        let place = place::with(self.root()?, target, false, libc::O_NOFOLLOW, resolve)?;
         let terminal = mount::open_tree(Some(devpts), number, OPEN_TREE_CLONE)?;
         mount::attach(terminal.as_fd(), place.as_fd())
     }
@@ -522,44 +536,6 @@ fn fresh(kind: &CStr, attributes: u64, place: BorrowedFd<'_>) -> Result<OwnedFd>
     let mount = FsContext::open(kind)?.mount(attributes)?;
     mount::attach(mount.as_fd(), place)?;
     Ok(mount)
-}
-
-/// The place of one of our own mounts: made if missing, never through a symbolic link.
-fn own_place(root: BorrowedFd<'_>, target: &Target) -> Result<OwnedFd> {
-    place_with(root, target, true, libc::O_DIRECTORY, openat2::IN_ROOT | openat2::NO_SYMLINKS)
-}
-
-/// The place of a user's mount: made if missing, links followed inside the root.
-fn place_of(root: BorrowedFd<'_>, target: &Target, is_directory: bool) -> Result<OwnedFd> {
-    place_with(root, target, is_directory, 0, openat2::IN_ROOT | openat2::NO_MAGICLINKS)
-}
-
-fn place_with(
-    root: BorrowedFd<'_>,
-    target: &Target,
-    is_directory: bool,
-    flags: i32,
-    resolve: u64,
-) -> Result<OwnedFd> {
-    let flags = flags | libc::O_PATH;
-    match openat2::open(root, &target.path, flags, 0, resolve) {
-        Err(Errno::ENOENT) => {}
-        other => return other,
-    }
-    let last = target.parts.len().wrapping_sub(1);
-    for (index, (directory, name)) in target.parts.iter().enumerate() {
-        let parent = openat2::open(root, directory, libc::O_PATH | libc::O_DIRECTORY, 0, resolve)?;
-        let made = if index == last && !is_directory {
-            openat2::create_at(parent.as_fd(), name, 0o644)
-        } else {
-            openat2::mkdir_at(parent.as_fd(), name, 0o755)
-        };
-        match made {
-            Ok(()) | Err(Errno::EEXIST) => {}
-            Err(errno) => return Err(errno),
-        }
-    }
-    openat2::open(root, &target.path, flags, 0, resolve)
 }
 
 /// chdir, and proof that it did not lead out of the root (CVE-2024-21626).

@@ -274,6 +274,7 @@ impl<'a> Preparation<'a> {
                     target: c_string(target.as_str())?,
                 }
             }
+            Step::MarkContainer => Op::MarkContainer,
             Step::Console => {
                 Op::Console { number: FIRST_TERMINAL.to_owned(), target: Target::new("/dev/console")? }
             }
@@ -430,7 +431,7 @@ impl<'a> Preparation<'a> {
             }
         };
         let target = match step.place {
-            Place::Own => Target::new(&step.target)?,
+            Place::Own | Place::OwnFile => Target::new(&step.target)?,
             Place::User | Place::UserOnProc => Target::in_root(self.root()?, &step.target)?,
         };
         Ok(MountOp { source, attributes, target, is_directory, place: step.place })

@@ -36,6 +36,8 @@ pub enum Step {
     AttachRoot,
     /// Mount something.
     Mount(MountStep),
+    /// Make `/.dockerenv`, by which programs see that they run in a container; with an image's own, nothing.
+    MarkContainer,
     /// Put a symbolic link into the root filesystem unless something is there.
     Symlink {
         /// Absolute path of the link.
@@ -126,6 +128,8 @@ pub struct MountStep {
 pub enum Place {
     /// One of the engine's own: no component may be a symbolic link (an image with a linked `/proc` is refused).
     Own,
+    /// One of the engine's own files in `/etc`: a link of the image's there is replaced, not followed.
+    OwnFile,
     /// The user's: links are followed inside the root; never onto procfs.
     User,
     /// The user's, on one of the files below `/proc` that may be covered.
@@ -331,8 +335,13 @@ impl fmt::Display for Step {
                     write!(f, ",{:?}", m.propagation)?;
                 }
                 f.write_str(")")?;
-                if m.place == Place::Own { Ok(()) } else { f.write_str(" for the user") }
+                if matches!(m.place, Place::Own | Place::OwnFile) {
+                    Ok(())
+                } else {
+                    f.write_str(" for the user")
+                }
             }
+            Self::MarkContainer => f.write_str("make /.dockerenv"),
             Self::Symlink { path, target } => write!(f, "link {path} to {target}"),
             Self::Console => f.write_str("show the terminal at /dev/console"),
             Self::Sysctl { path, value } => write!(f, "write {value:?} to /proc/sys/{path}"),

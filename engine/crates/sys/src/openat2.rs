@@ -1,6 +1,6 @@
 //! openat2(2): paths that cannot leave a directory (Linux 5.6).
 
-use crate::error::{Result, check};
+use crate::error::{Errno, Result, check};
 use crate::mount::owned;
 use std::ffi::CStr;
 use std::os::fd::{AsRawFd, BorrowedFd, OwnedFd};
@@ -93,6 +93,28 @@ pub fn create_at(dir: BorrowedFd<'_>, name: &CStr, mode: u32) -> Result<()> {
 pub fn symlink_at(target: &CStr, dir: BorrowedFd<'_>, name: &CStr) -> Result<()> {
     // SAFETY: two NUL-terminated strings and a number.
     check(libc::c_long::from(unsafe { libc::symlinkat(target.as_ptr(), dir.as_raw_fd(), name.as_ptr()) }))?;
+    Ok(())
+}
+
+/// readlinkat(2) of one name in an opened directory, as far as the buffer goes; how many bytes that were.
+///
+/// # Errors
+/// `EINVAL` for what is no symbolic link, and as the manual has it.
+pub fn read_link_at(dir: BorrowedFd<'_>, name: &CStr, buffer: &mut [u8]) -> Result<usize> {
+    // SAFETY: a NUL-terminated string, and a buffer of that length.
+    let length = check(unsafe {
+        libc::syscall(libc::SYS_readlinkat, dir.as_raw_fd(), name.as_ptr(), buffer.as_mut_ptr(), buffer.len())
+    })?;
+    usize::try_from(length).map_err(|_| Errno::EINVAL)
+}
+
+/// unlinkat(2) of one name in an opened directory; not a directory.
+///
+/// # Errors
+/// As the manual has it.
+pub fn unlink_at(dir: BorrowedFd<'_>, name: &CStr) -> Result<()> {
+    // SAFETY: a NUL-terminated string and numbers.
+    check(libc::c_long::from(unsafe { libc::unlinkat(dir.as_raw_fd(), name.as_ptr(), 0) }))?;
     Ok(())
 }
 

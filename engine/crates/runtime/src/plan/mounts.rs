@@ -83,6 +83,7 @@ pub(super) fn own(spec: &LaunchSpec, facts: &HostFacts, steps: &mut Vec<Step>) -
         Ipc::Container(_) => add(MountWhat::SharedMemory, "/dev/shm", harmless),
         Ipc::None => {}
     }
+    steps.push(Step::MarkContainer);
     steps.push(Step::Symlink { path: "/etc/mtab".to_owned(), target: "/proc/mounts".to_owned() });
     Ok(late)
 }
@@ -94,6 +95,10 @@ fn cgroups(
     add: &mut impl FnMut(MountWhat, &str, MountFlags),
 ) {
     const ROOT: &str = "/sys/fs/cgroup";
+    if is_replaced(spec, ROOT) {
+        // The user's own view, whole.
+        return;
+    }
     let layout = &facts.cgroup;
     match (&layout.unified, layout.is_v2()) {
         (Some(mount_point), true) if spec.config.host.security.cgroup == Namespace::Host => {
@@ -149,7 +154,8 @@ pub(super) fn user(spec: &LaunchSpec, late: Vec<MountStep>, steps: &mut Vec<Step
         (&spec.hosts_file, "/etc/hosts"),
     ] {
         if !is_replaced(spec, target) {
-            mounts.push(file(source, target, spec.config.host.readonly_rootfs, SourceIds::Given));
+            let file = file(source, target, spec.config.host.readonly_rootfs, SourceIds::Given);
+            mounts.push(MountStep { place: Place::OwnFile, ..file });
         }
     }
     if let Some(program) = &spec.init_binary {

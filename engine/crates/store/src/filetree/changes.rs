@@ -171,6 +171,8 @@ impl Comparison<'_> {
             return Ok(());
         };
         let itself = match (&old, &open.below) {
+            // A link of the image's in the way of one of our files.
+            (Some(old), _) if old.is_symlink() && is_own_place(&full, &new) => Itself::Same,
             (Some(old), Some(below)) => {
                 let pair =
                     Pair { upper: open.upper.as_fd(), below: below.as_fd(), name: &name, new, old: *old };
@@ -276,7 +278,8 @@ fn stat_if_there(dir: &OwnedFd, name: &[u8]) -> Result<Option<Stat>> {
 fn is_own_place(name: &[u8], stat: &Stat) -> bool {
     const DIRECTORIES: [&[u8]; 8] =
         [b"dev", b"dev/mqueue", b"dev/pts", b"dev/shm", b"etc", b"proc", b"sys", b"sys/fs/cgroup"];
-    const FILES: [&[u8]; 4] = [b"dev/console", b"etc/hostname", b"etc/hosts", b"etc/resolv.conf"];
+    const FILES: [&[u8]; 5] =
+        [b".dockerenv", b"dev/console", b"etc/hostname", b"etc/hosts", b"etc/resolv.conf"];
     const LINKS: [&[u8]; 1] = [b"etc/mtab"];
     (stat.is_dir() && DIRECTORIES.contains(&name))
         || (stat.is_file() && stat.size == 0 && FILES.contains(&name))
