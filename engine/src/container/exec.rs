@@ -16,6 +16,9 @@ use std::os::unix::net::UnixStream as StdStream;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
+/// The exit code of a session whose process could not be started, but for 127 (moby's daemon/exec.go).
+const NOT_STARTED: i32 = 126;
+
 /// How to start an exec session.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct ExecStart {
@@ -323,8 +326,10 @@ impl Recorder for ExecRecorder {
         .map(|_| ())
     }
 
-    fn start_failed(&mut self, _error: &Error, exit_code: i32) -> Result<AfterExit> {
-        self.end(exit_code)
+    /// A session that cannot start for another reason than its command (a user that is not there) ends with 126, as in
+    /// Docker: the client has its stream by then, and no status.
+    fn start_failed(&mut self, error: &Error, exit_code: i32) -> Result<AfterExit> {
+        self.end(if error.kind() == ErrorKind::CommandNotFound { exit_code } else { NOT_STARTED })
     }
 
     fn exited(&mut self, exit: &Exit) -> Result<AfterExit> {

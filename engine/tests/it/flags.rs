@@ -42,7 +42,7 @@ fn exec_environment_user_directory_and_privileges() {
     assert_eq!(same(&[], "id -u; id -g; id -G"), "1000\n1001\n1001 7");
     assert_eq!(same(&["-u", "0"], "id -u; id -g"), "0\n0");
     assert_eq!(same(&["--user", "5:6"], "id -u; id -g"), "5\n6");
-    sandbox.dhow(["exec", "-u", "nobody-here", "box", "true"]).fails(1, "unable to find user nobody-here");
+    sandbox.dhow(["exec", "-u", "nobody-here", "box", "true"]).fails(126, "unable to find user nobody-here");
     let bounding = "grep CapBnd /proc/self/status";
     let (plain, strong) = (same(&["-u", "0"], bounding), same(&["-u", "0", "--privileged"], bounding));
     let mask = |line: &str| u64::from_str_radix(line.rsplit('\t').next().unwrap(), 16).unwrap();
