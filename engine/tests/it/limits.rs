@@ -127,3 +127,18 @@ fn every_controller_of_the_machine_holds_the_container() {
         "0"
     );
 }
+
+/// A process beside the first is killed for memory: told at once, not with the next kill.
+#[test]
+fn the_end_of_any_process_for_memory_is_told_at_once() {
+    let sandbox = Sandbox::with_busybox();
+    let run = ["run", "-d", "--name", "box", "--network", "none", "-m", "16m", "--memory-swap", "16m"];
+    sandbox.ok([&run[..], &["busybox", "sleep", "1000"]].concat());
+    for round in 1..=3 {
+        let eat = ["exec", "box", "dd", "if=/dev/zero", "of=/dev/null", "bs=200M", "count=1"];
+        assert_eq!(sandbox.dhow(eat).code, 137, "killed");
+        let told = || sandbox.events().iter().filter(|event| event["Action"] == "oom").count();
+        crate::sandbox::eventually(&format!("{round} kills are told"), || told() == round);
+        assert_eq!(sandbox.container_state("box")["OOMKilled"], true);
+    }
+}

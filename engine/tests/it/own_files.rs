@@ -86,7 +86,8 @@ fn mounts_go_through_links_of_earlier_mounts_that_lead_to_nothing() {
     let (outer, inner) = (format!("{}:/m", first.display()), format!("{}:/m/l", second.display()));
     let seen = sandbox.ok(["run", "--rm", "-v", &outer, "-v", &inner, "busybox", "ls", "/m/l", "/data/real"]);
     assert_eq!(seen.matches("inside").count(), 2, "{seen}");
-    let tmpfs = ["run", "--rm", "-v", &outer, "--tmpfs", "/m/l", "busybox", "grep", "-c", " /data/real tmpfs"];
+    let tmpfs =
+        ["run", "--rm", "-v", &outer, "--tmpfs", "/m/l", "busybox", "grep", "-c", " /data/real tmpfs"];
     assert_eq!(sandbox.ok([&tmpfs[..], &["/proc/mounts"]].concat()), "1");
     assert_eq!(names_in(&first), ["l"], "nothing was made in the user's directory");
 }

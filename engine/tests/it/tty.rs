@@ -32,6 +32,24 @@ fn a_terminal_has_the_size_of_ours_and_follows_it() {
 }
 
 #[test]
+fn a_terminal_has_its_size_from_the_first_instant() {
+    let sandbox = Sandbox::with_busybox();
+    let command = ["run", "-it", "--rm", "--network", "none", "busybox", "stty", "size"];
+    for (rows, columns) in [(28, 113), (50, 200), (24, 80)] {
+        let mut terminal = Terminal::spawn(&sandbox.command(command), rows, columns);
+        terminal.expect(&format!("{rows} {columns}"));
+        assert_eq!(terminal.wait(), 0);
+    }
+    let body = r#"{"Image":"busybox","Cmd":["stty","size"],"Tty":true,"HostConfig":{"ConsoleSize":[31,77]}}"#;
+    let server = sandbox.serve();
+    let mut api = crate::http::Api::new(&sandbox.path("api.sock"));
+    assert_eq!(api.ask("POST", "/containers/create?name=sized", body.as_bytes()).0, 201);
+    assert_eq!(sandbox.inspect("sized")["HostConfig"]["ConsoleSize"], serde_json::json!([31, 77]));
+    assert_eq!(sandbox.ok(["start", "-a", "sized"]), "31 77\r");
+    drop(server);
+}
+
+#[test]
 fn control_c_interrupts_the_program_and_not_the_client() {
     let sandbox = Sandbox::with_busybox();
     let mut terminal = Terminal::spawn(&sandbox.command(["run", "-it", "--rm", "busybox", "sh"]), 24, 80);
