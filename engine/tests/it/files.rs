@@ -98,7 +98,17 @@ fn diff_shows_what_changed_and_nothing_else() {
 fn tree_of(sandbox: &Sandbox, image: &str) -> String {
     let programs = fixtures::tree_program().parent().unwrap();
     let volume = format!("{}:/mnt:ro", programs.display());
-    let skipped = ["dev", "mnt", "proc", "sys", "etc/hosts", "etc/hostname", "etc/resolv.conf", "etc/mtab"];
+    let skipped = [
+        "dev",
+        "mnt",
+        "proc",
+        "sys",
+        ".dockerenv",
+        "etc/hosts",
+        "etc/hostname",
+        "etc/resolv.conf",
+        "etc/mtab",
+    ];
     let run =
         ["run", "--rm", "-w", "/", "--cap-add", "DAC_READ_SEARCH", "-v", &volume, image, "/mnt/tree", "/"];
     let listing = sandbox.ok(run.iter().chain(&skipped));
@@ -237,7 +247,14 @@ fn commit_and_diff_agree_with_the_file_system() {
             unpack.args(["--numeric-owner", "-xpf"]).arg(&archive).arg("-C").arg(&out);
             finish(unpack, b"").ok();
             let mut list = Command::new(fixtures::tree_program());
-            list.arg(&out).args(["dev", "etc/hosts", "etc/hostname", "etc/resolv.conf", "etc/mtab"]);
+            list.arg(&out).args([
+                ".dockerenv",
+                "dev",
+                "etc/hosts",
+                "etc/hostname",
+                "etc/resolv.conf",
+                "etc/mtab",
+            ]);
             // A start makes places in the root and in /etc, which changes their times.
             let lines = finish(list, b"").ok();
             let lines = lines.lines().filter(|l| !l.starts_with("/ ") && !l.starts_with("/etc "));
