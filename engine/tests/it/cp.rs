@@ -343,7 +343,17 @@ fn every_kind_of_file_in_both_directions() {
     let told = sandbox.ok(["load", "-i", nested.directory.join("oci.tar").to_str().unwrap()]);
     let image = told.rsplit_once(": ").unwrap().1.to_owned();
     sandbox.ok(["create", "--name", "from", &image, "true"]);
-    let skip = ["dev", "proc", "sys", "mnt", "etc/hosts", "etc/hostname", "etc/resolv.conf", "etc/mtab"];
+    let skip = [
+        ".dockerenv",
+        "dev",
+        "proc",
+        "sys",
+        "mnt",
+        "etc/hosts",
+        "etc/hostname",
+        "etc/resolv.conf",
+        "etc/mtab",
+    ];
 
     let exported = sandbox.path("from.tar");
     sandbox.ok(["export", "-o", exported.to_str().unwrap(), "from"]);

@@ -7,8 +7,8 @@ use std::collections::BTreeSet;
 use std::fs;
 
 /// What dhow itself puts into a container, and where the tests put the lister: not of the image.
-const NOT_OF_THE_IMAGE: [&str; 7] =
-    ["dev", "mnt", "proc", "sys", "etc/hosts", "etc/hostname", "etc/resolv.conf"];
+const NOT_OF_THE_IMAGE: [&str; 8] =
+    [".dockerenv", "dev", "mnt", "proc", "sys", "etc/hosts", "etc/hostname", "etc/resolv.conf"];
 
 /// The tree of an image as a container sees it, as the maker's listing is made.
 #[track_caller]
