@@ -5,7 +5,7 @@
 //! the service or the CI agent that typed the command. `ARCHITECTURE.md` has the whole table, with what the kernel
 //! lets nobody undo ([`Irreversible`]).
 //!
-//! [`before_moving`] and [`before_exec`] run on the caller's memory between clone and exec: system calls on constants
+//! `before_moving` and `before_exec` run on the caller's memory between clone and exec: system calls on constants
 //! only. What the kernel keeps with the memory of a process would change the caller there; [`after_exec`] is for that. They do what they may:
 //! a process without the capability for a step keeps what it has.
 
