@@ -229,7 +229,7 @@ fn a_link_replaced_in(scratch: &Scratch) {
 }
 
 #[test]
-fn paths_longer_than_the_kernel_takes() {
+fn paths_as_long_as_the_kernel_takes_and_longer_ones() {
     for scratch in Scratch::unpacked() {
         long_paths_in(&scratch);
     }
@@ -237,7 +237,12 @@ fn paths_longer_than_the_kernel_takes() {
 
 fn long_paths_in(scratch: &Scratch) {
     let part = "p".repeat(200);
-    let deep = std::iter::repeat_n(part.as_str(), 40).collect::<Vec<_>>().join("/");
+    let of = |parts: usize| std::iter::repeat_n(part.as_str(), parts).collect::<Vec<_>>().join("/");
+    let error = scratch.install(&Tar::new().file(&of(40), b"too far down").end()).unwrap_err();
+    assert!(error.to_string().contains("4095"), "{error}");
+    assert_eq!(scratch.leftovers(), Vec::<std::path::PathBuf>::new());
+
+    let deep = of(20);
     let tar = Tar::new()
         .file(&format!("{deep}/file"), b"far down")
         .dir(&deep, 0o700)
@@ -276,7 +281,8 @@ fn directories_deeper_than_there_are_descriptors() {
 fn deep_directories_in(scratch: &Scratch) {
     let mut name = String::new();
     let mut tar = Tar::new();
-    for _ in 0..3000 {
+    // As many as a path has room for.
+    for _ in 0..2040 {
         name.push_str("d/");
         tar = tar.dir(&name, 0o755);
     }
