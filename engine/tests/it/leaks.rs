@@ -85,6 +85,9 @@ struct Process {
 /// mount namespace shows. That finds monitors, containers, and whoever keeps a namespace alive.
 fn processes(directory: &Path) -> Vec<Process> {
     let own = std::process::id().to_string();
+    // A mount that is left in the machine's own table is seen by every process in it: those are not this test's.
+    let namespace = |process: &Path| fs::read_link(process.join("ns/mnt")).ok();
+    let machines = [namespace(Path::new("/proc/self")), namespace(Path::new("/proc/1"))];
     let mut found = Vec::new();
     for name in names_in(Path::new("/proc")) {
         let Ok(pid) = name.parse::<i32>() else { continue };
@@ -98,7 +101,8 @@ fn processes(directory: &Path) -> Vec<Process> {
             links.into_iter().chain(open).any(|l| fs::read_link(l).is_ok_and(|t| t.starts_with(directory)));
         // Whoever makes a mount namespace for itself has a copy of the directory where layers are mounted.
         let copied = format!(" {}/s/layers ", directory.display());
-        let shows = mounts(&name, directory).iter().any(|line| !line.contains(&copied));
+        let alone = !machines.contains(&namespace(&at));
+        let shows = alone && mounts(&name, directory).iter().any(|line| !line.contains(&copied));
         if holds || shows {
             let command = fs::read(at.join("cmdline")).unwrap_or_default();
             let command = String::from_utf8_lossy(&command).replace('\0', " ");
