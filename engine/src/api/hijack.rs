@@ -160,6 +160,7 @@ async fn stream(
 async fn tell(error: &Error, tty: bool, mut writer: ClientWriter) {
     let mut bytes = Vec::new();
     push_output(&mut bytes, tty, Stream::Stderr, format!("{error}\r\n").as_bytes());
+    // A client that has left is told nothing.
     let _ = writer.write_all(&bytes).await;
     let _ = writer.shutdown().await;
 }

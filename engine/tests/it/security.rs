@@ -29,7 +29,7 @@ fn with_open_descriptors(sandbox: &Sandbox, arguments: &[&str]) -> Command {
 }
 
 /// An image whose tree is made by hand on top of busybox.
-fn image(sandbox: &Sandbox, name: &str, make: impl FnOnce(&mut Tar)) {
+pub(crate) fn image(sandbox: &Sandbox, name: &str, make: impl FnOnce(&mut Tar)) {
     let path = sandbox.path(&format!("{name}.tar"));
     let mut tar = Tar::create(&path);
     tar.busybox();
